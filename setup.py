@@ -1,0 +1,157 @@
+"""The compiled part of the build: Cython modules and the C kernels behind them.
+
+Everything is compiled for the platform's ABI floor, except the files of ``_kernels/``: those are
+compiled once per instruction set, with that set's flags, and ``table.c`` picks one at import.
+"""
+
+import os
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path("src/fastconv")
+KERNELS = ROOT / "_kernels"
+
+#: one file per kernel family; each is compiled for every (instruction set, dtype)
+KERNEL_FAMILIES = sorted(str(p) for p in KERNELS.glob("k_*.c"))
+
+MODULES = [
+    "_drivers.runtime",
+    *sorted(f"_drivers.{p.stem}" for p in (ROOT / "_drivers").glob("*.pyx") if p.stem != "runtime"),
+    "_ops",
+]
+
+
+def instruction_sets(machine, msvc):
+    """Name and compiler flags of each instruction set that the kernels are built for."""
+    if machine in ("x86_64", "amd64"):
+        if msvc:
+            return {"baseline": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
+        v4 = ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
+        v3 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mmovbe"]
+        return {"baseline": [], "avx2": v3, "avx512": [*v3, *v4, "-mprefer-vector-width=512"]}
+    if machine in ("aarch64", "arm64"):
+        return {"baseline": [], "neon": []}
+    return {"baseline": []}
+
+
+def target_machine():
+    """The machine built for, which a cross-build names in ``_PYTHON_HOST_PLATFORM``."""
+    host = os.environ.get("_PYTHON_HOST_PLATFORM", "")
+    return (host.rsplit("-", 1)[-1] if host else platform.machine()).lower()
+
+
+class BuildExt(build_ext):
+    """Adds per-compiler flags, OpenMP where the compiler has it, and the per-ISA kernels."""
+
+    def build_extensions(self):
+        self.msvc = self.compiler.compiler_type == "msvc"
+        if self.msvc:
+            self.base_flags = ["/O2", "/std:c11"]
+        else:
+            # errno and floating-point traps are never read here, and fused multiply-adds are the
+            # point of the kernels; value-changing liberties (-ffast-math) are not taken.
+            self.base_flags = ["-O3", "-std=c11", "-fno-math-errno", "-fno-trapping-math",
+                               "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra"]
+        compile_flags, link_flags = self.openmp_flags()
+        for ext in self.extensions:
+            ext.extra_compile_args = [*self.base_flags, *compile_flags]
+            if not self.msvc:
+                # Cython's generated C is not ours to lint
+                ext.extra_compile_args += ["-Wno-unused-function", "-Wno-unused-parameter",
+                                           "-Wno-sign-compare", "-Wno-maybe-uninitialized"]
+            ext.extra_link_args = list(link_flags)
+        super().build_extensions()
+
+    def build_extension(self, ext):
+        if ext.name == "fastconv._drivers.runtime":
+            ext.extra_objects = self.compile_kernels()
+        super().build_extension(ext)
+
+    def openmp_flags(self):
+        """Compile and link flags for OpenMP, or none where a test program does not build."""
+        if os.environ.get("FASTCONV_BUILD_OPENMP", "1") == "0":
+            return [], []
+        if self.msvc:
+            candidates = [(["/openmp:llvm"], []), (["/openmp"], [])]
+        else:
+            candidates = [(["-fopenmp"], ["-fopenmp"]),
+                          (["-Xpreprocessor", "-fopenmp"], ["-lomp"])]
+        for compile_flags, link_flags in candidates:
+            if self.builds("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }",
+                           compile_flags, link_flags):
+                return compile_flags, link_flags
+        self.announce("OpenMP not found: fastconv will run on one thread", level=3)
+        return [], []
+
+    def builds(self, program, compile_flags, link_flags):
+        """Whether ``program`` compiles and links with these flags."""
+        with tempfile.TemporaryDirectory() as tmp:
+            source = Path(tmp) / "probe.c"
+            source.write_text(program)
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=tmp,
+                                                extra_postargs=compile_flags)
+                self.compiler.link_executable(objects, str(Path(tmp) / "probe"),
+                                              extra_postargs=link_flags)
+            except (OSError, subprocess.SubprocessError, Exception):
+                return False  # distutils raises its own CompileError and LinkError
+        return True
+
+    def compile_kernels(self):
+        """Objects of every kernel family for every instruction set and both dtypes."""
+        sets = instruction_sets(target_machine(), self.msvc)
+        objects = []
+        for isa, flags in sets.items():
+            for real in ("f32", "f64"):
+                objects += self.compiler.compile(
+                    KERNEL_FAMILIES,
+                    output_dir=str(Path(self.build_temp) / f"{isa}-{real}"),
+                    macros=[("FC_ISA", isa), (f"FC_ISA_{isa.upper()}", "1"),
+                            ("FC_REAL", real), (f"FC_{real.upper()}", "1")],
+                    include_dirs=[str(KERNELS)],
+                    extra_postargs=[*self.base_flags, *flags],
+                    depends=[str(p) for p in KERNELS.glob("*.h")],
+                )
+        objects += self.compiler.compile(
+            [str(KERNELS / "table.c")],
+            output_dir=self.build_temp,
+            macros=[(f"FC_HAVE_{isa.upper()}", "1") for isa in sets],
+            include_dirs=[str(KERNELS)],
+            extra_postargs=self.base_flags,
+            depends=[str(p) for p in KERNELS.glob("*.h")],
+        )
+        return objects
+
+
+extensions = [
+    Extension(
+        f"fastconv.{name}",
+        [str(ROOT / (name.replace(".", "/") + ".pyx"))],
+        include_dirs=[str(KERNELS)],
+        depends=[str(p) for p in KERNELS.glob("*")],
+    )
+    for name in MODULES
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        include_path=["src"],
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "embedsignature": True,
+            "freethreading_compatible": True,
+        },
+    ),
+    cmdclass={"build_ext": BuildExt},
+)
