@@ -1,0 +1,3 @@
+"""Fast convolutional networks on NumPy arrays."""
+
+__version__ = "0.1.0"

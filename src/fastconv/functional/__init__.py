@@ -1,0 +1,1 @@
+"""Functions on NumPy arrays: every op of a convolutional network, forward and backward."""
