@@ -1,0 +1,821 @@
+"""Every op of `fastconv.functional` in plain NumPy: the specification.
+
+Names, arguments and results are those of `fastconv.functional`, less ``algorithm`` and ``out``;
+docs/derivation.md derives each formula. Two things differ. Arguments are trusted here: checking
+them is the functional layer's work. And arrays come back in whatever memory format NumPy makes.
+
+Convolution is a correlation, as in every deep-learning library: with the padded input x,
+``output[n, o, y, z] = bias[o] + sum over c, i, j of weight[o, c, i, j] * x[n, c, s y + d i, s z +
+d j]`` for stride s and dilation d. It is computed as one matrix product over im2col columns, so it
+is also what a careful NumPy user would write, and a fair opponent in a benchmark. `conv2d_naive`
+and `conv2d_naive_backward` are the same sums as loops, to read first.
+
+Shape comments use N images, C input and O output channels, G groups, an H x W input, an OH x OW
+output and a KH x KW kernel.
+"""
+
+# NumPy types arithmetic on arrays of any dtype as Any
+# mypy: disable-error-code="no-any-return"
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.polynomial.chebyshev import chebval
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+Pair = int | Sequence[int]
+Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
+Sides = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
+
+# ---------------------------------------------------------------- geometry
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value[0], value[1]) if isinstance(value, Sequence) else (value, value)
+
+
+def _sides(padding: Padding, kernel: Sequence[int], dilation: Pair) -> Sides:
+    """Padding in any accepted form as ((top, bottom), (left, right))."""
+    if padding == "same":  # the odd one goes at the end
+        totals = [d * (k - 1) for k, d in zip(kernel, _pair(dilation), strict=True)]
+        flat = [p for total in totals for p in (total // 2, total - total // 2)]
+    elif isinstance(padding, str):  # "valid"
+        flat = [0, 0, 0, 0]
+    else:
+        flat = [int(p) for p in np.ravel(padding)]
+    if len(flat) < 4:  # an int, or (vertical, horizontal)
+        flat = [flat[0], flat[0], flat[-1], flat[-1]]
+    return (flat[0], flat[1]), (flat[2], flat[3])
+
+
+def _pad(x: Array, sides: Sides, value: float) -> Array:
+    if not np.any(sides):
+        return x
+    return np.pad(x, [(0, 0)] * (x.ndim - 2) + list(sides), constant_values=value)
+
+
+def _crop(x: Array, sides: Sides) -> Array:
+    (top, bottom), (left, right) = sides
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
+def _taps(
+    padded: Array, kernel: Sequence[int], stride: Pair, dilation: Pair, output: Sequence[int]
+) -> Iterator[Array]:
+    """For each kernel position in turn, a view of what it touches: (..., OH, OW)."""
+    (sh, sw), (dh, dw) = _pair(stride), _pair(dilation)
+    for i, j in product(range(0, kernel[0] * dh, dh), range(0, kernel[1] * dw, dw)):
+        yield padded[
+            ..., i : i + sh * (output[0] - 1) + 1 : sh, j : j + sw * (output[1] - 1) + 1 : sw
+        ]
+
+
+# ------------------------------------------------------------- convolution
+
+
+def _columns(
+    x: Array, kernel: Sequence[int], stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> Array:
+    """The patch under every output pixel: a view (N, G, C/G, KH, KW, OH, OW) of the padded x."""
+    (sh, sw), (dh, dw) = _pair(stride), _pair(dilation)
+    extent = (dh * (kernel[0] - 1) + 1, dw * (kernel[1] - 1) + 1)
+    padded = _pad(x, _sides(padding, kernel, dilation), 0)
+    windows = sliding_window_view(padded, extent, axis=(2, 3))[:, :, ::sh, ::sw, ::dh, ::dw]
+    n, c, *rest = windows.shape
+    return windows.reshape(n, groups, c // groups, *rest).transpose(0, 1, 2, 5, 6, 3, 4)
+
+
+def conv2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """output = weight * columns(input) + bias, a matrix product per image and group."""
+    if input.ndim == 3:
+        return conv2d(input[None], weight, bias, stride, padding, dilation, groups)[0]
+    columns = _columns(input, weight.shape[2:], stride, padding, dilation, groups)
+    n, oh, ow = len(columns), *columns.shape[-2:]
+    o, taps = weight.shape[0], weight[0].size
+    output = weight.reshape(groups, o // groups, taps) @ columns.reshape(n, groups, taps, oh * ow)
+    output = output.reshape(n, o, oh, ow)
+    return output if bias is None else output + bias[:, None, None]
+
+
+def conv2d_backward_input(
+    grad_output: Array,
+    weight: Array,
+    input_shape: Sequence[int],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """Columns' gradient = weight transposed * grad_output, added back where each column came from.
+
+    That is the transposed convolution: each output pixel stamps the kernel, scaled, on the input.
+    """
+    if grad_output.ndim == 3:
+        return conv2d_backward_input(
+            grad_output[None], weight, (1, *input_shape), stride, padding, dilation, groups
+        )[0]
+    n, o, oh, ow = grad_output.shape
+    kernel, taps = weight.shape[2:], weight[0].size
+    w = weight.reshape(groups, o // groups, taps).swapaxes(1, 2)  # (G, C/G KH KW, O/G)
+    g = grad_output.reshape(n, groups, o // groups, oh * ow)
+    columns = w * g if o == groups else w @ g  # one output channel: broadcasting is the product
+    columns = columns.reshape(n, input_shape[1], kernel[0] * kernel[1], oh, ow)
+    sides = _sides(padding, kernel, dilation)
+    grad_input = _pad(np.zeros(input_shape, grad_output.dtype), sides, 0)
+    for k, tap in enumerate(_taps(grad_input, kernel, stride, dilation, (oh, ow))):
+        tap += columns[:, :, k]
+    return _crop(grad_input, sides)
+
+
+def conv2d_backward_weight(
+    grad_output: Array,
+    input: Array,
+    weight_shape: Sequence[int],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """grad_weight = grad_output * columns(input) transposed: one product over images and pixels."""
+    if input.ndim == 3:
+        grad_output, input = grad_output[None], input[None]
+    n, o, oh, ow = grad_output.shape
+    taps = weight_shape[1] * weight_shape[2] * weight_shape[3]
+    columns = _columns(input, weight_shape[2:], stride, padding, dilation, groups)
+    columns = columns.transpose(1, 2, 3, 4, 0, 5, 6).reshape(groups, taps, n * oh * ow)
+    g = grad_output.reshape(n, groups, o // groups, oh * ow).transpose(1, 2, 0, 3)
+    grad_weight = g.reshape(groups, o // groups, n * oh * ow) @ columns.swapaxes(1, 2)
+    return grad_weight.reshape(weight_shape)
+
+
+def conv2d_backward_bias(grad_output: Array) -> Array:
+    """grad_bias[o] = sum of grad_output over images and pixels."""
+    return grad_output.sum(axis=(-2, -1) if grad_output.ndim == 3 else (0, 2, 3))
+
+
+def conv2d_naive(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """`conv2d` of a batch as its definition, one multiplication at a time."""
+    (sh, sw), (dh, dw) = _pair(stride), _pair(dilation)
+    n_out, c_group, kh, kw = weight.shape
+    x = _pad(input, _sides(padding, (kh, kw), dilation), 0)
+    oh = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
+    ow = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    output = np.zeros((len(x), n_out, oh, ow), input.dtype)
+    for n, o, y, z in np.ndindex(output.shape):
+        first = o // (n_out // groups) * c_group  # first input channel of this group
+        for c, i, j in np.ndindex(c_group, kh, kw):
+            pixel = x[n, first + c, y * sh + i * dh, z * sw + j * dw]
+            output[n, o, y, z] += weight[o, c, i, j] * pixel
+        if bias is not None:
+            output[n, o, y, z] += bias[o]
+    return output
+
+
+def conv2d_naive_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> tuple[Array, Array, Array]:
+    """(grad_input, grad_weight, grad_bias) of a batch.
+
+    Forward did ``output += weight * pixel``. So backward, over the same loop, hands ``grad_output *
+    weight`` to the pixel and ``grad_output * pixel`` to the weight.
+    """
+    (sh, sw), (dh, dw) = _pair(stride), _pair(dilation)
+    n_out, c_group, kh, kw = weight.shape
+    sides = _sides(padding, (kh, kw), dilation)
+    x = _pad(input, sides, 0)
+    grad_x, grad_weight = np.zeros_like(x), np.zeros_like(weight)
+    grad_bias = np.zeros(n_out, weight.dtype)
+    for n, o, y, z in np.ndindex(grad_output.shape):
+        g = grad_output[n, o, y, z]
+        first = o // (n_out // groups) * c_group
+        for c, i, j in np.ndindex(c_group, kh, kw):
+            where = n, first + c, y * sh + i * dh, z * sw + j * dw
+            grad_x[where] += g * weight[o, c, i, j]
+            grad_weight[o, c, i, j] += g * x[where]
+        grad_bias[o] += g
+    return _crop(grad_x, sides), grad_weight, grad_bias
+
+
+# ----------------------------------------------------------------- pooling
+
+
+def _pool_geometry(
+    size: Sequence[int],
+    kernel_size: Pair,
+    stride: Pair | None,
+    padding: Padding,
+    dilation: Pair,
+    ceil_mode: bool,
+) -> tuple[tuple[int, int], Pair, Sides, Sides, tuple[int, int]]:
+    """(kernel, stride, padding, padding and what ceil mode overhangs, output size)."""
+    kernel = _pair(kernel_size)
+    stride = kernel if stride is None else stride
+    sides = _sides(padding, kernel, dilation)
+    reach: list[tuple[int, int]] = []
+    output: list[int] = []
+    for n, k, s, d, (before, after) in zip(
+        size, kernel, _pair(stride), _pair(dilation), sides, strict=True
+    ):
+        room = n + before + after - d * (k - 1) - 1
+        last = -(-room // s) if ceil_mode else room // s
+        if last * s >= n + before:  # only in ceil mode: the window would start past the input
+            last -= 1
+        output.append(last + 1)
+        reach.append((before, after + max(0, last * s - room)))
+    return kernel, stride, sides, (reach[0], reach[1]), (output[0], output[1])
+
+
+def _running_max(taps: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Maximum, and its index, over (value, index) pairs; an index of -1 marks padding.
+
+    A value replaces the best so far if it is larger or NaN, as in PyTorch: the first of equal
+    maxima wins, and the last NaN. A window of nothing but padding has maximum -inf and index -1.
+    """
+    best, where = next(pairs := iter(taps))
+    where = np.broadcast_to(where, best.shape)
+    for value, index in pairs:
+        take = (index >= 0) & ((value > best) | np.isnan(value) | (where < 0))
+        best, where = np.where(take, value, best), np.where(take, index, where)
+    return best.copy(), where.copy()
+
+
+def _plane_index(input: Array) -> NDArray[np.int64]:
+    """The flat index of every pixel in its plane: (H, W)."""
+    h, w = input.shape[-2:]
+    return np.arange(h * w, dtype=np.int64).reshape(h, w)
+
+
+def _scatter(grad_output: Array, indices: Array, input_shape: Sequence[int]) -> Array:
+    """Add each output gradient to the input pixel it came from."""
+    h, w = input_shape[-2:]
+    grad_input = np.zeros(tuple(input_shape), grad_output.dtype)
+    plane = np.arange(grad_input.size // (h * w)).reshape(*input_shape[:-2], 1, 1) * (h * w)
+    real = indices >= 0
+    np.add.at(grad_input.reshape(-1), (plane + indices)[real], grad_output[real])
+    return grad_input
+
+
+def max_pool2d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Array | tuple[Array, Array]:
+    """The largest pixel of every window; padding is -inf. Indices are flat per plane."""
+    kernel, stride, _, reach, size = _pool_geometry(
+        input.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode
+    )
+    values = _taps(_pad(input, reach, -np.inf), kernel, stride, dilation, size)
+    if not return_indices:
+        return reduce(np.maximum, values).copy()
+    indices = _taps(_pad(_plane_index(input), reach, -1), kernel, stride, dilation, size)
+    return _running_max(zip(values, indices, strict=True))
+
+
+def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: Sequence[int]) -> Array:
+    """Each window's gradient goes to its largest pixel alone."""
+    return _scatter(grad_output, indices, input_shape)
+
+
+def _avg_divisor(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Pair,
+    sides: Sides,
+    output: Sequence[int],
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Array:
+    """The number each window's sum is divided by: (OH, OW).
+
+    Pixels that ceil mode overhangs beyond the padding never count; padding counts if asked to.
+    """
+    if divisor_override is not None:
+        return np.full(tuple(output), divisor_override)
+    counts = []
+    for n, k, s, (before, after), o in zip(size, kernel, _pair(stride), sides, output, strict=True):
+        start = np.arange(o) * s - before
+        low, high = (-before, n + after) if count_include_pad else (0, n)
+        counts.append(np.minimum(start + k, high) - np.maximum(start, low))
+    return np.maximum(np.outer(*counts), 1)  # a window of padding alone sums to 0
+
+
+def avg_pool2d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """The sum of every window over its divisor."""
+    kernel, stride, sides, reach, size = _pool_geometry(
+        input.shape[-2:], kernel_size, stride, padding, 1, ceil_mode
+    )
+    divisor = _avg_divisor(
+        input.shape[-2:], kernel, stride, sides, size, count_include_pad, divisor_override
+    )
+    total = reduce(np.add, _taps(_pad(input, reach, 0), kernel, stride, 1, size))
+    return total / divisor.astype(input.dtype)
+
+
+def avg_pool2d_backward(
+    grad_output: Array,
+    input_shape: Sequence[int],
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """Every pixel of a window receives the window's gradient over its divisor."""
+    kernel, stride, sides, reach, size = _pool_geometry(
+        input_shape[-2:], kernel_size, stride, padding, 1, ceil_mode
+    )
+    divisor = _avg_divisor(
+        input_shape[-2:], kernel, stride, sides, size, count_include_pad, divisor_override
+    )
+    share = grad_output / divisor.astype(grad_output.dtype)
+    grad_input = _pad(np.zeros(tuple(input_shape), grad_output.dtype), reach, 0)
+    for tap in _taps(grad_input, kernel, stride, 1, size):
+        tap += share
+    return _crop(grad_input, reach)
+
+
+def _adaptive_spans(size: int, output: int) -> list[tuple[int, int]]:
+    """[floor(i size / output), ceil((i + 1) size / output)) for every i."""
+    return [(i * size // output, -(-(i + 1) * size // output)) for i in range(output)]
+
+
+def adaptive_avg_pool2d(input: Array, output_size: Pair) -> Array:
+    """The mean of each of output_size near-equal, perhaps overlapping, rectangles."""
+    rows, cols = map(_adaptive_spans, input.shape[-2:], _pair(output_size))
+    total = np.stack([input[..., a:b, :].sum(-2) for a, b in rows], axis=-2)
+    total = np.stack([total[..., a:b].sum(-1) for a, b in cols], axis=-1)
+    area = np.outer([b - a for a, b in rows], [b - a for a, b in cols])
+    return total / area.astype(input.dtype)
+
+
+def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+    """Every pixel of a rectangle receives the rectangle's gradient over its area."""
+    rows, cols = map(_adaptive_spans, input_shape[-2:], grad_output.shape[-2:])
+    area = np.outer([b - a for a, b in rows], [b - a for a, b in cols])
+    share = grad_output / area.astype(grad_output.dtype)
+    grad_input = np.zeros(tuple(input_shape), grad_output.dtype)
+    for (i, (a, b)), (j, (c, d)) in product(enumerate(rows), enumerate(cols)):
+        grad_input[..., a:b, c:d] += share[..., i : i + 1, j : j + 1]
+    return grad_input
+
+
+def adaptive_max_pool2d(
+    input: Array, output_size: Pair, return_indices: bool = False
+) -> Array | tuple[Array, Array]:
+    """The maximum of each of output_size near-equal, perhaps overlapping, rectangles."""
+    rows, cols = map(_adaptive_spans, input.shape[-2:], _pair(output_size))
+    plane = _plane_index(input)
+
+    def taps() -> Iterator[tuple[Array, Array]]:
+        """Like a pool's taps, but a short rectangle visits its last row or column again."""
+        for i, j in product(range(max(b - a for a, b in rows)), range(max(b - a for a, b in cols))):
+            at = np.ix_([min(a + i, b - 1) for a, b in rows], [min(a + j, b - 1) for a, b in cols])
+            yield input[..., at[0], at[1]], plane[at]
+
+    if return_indices:
+        return _running_max(taps())
+    return reduce(np.maximum, (value for value, _ in taps()))
+
+
+def adaptive_max_pool2d_backward(
+    grad_output: Array, indices: Array, input_shape: Sequence[int]
+) -> Array:
+    """Each rectangle's gradient goes to its largest pixel alone."""
+    return _scatter(grad_output, indices, input_shape)
+
+
+def global_avg_pool2d(input: Array) -> Array:
+    """The mean of every plane: (N, C, 1, 1)."""
+    return input.mean(axis=(-2, -1), keepdims=True)
+
+
+def global_avg_pool2d_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+    """Every pixel of a plane receives the plane's gradient over H W."""
+    share = grad_output / grad_output.dtype.type(input_shape[-2] * input_shape[-1])
+    return np.broadcast_to(share, tuple(input_shape)).copy()
+
+
+def global_max_pool2d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
+    """The maximum of every plane: (N, C, 1, 1)."""
+    return adaptive_max_pool2d(input, 1, return_indices)
+
+
+def global_max_pool2d_backward(
+    grad_output: Array, indices: Array, input_shape: Sequence[int]
+) -> Array:
+    """Each plane's gradient goes to its largest pixel alone."""
+    return _scatter(grad_output, indices, input_shape)
+
+
+# ------------------------------------------------------------- activations
+
+
+def relu(input: Array) -> Array:
+    """max(x, 0)."""
+    return np.maximum(input, 0)
+
+
+def relu_backward(grad_output: Array, input: Array) -> Array:
+    """g where x > 0, else 0; a NaN lets g through, as in PyTorch."""
+    return np.where(input <= 0, 0, grad_output)
+
+
+def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
+    """x where x > 0, else negative_slope x."""
+    return np.where(input > 0, input, input * negative_slope)
+
+
+def leaky_relu_backward(grad_output: Array, input: Array, negative_slope: float = 0.01) -> Array:
+    """g where x > 0, else negative_slope g."""
+    return np.where(input > 0, grad_output, grad_output * negative_slope)
+
+
+def sigmoid(input: Array) -> Array:
+    """1 / (1 + exp(-x)), written so that exp never overflows."""
+    small = np.exp(-np.abs(input))
+    return np.where(input >= 0, 1, small) / (1 + small)
+
+
+def sigmoid_backward(grad_output: Array, output: Array) -> Array:
+    """g y (1 - y)."""
+    return grad_output * output * (1 - output)
+
+
+def tanh(input: Array) -> Array:
+    """Hyperbolic tangent."""
+    return np.tanh(input)
+
+
+def tanh_backward(grad_output: Array, output: Array) -> Array:
+    """g (1 - y^2)."""
+    return grad_output * (1 - output * output)
+
+
+# (1 + 2x) exp(x^2) erfc(x) for x >= 0 as a Chebyshev series in (x - 3.75) / (x + 3.75): the form of
+# Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x in 0 <= x < inf",
+# Mathematics of Computation 36 (1981); coefficients computed anew in 60 digits.
+_ERFC = (
+    1.1775789345674017541, -4.5900545806464773309e-3, -8.4249133366517915584e-2,
+    5.9209939998191890498e-2, -2.6658668435305752277e-2, 9.0749976707052650939e-3,
+    -2.4131635404176081909e-3, 4.9077583652580862923e-4, -6.9169733025012063671e-5,
+    4.1390279860730101675e-6, 7.7403830661984906686e-7, -2.1886401049234395661e-7,
+    1.0764999465670910377e-8, 4.5219598112182868979e-9, -7.7544002088313511065e-10,
+    -6.3180883408866844944e-11, 2.8687950109306698981e-11, 1.945586854577734723e-13,
+    -9.6546967484334389059e-13, 3.2525481481487398415e-14, 3.3478119482868053878e-14,
+    -1.8645628804193131015e-15, -1.2507950530688647085e-15, 7.418235256624043463e-17,
+    5.0681489047961113168e-17,
+)  # fmt: skip
+
+
+def _erfc(x: Array) -> Array:
+    """Complementary error function in float64, to about 1e-15 of its value."""
+    x = np.asarray(x, np.float64)
+    a = np.minimum(np.abs(x), 40.0)  # erfc(40) is 0 in float64; NaN stays NaN
+    head = np.floor(a * 16) / 16  # head^2 is exact, so exp(-a^2) keeps its digits in the tail
+    square = np.exp(-head * head) * np.exp(-(a - head) * (a + head))
+    tail = square * chebval((a - 3.75) / (a + 3.75), _ERFC) / (1 + 2 * a)
+    return np.where(x < 0, 2 - tail, tail)
+
+
+def _normal_cdf(x: Array) -> Array:
+    return (_erfc(-x / np.sqrt(2)) / 2).astype(x.dtype)
+
+
+def gelu(input: Array, approximate: str = "none") -> Array:
+    """x Phi(x), Phi the normal distribution function, or its tanh approximation.
+
+    Hendrycks and Gimpel, "Gaussian error linear units", arXiv:1606.08415.
+    """
+    if approximate == "none":
+        return input * _normal_cdf(input)
+    return input * sigmoid(_gelu_logit(input))  # (1 + tanh u) / 2 = sigmoid(2 u)
+
+
+def gelu_backward(grad_output: Array, input: Array, approximate: str = "none") -> Array:
+    """g (Phi(x) + x phi(x)), phi the normal density; or the derivative of the approximation."""
+    x = input
+    if approximate == "none":
+        density = np.exp(-x * x / 2) / x.dtype.type(np.sqrt(2 * np.pi))
+        return grad_output * (_normal_cdf(x) + x * density)
+    s = sigmoid(_gelu_logit(x))
+    slope = x.dtype.type(np.sqrt(8 / np.pi)) * (1 + 3 * 0.044715 * x * x)
+    return grad_output * (s + x * s * (1 - s) * slope)
+
+
+def _gelu_logit(x: Array) -> Array:
+    return x.dtype.type(np.sqrt(8 / np.pi)) * (x + 0.044715 * x * x * x)
+
+
+def silu(input: Array) -> Array:
+    """x sigmoid(x)."""
+    return input * sigmoid(input)
+
+
+def silu_backward(grad_output: Array, input: Array) -> Array:
+    """g s (1 + x (1 - s)), s = sigmoid(x)."""
+    s = sigmoid(input)
+    return grad_output * s * (1 + input * (1 - s))
+
+
+def softmax(input: Array, axis: int = -1) -> Array:
+    """exp(x) / sum exp(x), after taking the maximum away, which changes nothing but overflow."""
+    e = np.exp(input - input.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def softmax_backward(grad_output: Array, output: Array, axis: int = -1) -> Array:
+    """y (g - sum g y)."""
+    return output * (grad_output - (grad_output * output).sum(axis, keepdims=True))
+
+
+def log_softmax(input: Array, axis: int = -1) -> Array:
+    """x - log sum exp(x), stably."""
+    shifted = input - input.max(axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
+
+
+def log_softmax_backward(grad_output: Array, output: Array, axis: int = -1) -> Array:
+    """g - softmax(x) sum g, where softmax(x) = exp(y)."""
+    return grad_output - np.exp(output) * grad_output.sum(axis, keepdims=True)
+
+
+# ------------------------------------------- linear, batch norm, dropout, flatten
+
+
+def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
+    """x W^T + b, with input (..., I), weight (O, I), bias (O,)."""
+    output = input @ weight.T
+    return output if bias is None else output + bias
+
+
+def linear_backward(grad_output: Array, input: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """(g W, g^T x, sum of g)."""
+    g = grad_output.reshape(-1, weight.shape[0])
+    x = input.reshape(-1, weight.shape[1])
+    return grad_output @ weight, g.T @ x, g.sum(0)
+
+
+def _over_channels(input: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(the axes to reduce, a per-channel vector's shape) for an input (N, C, ...)."""
+    axes = (0, *range(2, input.ndim))
+    return axes, (-1, *[1] * (input.ndim - 2))
+
+
+def batch_norm(
+    input: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    return_statistics: bool = False,
+) -> Array | tuple[Array, Array, Array]:
+    """weight (x - mean) invstd + bias per channel, invstd = 1 / sqrt(var + eps).
+
+    In training, mean and var are the batch's and the running arrays move towards them in place,
+    running_var towards the unbiased variance; in evaluation they are the running arrays. With
+    ``return_statistics``, (output, mean, invstd). Ioffe and Szegedy, arXiv:1502.03167.
+    """
+    axes, column = _over_channels(input)
+    if training:
+        mean, var = input.mean(axes), input.var(axes)
+        n = input.size // input.shape[1]
+        if running_mean is not None:
+            running_mean += momentum * (mean - running_mean)
+        if running_var is not None:
+            running_var += momentum * (var * (n / (n - 1)) - running_var)
+    else:
+        assert running_mean is not None
+        assert running_var is not None
+        mean, var = running_mean.copy(), running_var
+    invstd = 1 / np.sqrt(var + eps)
+    output = (input - mean.reshape(column)) * invstd.reshape(column)
+    if weight is not None:
+        output = output * weight.reshape(column)
+    if bias is not None:
+        output = output + bias.reshape(column)
+    return (output, mean, invstd) if return_statistics else output
+
+
+def batch_norm_backward(
+    grad_output: Array,
+    input: Array,
+    weight: Array | None,
+    mean: Array,
+    invstd: Array,
+    training: bool = True,
+) -> tuple[Array, Array, Array]:
+    """(grad_input, grad_weight, grad_bias); with u = (x - mean) invstd,
+
+    grad_weight = sum g u, grad_bias = sum g, and grad_input = weight invstd g in evaluation; in
+    training, where mean and var moved with the input, less what g shares with 1 and u:
+    weight invstd (g - mean(g) - u mean(g u)).
+    """
+    axes, column = _over_channels(input)
+    u = (input - mean.reshape(column)) * invstd.reshape(column)
+    grad_weight, grad_bias = (grad_output * u).sum(axes), grad_output.sum(axes)
+    grad_input = grad_output
+    if training:
+        n = input.dtype.type(input.size // input.shape[1])
+        shared = (grad_bias / n).reshape(column) + u * (grad_weight / n).reshape(column)
+        grad_input = grad_output - shared
+    scale = invstd if weight is None else weight * invstd
+    return grad_input * scale.reshape(column), grad_weight, grad_bias
+
+
+def dropout(
+    input: Array,
+    p: float = 0.5,
+    training: bool = True,
+    *,
+    rng: np.random.Generator | None = None,
+    return_mask: bool = False,
+) -> Array | tuple[Array, Array]:
+    """In training, zero each element with probability p and scale the rest by 1 / (1 - p).
+
+    The mask is True where an element was kept. Srivastava et al., JMLR 15 (2014).
+    """
+    if not training:
+        output, mask = input.copy(), np.ones(input.shape, bool)
+    else:
+        mask = (rng or np.random.default_rng()).random(input.shape) >= p
+        output = dropout_backward(input, mask, p)  # forward and backward are the same scaling
+    return (output, mask) if return_mask else output
+
+
+def dropout_backward(grad_output: Array, mask: Array, p: float = 0.5) -> Array:
+    """g mask / (1 - p)."""
+    return np.where(mask, grad_output * (1 / (1 - p) if p < 1 else 0.0), 0).astype(
+        grad_output.dtype
+    )
+
+
+def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
+    """Merge axes start_dim to end_dim, both included."""
+    start, end = start_dim % input.ndim, end_dim % input.ndim
+    return input.reshape(*input.shape[:start], -1, *input.shape[end + 1 :])
+
+
+def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+    """The gradient in the input's shape."""
+    return grad_output.reshape(tuple(input_shape))
+
+
+# ------------------------------------------------------------------ losses
+
+
+def _reduce(losses: Array, normaliser: Any, reduction: str) -> Any:
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.sum() / normaliser
+
+
+def _grad_scale(grad_output: ArrayLike, normaliser: Any, reduction: str, dtype: Any) -> Array:
+    grad = np.asarray(grad_output, dtype)
+    return np.asarray(grad / normaliser if reduction == "mean" else grad, dtype)
+
+
+def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Any:
+    """(x - t)^2, reduced over all elements."""
+    return _reduce((input - target) ** 2, input.dtype.type(input.size), reduction)
+
+
+def mse_loss_backward(
+    grad_output: ArrayLike, input: Array, target: Array, reduction: str = "mean"
+) -> Array:
+    """2 g (x - t), over the number of elements for the mean."""
+    return 2 * _grad_scale(grad_output, input.size, reduction, input.dtype) * (input - target)
+
+
+def _class_weights(
+    input: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float
+) -> tuple[Array, Any]:
+    """(q, normaliser) such that cross-entropy is -sum over classes of q log softmax(input).
+
+    q is the smoothed target distribution times the class weights, and 0 where ignored; the mean
+    divides by the weights of the true classes, or by the count where targets are probabilities.
+    """
+    axis = min(1, input.ndim - 1)
+    classes = input.shape[axis]
+    column = (-1, *[1] * (input.ndim - 1 - axis))
+    weight = np.ones(classes, input.dtype) if weight is None else weight
+    weight = weight.reshape(column)
+    if np.issubdtype(target.dtype, np.floating):
+        distribution, counted = target, np.ones((), bool)
+        normaliser: Any = input.size // classes
+    else:
+        counted = np.expand_dims(target != ignore_index, axis)
+        distribution = np.arange(classes).reshape(column) == np.expand_dims(target, axis)
+        normaliser = (distribution * counted * weight).sum()
+    smoothed = (1 - label_smoothing) * distribution + label_smoothing / classes
+    return (smoothed * weight * counted).astype(input.dtype), input.dtype.type(normaliser)
+
+
+def cross_entropy(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """-sum over classes of q log softmax(x): see `_class_weights` for q."""
+    axis = min(1, input.ndim - 1)
+    q, normaliser = _class_weights(input, target, weight, ignore_index, label_smoothing)
+    log_p = log_softmax(input, axis)
+    losses = -np.multiply(q, log_p, where=q != 0, out=np.zeros_like(q)).sum(axis)
+    return _reduce(losses, normaliser, reduction)
+
+
+def cross_entropy_backward(
+    grad_output: ArrayLike,
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Array:
+    """g (softmax(x) sum q - q)."""
+    axis = min(1, input.ndim - 1)
+    q, normaliser = _class_weights(input, target, weight, ignore_index, label_smoothing)
+    scale = _grad_scale(grad_output, normaliser, reduction, input.dtype)
+    if reduction == "none":
+        scale = np.expand_dims(scale, axis)
+    return scale * (softmax(input, axis) * q.sum(axis, keepdims=True) - q)
+
+
+def binary_cross_entropy_with_logits(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    reduction: str = "mean",
+    pos_weight: Array | None = None,
+) -> Any:
+    """w ((1 - t) x + (1 + (pos_weight - 1) t) log(1 + exp(-x))), the logarithm kept from overflow.
+
+    For pos_weight 1 that is -w (t log s + (1 - t) log(1 - s)), s = sigmoid(x).
+    """
+    softplus = np.log1p(np.exp(-np.abs(input))) + np.maximum(-input, 0)  # log(1 + exp(-x))
+    positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
+    losses = (1 - target) * input + positive * softplus
+    losses = losses if weight is None else losses * weight
+    return _reduce(losses, input.dtype.type(input.size), reduction)
+
+
+def binary_cross_entropy_with_logits_backward(
+    grad_output: ArrayLike,
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    reduction: str = "mean",
+    pos_weight: Array | None = None,
+) -> Array:
+    """g w ((1 - t) - (1 + (pos_weight - 1) t) sigmoid(-x))."""
+    scale = _grad_scale(grad_output, input.size, reduction, input.dtype)
+    positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
+    grad = scale * ((1 - target) - positive * sigmoid(-input))
+    return grad if weight is None else grad * weight
