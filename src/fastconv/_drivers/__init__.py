@@ -1,0 +1,1 @@
+"""One module per algorithm: tasks over tiles, packing, scratch memory."""

@@ -1,0 +1,81 @@
+# What _kernels/kernels.h declares: pointers are to float or double as the table says, and every
+# stride is in bytes.
+from libc.stdint cimport int64_t
+
+cdef extern from "kernels.h" nogil:
+    ctypedef Py_ssize_t fc_size
+
+    enum:
+        FC_TILE_ACCUMULATE
+        FC_TILE_RELU
+        FC_TILE_BIAS_PER_ROW
+
+    ctypedef struct fc_tile:
+        const void **a
+        fc_size a_k
+        const void *b
+        fc_size b_k, b_segment
+        fc_size segments, len
+        const void *bias
+        void *c
+        fc_size c_m
+        int m, n
+        int flags
+
+    ctypedef struct fc_depthwise_row:
+        const void **rows
+        fc_size taps_h, taps_w
+        fc_size x_c, x_w
+        fc_size width
+        fc_size col0, step, col_dx
+        const void *w
+        const void *bias
+        void *out
+        fc_size out_c, out_w, out_width
+        fc_size channels
+        int relu
+
+    ctypedef struct fc_depthwise_weight_row:
+        const void *x
+        fc_size x_c, x_w, width
+        const void *dy
+        fc_size dy_c, dy_w, dy_width
+        fc_size col0, step, col_dx, taps_w
+        void *dw
+        fc_size channels
+
+    ctypedef struct fc_pool_row:
+        const void *x
+        fc_size x_c, x_h, x_w, width
+        fc_size plane
+        fc_size h_start, h_end, h_step
+        const fc_size *w_start
+        const fc_size *w_end
+        fc_size w_step
+        void *out
+        fc_size out_c, out_w, out_width
+        int64_t *indices
+        fc_size idx_c, idx_w
+        const double *divisor
+        fc_size channels
+
+    ctypedef struct fc_kernels:
+        const char *isa
+        int itemsize, lanes, mr, nr
+        void (*tile)(const fc_tile *) noexcept
+        void (*copy2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
+                       fc_size, fc_size) noexcept
+        void (*pack_filters)(void *, const void *, fc_size, fc_size, fc_size, fc_size,
+                             fc_size, fc_size, fc_size, fc_size, fc_size) noexcept
+        void (*depthwise_row_nhwc)(const fc_depthwise_row *) noexcept
+        void (*depthwise_row_nchw)(const fc_depthwise_row *) noexcept
+        void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *) noexcept
+        void (*depthwise_weight_row_nchw)(const fc_depthwise_weight_row *) noexcept
+        void (*max_pool_row)(const fc_pool_row *) noexcept
+        void (*avg_pool_row)(const fc_pool_row *) noexcept
+        int (*max_pool_row_backward)(const fc_pool_row *) noexcept
+        void (*avg_pool_row_backward)(const fc_pool_row *) noexcept
+
+    int fc_select(const char *isa)
+    const fc_kernels *fc_table_f32()
+    const fc_kernels *fc_table_f64()

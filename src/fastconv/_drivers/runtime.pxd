@@ -1,0 +1,16 @@
+from fastconv._drivers.kernels cimport fc_kernels
+
+# What a driver returns; _ops turns them into exceptions.
+cpdef enum Status:
+    OK = 0
+    OUT_OF_MEMORY = 1
+    INDEX_OUT_OF_RANGE = 2
+
+# One task of a driver. `scratch` is this thread's own memory; the result is a Status.
+ctypedef int (*task_fn)(void *context, Py_ssize_t task, char *scratch) noexcept nogil
+
+cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t scratch_bytes,
+                      double work, int num_threads) noexcept nogil
+cdef char *allocate(size_t nbytes) noexcept nogil
+cdef void release(char *memory) noexcept nogil
+cdef const fc_kernels *kernels(int itemsize) noexcept nogil

@@ -1,0 +1,112 @@
+/* The kernel table: what the drivers can call, whatever the instruction set.
+ *
+ * One table per (instruction set, dtype). Elements are float or double according to the table, so
+ * pointers are void and every stride is in BYTES: a driver is written once for both dtypes.
+ * table.c picks at import; drivers never see an instruction set.
+ */
+#ifndef FASTCONV_KERNELS_H
+#define FASTCONV_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef ptrdiff_t fc_size;
+
+/* ---- register tile: c[m][n] = act(bias[n] or c[m][n], plus sum over segments and k of a * b) ---- */
+
+enum { FC_TILE_ACCUMULATE = 1, FC_TILE_RELU = 2, FC_TILE_BIAS_PER_ROW = 4 };
+
+typedef struct {
+    const void *const *a; /* [segments][m]: start of each row's run of `len` elements */
+    fc_size a_k;          /* from one element of a run to the next */
+    const void *b;        /* [segments][len][n] */
+    fc_size b_k, b_segment;
+    fc_size segments, len;
+    const void *bias; /* [n], or [m] with FC_TILE_BIAS_PER_ROW, or NULL; unused when accumulating */
+    void *c;          /* [m][n] */
+    fc_size c_m;
+    int m, n;  /* 1 <= m <= mr, 1 <= n <= nr */
+    int flags; /* FC_TILE_... */
+} fc_tile;
+
+/* ---- depthwise: one output row, every channel its own filter ---- */
+
+typedef struct {
+    const void *const *rows; /* [taps_h]: input row of each filter row, or NULL outside the image */
+    fc_size taps_h, taps_w;
+    fc_size x_c, x_w;           /* input strides */
+    fc_size width;              /* columns of the input */
+    fc_size col0, step, col_dx; /* output j, tap s reads column col0 + j * step + s * col_dx */
+    const void *w;              /* [taps_h][taps_w][channels] */
+    const void *bias;           /* [channels] or NULL */
+    void *out;
+    fc_size out_c, out_w, out_width;
+    fc_size channels;
+    int relu;
+} fc_depthwise_row;
+
+typedef struct {
+    const void *x; /* input row that filter row meets */
+    fc_size x_c, x_w, width;
+    const void *dy; /* output-gradient row */
+    fc_size dy_c, dy_w, dy_width;
+    fc_size col0, step, col_dx, taps_w; /* as above */
+    void *dw;                           /* [taps_w][channels], added to */
+    fc_size channels;
+} fc_depthwise_weight_row;
+
+/* ---- pooling: one output row; windows are clipped to the image beforehand ---- */
+
+typedef struct {
+    const void *x; /* the (n, first channel) plane */
+    fc_size x_c, x_h, x_w, width;
+    fc_size plane; /* height * width: bound of an index */
+    fc_size h_start, h_end, h_step;  /* the window's rows */
+    const fc_size *w_start, *w_end;  /* [out_width]: the window's columns */
+    fc_size w_step;
+    void *out; /* this output row, first channel */
+    fc_size out_c, out_w, out_width;
+    int64_t *indices; /* max: flat position in the plane, laid out as out is, or NULL */
+    fc_size idx_c, idx_w;
+    const double *divisor; /* average: [out_width] */
+    fc_size channels;
+} fc_pool_row;
+
+typedef struct fc_kernels {
+    const char *isa;
+    int itemsize;
+    int lanes; /* elements of a vector */
+    int mr, nr; /* largest register tile */
+
+    void (*tile)(const fc_tile *);
+
+    /* dst[i][j] = src[i][j], any strides */
+    void (*copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,
+                   fc_size rows, fc_size cols);
+    /* filters [n][channels][taps_h][taps_w] of any strides to [taps_h][taps_w][channels][nr],
+     * zero beyond n */
+    void (*pack_filters)(void *dst, const void *src, fc_size n, fc_size channels, fc_size taps_h,
+                         fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h, fc_size s_w,
+                         fc_size nr);
+
+    /* channels contiguous (nhwc) or columns contiguous (nchw) */
+    void (*depthwise_row_nhwc)(const fc_depthwise_row *);
+    void (*depthwise_row_nchw)(const fc_depthwise_row *);
+    void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *);
+    void (*depthwise_weight_row_nchw)(const fc_depthwise_weight_row *);
+
+    void (*max_pool_row)(const fc_pool_row *);
+    void (*avg_pool_row)(const fc_pool_row *);
+    /* backward: x is the gradient added to, out the one read; index -1 stands for no element.
+     * The first returns -1 when an index lies outside the plane, having written nothing there. */
+    int (*max_pool_row_backward)(const fc_pool_row *);
+    void (*avg_pool_row_backward)(const fc_pool_row *);
+} fc_kernels;
+
+/* The tables for float and double: the best this processor has, or the one asked for by name.
+ * Returns 0; -1 when `isa` is unknown, -2 when this build or processor lacks it. NULL: the best. */
+int fc_select(const char *isa);
+const fc_kernels *fc_table_f32(void);
+const fc_kernels *fc_table_f64(void);
+
+#endif

@@ -1,0 +1,175 @@
+/* Whole-vector operations on `real` (float or double) for the instruction set of this compilation.
+ *
+ * setup.py compiles every kernel family k_*.c once per (instruction set, dtype) and defines
+ *   FC_ISA_<SET>           which block below applies
+ *   FC_ISA, FC_REAL        the words used to build names, e.g. avx512 and f32
+ *   FC_F32 or FC_F64       the dtype
+ * A kernel family is written once, in terms of:
+ *   real, VL               the element, and how many of them a vector holds
+ *   vreal                  a vector; v_zero, v_set1, v_load, v_store (any alignment)
+ *   v_load_n, v_store_n    the first n < VL elements only; the others read as zero, stay untouched
+ *   v_add v_sub v_mul v_div v_max, v_fma(a, b, c) = a * b + c, v_sum (horizontal, fixed order)
+ *   FC_MR                  rows of the register tile: FC_MR x 2 VL accumulators, with room to spare
+ */
+#ifndef FASTCONV_SIMD_H
+#define FASTCONV_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_MSC_VER)
+#define FC_INLINE static __forceinline
+#define FC_RESTRICT __restrict
+#else
+#define FC_INLINE static inline __attribute__((always_inline))
+#define FC_RESTRICT __restrict__
+#endif
+
+#define FC_CAT4_(a, b, c, d) a##_##b##_##c##_##d
+#define FC_CAT4(a, b, c, d) FC_CAT4_(a, b, c, d)
+/* FC_NAME(pool_max) is fc_pool_max_f32_avx512 and so on */
+#define FC_NAME(op) FC_CAT4(fc, op, FC_REAL, FC_ISA)
+
+#if defined(FC_F32)
+typedef float real;
+typedef int32_t intreal; /* the integer of the same width */
+#elif defined(FC_F64)
+typedef double real;
+typedef int64_t intreal;
+#else
+#error "compile with FC_F32 or FC_F64"
+#endif
+
+#if defined(FC_ISA_AVX512)
+#include <immintrin.h>
+#define FC_MR 14
+#if defined(FC_F32)
+#define VL 16
+typedef __m512 vreal;
+#define FC_V(op) _mm512_##op##_ps
+#define FC_MASK(n) ((__mmask16)((1u << (n)) - 1u))
+#else
+#define VL 8
+typedef __m512d vreal;
+#define FC_V(op) _mm512_##op##_pd
+#define FC_MASK(n) ((__mmask8)((1u << (n)) - 1u))
+#endif
+FC_INLINE vreal v_load_n(const real *p, int n) { return FC_V(maskz_loadu)(FC_MASK(n), p); }
+FC_INLINE void v_store_n(real *p, vreal v, int n) { FC_V(mask_storeu)(p, FC_MASK(n), v); }
+
+#elif defined(FC_ISA_AVX2)
+#include <immintrin.h>
+#define FC_MR 6
+#if defined(FC_F32)
+#define VL 8
+typedef __m256 vreal;
+#define FC_V(op) _mm256_##op##_ps
+FC_INLINE __m256i fc_mask(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#else
+#define VL 4
+typedef __m256d vreal;
+#define FC_V(op) _mm256_##op##_pd
+FC_INLINE __m256i fc_mask(int n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+#endif
+FC_INLINE vreal v_load_n(const real *p, int n) { return FC_V(maskload)(p, fc_mask(n)); }
+FC_INLINE void v_store_n(real *p, vreal v, int n) { FC_V(maskstore)(p, fc_mask(n), v); }
+
+#elif defined(FC_ISA_NEON)
+#include <arm_neon.h>
+#define FC_MR 12
+#if defined(FC_F32)
+#define VL 4
+typedef float32x4_t vreal;
+#define FC_V(op) v##op##q_f32
+#define FC_SET1 vdupq_n_f32
+#else
+#define VL 2
+typedef float64x2_t vreal;
+#define FC_V(op) v##op##q_f64
+#define FC_SET1 vdupq_n_f64
+#endif
+FC_INLINE vreal v_set1(real x) { return FC_SET1(x); }
+FC_INLINE vreal v_zero(void) { return FC_SET1((real)0); }
+FC_INLINE vreal v_load(const real *p) { return FC_V(ld1)(p); }
+FC_INLINE void v_store(real *p, vreal v) { FC_V(st1)(p, v); }
+FC_INLINE vreal v_add(vreal a, vreal b) { return FC_V(add)(a, b); }
+FC_INLINE vreal v_sub(vreal a, vreal b) { return FC_V(sub)(a, b); }
+FC_INLINE vreal v_mul(vreal a, vreal b) { return FC_V(mul)(a, b); }
+FC_INLINE vreal v_div(vreal a, vreal b) { return FC_V(div)(a, b); }
+FC_INLINE vreal v_max(vreal a, vreal b) { return FC_V(max)(a, b); }
+FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return FC_V(fma)(c, a, b); }
+
+#elif defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h>
+#define FC_MR 6
+#if defined(FC_F32)
+#define VL 4
+typedef __m128 vreal;
+#define FC_V(op) _mm_##op##_ps
+#else
+#define VL 2
+typedef __m128d vreal;
+#define FC_V(op) _mm_##op##_pd
+#endif
+
+#else /* no vectors known: one element at a time */
+#define FC_MR 4
+#define VL 1
+typedef real vreal;
+FC_INLINE vreal v_set1(real x) { return x; }
+FC_INLINE vreal v_zero(void) { return 0; }
+FC_INLINE vreal v_load(const real *p) { return *p; }
+FC_INLINE void v_store(real *p, vreal v) { *p = v; }
+FC_INLINE vreal v_add(vreal a, vreal b) { return a + b; }
+FC_INLINE vreal v_sub(vreal a, vreal b) { return a - b; }
+FC_INLINE vreal v_mul(vreal a, vreal b) { return a * b; }
+FC_INLINE vreal v_div(vreal a, vreal b) { return a / b; }
+FC_INLINE vreal v_max(vreal a, vreal b) { return a > b ? a : b; }
+FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return a * b + c; }
+#endif
+
+#if defined(FC_V) && !defined(FC_SET1) /* x86: the names are alike in every width */
+FC_INLINE vreal v_set1(real x) { return FC_V(set1)(x); }
+FC_INLINE vreal v_zero(void) { return FC_V(set1)((real)0); }
+FC_INLINE vreal v_load(const real *p) { return FC_V(loadu)(p); }
+FC_INLINE void v_store(real *p, vreal v) { FC_V(storeu)(p, v); }
+FC_INLINE vreal v_add(vreal a, vreal b) { return FC_V(add)(a, b); }
+FC_INLINE vreal v_sub(vreal a, vreal b) { return FC_V(sub)(a, b); }
+FC_INLINE vreal v_mul(vreal a, vreal b) { return FC_V(mul)(a, b); }
+FC_INLINE vreal v_div(vreal a, vreal b) { return FC_V(div)(a, b); }
+/* Returns b where either is NaN, so v_max(zero, x) hands a NaN in x on. */
+FC_INLINE vreal v_max(vreal a, vreal b) { return FC_V(max)(a, b); }
+#if defined(FC_ISA_AVX512) || defined(FC_ISA_AVX2)
+FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return FC_V(fmadd)(a, b, c); }
+#else
+FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return v_add(v_mul(a, b), c); }
+#endif
+#endif
+
+#if !defined(FC_ISA_AVX512) && !defined(FC_ISA_AVX2)
+FC_INLINE vreal v_load_n(const real *p, int n) {
+    real t[VL] = {0};
+    for (int i = 0; i < n; i++) t[i] = p[i];
+    return v_load(t);
+}
+FC_INLINE void v_store_n(real *p, vreal v, int n) {
+    real t[VL];
+    v_store(t, v);
+    for (int i = 0; i < n; i++) p[i] = t[i];
+}
+#endif
+
+/* Pairwise over the lanes: (0 + VL/2) + (VL/4 + ...) and so on, the same order everywhere. */
+FC_INLINE real v_sum(vreal v) {
+    real t[VL];
+    v_store(t, v);
+    for (int half = VL / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) t[i] += t[i + half];
+    return t[0];
+}
+
+#endif

@@ -1,0 +1,129 @@
+/* Which kernels this processor gets. Whole feature groups are asked for, not single bits: the
+ * compiler was told it may use all of a group. */
+#include <string.h>
+
+#include "kernels.h"
+
+#define FC_DECLARE(real, isa)                                              \
+    void fc_tile_##real##_##isa(const fc_tile *);                          \
+    void fc_copy2d_##real##_##isa(void *, fc_size, fc_size, const void *, fc_size, fc_size, fc_size, \
+                                  fc_size);                                \
+    void fc_pack_filters_##real##_##isa(void *, const void *, fc_size, fc_size, fc_size, fc_size,    \
+                                        fc_size, fc_size, fc_size, fc_size, fc_size);                \
+    void fc_depthwise_row_nhwc_##real##_##isa(const fc_depthwise_row *);   \
+    void fc_depthwise_row_nchw_##real##_##isa(const fc_depthwise_row *);   \
+    void fc_depthwise_weight_row_nhwc_##real##_##isa(const fc_depthwise_weight_row *);               \
+    void fc_depthwise_weight_row_nchw_##real##_##isa(const fc_depthwise_weight_row *);               \
+    void fc_max_pool_row_##real##_##isa(const fc_pool_row *);              \
+    void fc_avg_pool_row_##real##_##isa(const fc_pool_row *);              \
+    int fc_max_pool_row_backward_##real##_##isa(const fc_pool_row *);      \
+    void fc_avg_pool_row_backward_##real##_##isa(const fc_pool_row *);
+
+#define FC_TABLE(real, isa, size, vl, rows)                                \
+    {                                                                      \
+        .isa = #isa, .itemsize = size, .lanes = vl, .mr = rows, .nr = 2 * vl,                        \
+        .tile = fc_tile_##real##_##isa,                                    \
+        .copy2d = fc_copy2d_##real##_##isa,                                \
+        .pack_filters = fc_pack_filters_##real##_##isa,                    \
+        .depthwise_row_nhwc = fc_depthwise_row_nhwc_##real##_##isa,        \
+        .depthwise_row_nchw = fc_depthwise_row_nchw_##real##_##isa,        \
+        .depthwise_weight_row_nhwc = fc_depthwise_weight_row_nhwc_##real##_##isa,                    \
+        .depthwise_weight_row_nchw = fc_depthwise_weight_row_nchw_##real##_##isa,                    \
+        .max_pool_row = fc_max_pool_row_##real##_##isa,                    \
+        .avg_pool_row = fc_avg_pool_row_##real##_##isa,                    \
+        .max_pool_row_backward = fc_max_pool_row_backward_##real##_##isa,  \
+        .avg_pool_row_backward = fc_avg_pool_row_backward_##real##_##isa,  \
+    }
+
+#define FC_BOTH(isa, bytes, rows)                                          \
+    FC_DECLARE(f32, isa)                                                   \
+    FC_DECLARE(f64, isa)                                                   \
+    static const fc_kernels isa##_f32 = FC_TABLE(f32, isa, 4, (bytes) / 4, rows);                    \
+    static const fc_kernels isa##_f64 = FC_TABLE(f64, isa, 8, (bytes) / 8, rows);
+
+#if defined(__SSE2__) || defined(_M_X64)
+FC_BOTH(baseline, 16, 6)
+#else
+FC_DECLARE(f32, baseline)
+FC_DECLARE(f64, baseline)
+static const fc_kernels baseline_f32 = FC_TABLE(f32, baseline, 4, 1, 4);
+static const fc_kernels baseline_f64 = FC_TABLE(f64, baseline, 8, 1, 4);
+#endif
+#if defined(FC_HAVE_AVX2)
+FC_BOTH(avx2, 32, 6)
+#endif
+#if defined(FC_HAVE_AVX512)
+FC_BOTH(avx512, 64, 14)
+#endif
+#if defined(FC_HAVE_NEON)
+FC_BOTH(neon, 16, 12)
+#endif
+
+#if defined(FC_HAVE_AVX2) && defined(_MSC_VER)
+#include <immintrin.h>
+#include <intrin.h>
+static int leaf7_and_os(unsigned long long os_state, int ebx_bits) {
+    int r[4];
+    __cpuid(r, 1);
+    const int osxsave_avx_fma = (1 << 27) | (1 << 28) | (1 << 12);
+    if ((r[2] & osxsave_avx_fma) != osxsave_avx_fma) return 0;
+    if ((_xgetbv(0) & os_state) != os_state) return 0;
+    __cpuidex(r, 7, 0);
+    return (r[1] & ebx_bits) == ebx_bits;
+}
+static int has_avx2(void) { return leaf7_and_os(0x6, (1 << 3) | (1 << 5) | (1 << 8)); }
+static int has_avx512(void) {
+    return has_avx2() &&
+           leaf7_and_os(0xe6, (1 << 16) | (1 << 17) | (1 << 28) | (1 << 30) | (1 << 31));
+}
+#elif defined(FC_HAVE_AVX2)
+static int has_avx2(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+static int has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+#endif
+static int always(void) { return 1; }
+
+static const struct {
+    const char *name;
+    int (*supported)(void);
+    const fc_kernels *f32, *f64;
+} sets[] = { /* best first */
+#if defined(FC_HAVE_AVX512)
+    {"avx512", has_avx512, &avx512_f32, &avx512_f64},
+#endif
+#if defined(FC_HAVE_AVX2)
+    {"avx2", has_avx2, &avx2_f32, &avx2_f64},
+#endif
+#if defined(FC_HAVE_NEON)
+    {"neon", always, &neon_f32, &neon_f64},
+#endif
+    {"baseline", always, &baseline_f32, &baseline_f64},
+};
+enum { SETS = sizeof sets / sizeof sets[0] };
+
+static int chosen = SETS - 1;
+
+int fc_select(const char *isa) {
+    static const char *const known[] = {"baseline", "avx2", "avx512", "neon"};
+    for (int i = 0; i < SETS; i++)
+        if (!isa || !strcmp(isa, sets[i].name)) {
+            if (sets[i].supported()) {
+                chosen = i;
+                return 0;
+            }
+            if (isa) return -2;
+        }
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (isa && !strcmp(isa, known[i])) return -2;
+    return -1;
+}
+
+const fc_kernels *fc_table_f32(void) { return sets[chosen].f32; }
+const fc_kernels *fc_table_f64(void) { return sets[chosen].f64; }
