@@ -17,7 +17,14 @@
     void fc_max_pool_row_##real##_##isa(const fc_pool_row *);              \
     void fc_avg_pool_row_##real##_##isa(const fc_pool_row *);              \
     int fc_max_pool_row_backward_##real##_##isa(const fc_pool_row *);      \
-    void fc_avg_pool_row_backward_##real##_##isa(const fc_pool_row *);
+    void fc_avg_pool_row_backward_##real##_##isa(const fc_pool_row *);     \
+    extern const fc_activation fc_activations_##real##_##isa[FC_ACTIVATIONS];                        \
+    void fc_softmax_##real##_##isa(const fc_softmax *);                    \
+    void fc_softmax_backward_##real##_##isa(const fc_softmax *);           \
+    void fc_norm_moments_##real##_##isa(const fc_norm *);                  \
+    void fc_norm_apply_##real##_##isa(const fc_norm *);                    \
+    void fc_norm_gradient_sums_##real##_##isa(const fc_norm *);            \
+    void fc_norm_gradient_##real##_##isa(const fc_norm *);
 
 #define FC_TABLE(real, isa, size, vl, rows)                                \
     {                                                                      \
@@ -33,6 +40,13 @@
         .avg_pool_row = fc_avg_pool_row_##real##_##isa,                    \
         .max_pool_row_backward = fc_max_pool_row_backward_##real##_##isa,  \
         .avg_pool_row_backward = fc_avg_pool_row_backward_##real##_##isa,  \
+        .activations = fc_activations_##real##_##isa,                      \
+        .softmax = fc_softmax_##real##_##isa,                              \
+        .softmax_backward = fc_softmax_backward_##real##_##isa,            \
+        .norm_moments = fc_norm_moments_##real##_##isa,                    \
+        .norm_apply = fc_norm_apply_##real##_##isa,                        \
+        .norm_gradient_sums = fc_norm_gradient_sums_##real##_##isa,        \
+        .norm_gradient = fc_norm_gradient_##real##_##isa,                  \
     }
 
 #define FC_BOTH(isa, bytes, rows)                                          \
