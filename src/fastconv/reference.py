@@ -20,6 +20,7 @@ output and a KH x KW kernel.
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -696,7 +697,8 @@ def dropout_backward(grad_output: Array, mask: Array, p: float = 0.5) -> Array:
 def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
     """Merge axes start_dim to end_dim, both included."""
     start, end = start_dim % input.ndim, end_dim % input.ndim
-    return input.reshape(*input.shape[:start], -1, *input.shape[end + 1 :])
+    merged = prod(input.shape[start : end + 1])
+    return input.reshape(*input.shape[:start], merged, *input.shape[end + 1 :])
 
 
 def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
