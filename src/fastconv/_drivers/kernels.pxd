@@ -62,19 +62,19 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fc_kernels:
         const char *isa
         int itemsize, lanes, mr, nr
-        void (*tile)(const fc_tile *) noexcept
+        void (*tile)(const fc_tile *) noexcept nogil
         void (*copy2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
-                       fc_size, fc_size) noexcept
+                       fc_size, fc_size) noexcept nogil
         void (*pack_filters)(void *, const void *, fc_size, fc_size, fc_size, fc_size,
-                             fc_size, fc_size, fc_size, fc_size, fc_size) noexcept
-        void (*depthwise_row_nhwc)(const fc_depthwise_row *) noexcept
-        void (*depthwise_row_nchw)(const fc_depthwise_row *) noexcept
-        void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *) noexcept
-        void (*depthwise_weight_row_nchw)(const fc_depthwise_weight_row *) noexcept
-        void (*max_pool_row)(const fc_pool_row *) noexcept
-        void (*avg_pool_row)(const fc_pool_row *) noexcept
-        int (*max_pool_row_backward)(const fc_pool_row *) noexcept
-        void (*avg_pool_row_backward)(const fc_pool_row *) noexcept
+                             fc_size, fc_size, fc_size, fc_size, fc_size) noexcept nogil
+        void (*depthwise_row_nhwc)(const fc_depthwise_row *) noexcept nogil
+        void (*depthwise_row_nchw)(const fc_depthwise_row *) noexcept nogil
+        void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *) noexcept nogil
+        void (*depthwise_weight_row_nchw)(const fc_depthwise_weight_row *) noexcept nogil
+        void (*max_pool_row)(const fc_pool_row *) noexcept nogil
+        void (*avg_pool_row)(const fc_pool_row *) noexcept nogil
+        int (*max_pool_row_backward)(const fc_pool_row *) noexcept nogil
+        void (*avg_pool_row_backward)(const fc_pool_row *) noexcept nogil
 
     int fc_select(const char *isa)
     const fc_kernels *fc_table_f32()

@@ -1,0 +1,667 @@
+"""The op layer: the geometry of a call, typed memoryviews in, a driver chosen, no GIL.
+
+`fastconv.functional` checks arguments and allocates; the functions here trust that arrays fit the
+geometry no further than a memory error: shapes are compared, values are not copied. Arrays may have
+any strides.
+"""
+
+from cpython.pyport cimport PY_SSIZE_T_MAX
+from cython cimport floating
+from libc.stdint cimport int64_t
+
+from fastconv._drivers cimport depthwise, direct
+from fastconv._drivers.correlation cimport Correlation
+from fastconv._drivers.kernels cimport fc_size
+from fastconv._drivers.pool cimport Pool, PoolAxis, pool, pool_backward
+from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels
+
+from operator import index
+
+
+cdef int raise_for(int status) except -1:
+    if status == OUT_OF_MEMORY:
+        raise MemoryError("fastconv could not allocate its scratch memory")
+    if status == INDEX_OUT_OF_RANGE:
+        raise ValueError("indices: an index lies outside its input plane")
+    if status != OK:
+        raise RuntimeError(f"unknown status {status}")
+    return 0
+
+
+# ---------------------------------------------------------------- geometry
+
+# Of any size in bytes, so that sums of a few of them stay in 64 bits.
+cdef Py_ssize_t LARGEST = PY_SSIZE_T_MAX // 16
+
+
+def _integer(name, value, least):
+    try:
+        result = index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if result < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    if result > LARGEST:
+        raise ValueError(f"{name} is too large: {value!r}")
+    return result
+
+
+def _pair(name, value, least):
+    """(vertical, horizontal) from an integer or two."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"{name} must be an integer or a pair of integers, got {value!r}")
+        return _integer(name, value[0], least), _integer(name, value[1], least)
+    value = _integer(name, value, least)
+    return value, value
+
+
+def _padding(value, kernel, stride, dilation):
+    """(top, bottom, left, right) from an integer, a pair, four sides, 'same' or 'valid'."""
+    if isinstance(value, str):
+        if value == "valid":
+            return 0, 0, 0, 0
+        if value != "same":
+            raise ValueError(f"padding must be 'same', 'valid' or integers, got {value!r}")
+        if stride != (1, 1):
+            raise ValueError(f"padding='same' needs stride 1, got stride={stride}")
+        sides = []
+        for k, d in zip(kernel, dilation):
+            total = d * (k - 1)
+            sides += [total // 2, total - total // 2]  # the odd one goes to the end
+        return tuple(sides)
+    if isinstance(value, (tuple, list)):
+        if len(value) == 2 and all(isinstance(v, (tuple, list)) for v in value):
+            if [len(v) for v in value] == [2, 2]:
+                return tuple(_integer("padding", v, 0) for side in value for v in side)
+        elif len(value) == 2:
+            v, h = _pair("padding", value, 0)
+            return v, v, h, h
+        elif len(value) == 4:
+            return tuple(_integer("padding", v, 0) for v in value)
+        raise ValueError("padding must be an integer, a pair (vertical, horizontal), "
+                         "four sides (top, bottom, left, right), 'same' or 'valid', "
+                         f"got {value!r}")
+    value = _integer("padding", value, 0)
+    return value, value, value, value
+
+
+def _sizes(name, shape, rank):
+    shape = tuple(index(v) for v in shape)
+    if len(shape) != rank:
+        raise ValueError(f"{name} must have {rank} sizes, got {shape}")
+    for i, v in enumerate(shape):
+        if v < 0 or v > LARGEST or (v == 0 and i > 0):
+            raise ValueError(f"{name} must have positive sizes, got {shape}")
+    return shape
+
+
+def _fits(name, shape):
+    total = 8
+    for v in shape:
+        total *= max(v, 1)
+    if total > LARGEST:
+        raise ValueError(f"{name} of shape {shape} is too large to address")
+
+
+cdef class ConvShape:
+    """The geometry of one 2-D convolution: sizes, strides, padding, dilation, groups.
+
+    Parameters
+    ----------
+    input_shape : (N, C, H, W)
+    weight_shape : (K, C / groups, kernel_h, kernel_w)
+    stride, dilation : int or pair of int, at least 1
+    padding : int, pair, four sides (top, bottom, left, right), ((top, bottom), (left, right)),
+        'same' or 'valid'
+    groups : int
+
+    Attributes
+    ----------
+    output_shape : (N, K, out_h, out_w)
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes, when they do not make a convolution.
+    """
+    cdef Conv2dShape shape
+    cdef readonly tuple input_shape, weight_shape, output_shape
+
+    def __init__(self, input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1):
+        cdef Conv2dShape *s = &self.shape
+        n, c, h, w = input_shape = _sizes("input", input_shape, 4)
+        k, per_group, kernel_h, kernel_w = weight_shape = _sizes("weight", weight_shape, 4)
+        if k == 0:
+            raise ValueError(f"weight must have positive sizes, got {weight_shape}")
+        stride = _pair("stride", stride, 1)
+        dilation = _pair("dilation", dilation, 1)
+        sides = _padding(padding, (kernel_h, kernel_w), stride, dilation)
+        groups = _integer("groups", groups, 1)
+        where = f"input {input_shape}, weight {weight_shape}"
+        if c % groups or k % groups:
+            raise ValueError(f"groups={groups} must divide the input's channels ({c}) and the "
+                             f"weight's filters ({k}): {where}")
+        if per_group * groups != c:
+            raise ValueError(f"weight has {per_group} channels per filter, expected {c // groups} "
+                             f"({c} input channels / groups={groups}): {where}")
+        out = []
+        for name, size, kernel, step, d, lo, hi in (
+                ("height", h, kernel_h, stride[0], dilation[0], sides[0], sides[1]),
+                ("width", w, kernel_w, stride[1], dilation[1], sides[2], sides[3])):
+            reach = d * (kernel - 1) + 1
+            padded = size + lo + hi
+            if reach > padded:
+                raise ValueError(f"weight: a kernel of {name} {kernel} with dilation={d} spans "
+                                 f"{reach}, more than the padded input's {padded}: {where}, "
+                                 f"padding={padding!r}")
+            if padded > LARGEST:
+                raise ValueError(f"padding={padding!r} is too large: {where}")
+            out.append((padded - reach) // step + 1)
+        self.input_shape = input_shape
+        self.weight_shape = weight_shape
+        self.output_shape = (n, k, out[0], out[1])
+        _fits("input", input_shape)
+        _fits("weight", weight_shape)
+        _fits("output", self.output_shape)
+        s.batch, s.in_channels, s.in_h, s.in_w = input_shape
+        s.out_channels, s.kernel_h, s.kernel_w = k, kernel_h, kernel_w
+        s.out_h, s.out_w = out
+        s.stride_h, s.stride_w = stride
+        s.pad_top, s.pad_bottom, s.pad_left, s.pad_right = sides
+        s.dilation_h, s.dilation_w = dilation
+        s.groups = groups
+        s.input_format = s.output_format = CONTIGUOUS
+
+    def __repr__(self):
+        cdef Conv2dShape *s = &self.shape
+        return (f"ConvShape(input={self.input_shape}, weight={self.weight_shape}, "
+                f"output={self.output_shape}, stride={(s.stride_h, s.stride_w)}, "
+                f"padding={(s.pad_top, s.pad_bottom, s.pad_left, s.pad_right)}, "
+                f"dilation={(s.dilation_h, s.dilation_w)}, groups={s.groups})")
+
+
+cdef bint axis_init(Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t pad_lo,
+                    Py_ssize_t pad_hi, Py_ssize_t dilation, Py_ssize_t *out) noexcept nogil:
+    if (size < 1 or kernel < 1 or stride < 1 or dilation < 1 or pad_lo < 0 or pad_hi < 0
+            or size > LARGEST or pad_lo > LARGEST or pad_hi > LARGEST
+            or kernel - 1 > LARGEST // dilation):
+        return False
+    cdef Py_ssize_t room = size + pad_lo + pad_hi - dilation * (kernel - 1) - 1
+    if room < 0:
+        return False
+    out[0] = room // stride + 1
+    return True
+
+
+cdef bint addressable(Py_ssize_t n, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
+    # sizes are positive but for n; a double is precise enough for a bound
+    return <double> n * c * h * w * 8 <= <double> LARGEST
+
+
+cdef int conv2d_shape_init(Conv2dShape *s) noexcept nogil:
+    if s.batch < 0 or s.in_channels < 1 or s.out_channels < 1 or s.groups < 1:
+        return -1
+    if s.in_channels % s.groups or s.out_channels % s.groups:
+        return -1
+    if not (axis_init(s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.pad_bottom, s.dilation_h,
+                      &s.out_h)
+            and axis_init(s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w,
+                          &s.out_w)):
+        return -1
+    if not (addressable(s.batch, s.in_channels, s.in_h, s.in_w)
+            and addressable(s.batch, s.out_channels, s.out_h, s.out_w)
+            and addressable(s.out_channels, s.in_channels // s.groups, s.kernel_h, s.kernel_w)):
+        return -1
+    return 0
+
+
+# ---------------------------------------------------------------- convolution
+
+# A 4-D array: where it starts, and its strides in bytes.
+ctypedef struct Array4:
+    char *data
+    fc_size s0, s1, s2, s3
+
+
+cdef Array4 image(const void *data, int itemsize, int memory_format, Py_ssize_t c, Py_ssize_t h,
+                  Py_ssize_t w) noexcept nogil:
+    """A whole image tensor in one of the two memory formats; filters are CONTIGUOUS."""
+    cdef Array4 a
+    a.data = <char *> data
+    if memory_format == CHANNELS_LAST:
+        a.s1 = itemsize
+        a.s3 = c * itemsize
+        a.s2 = w * a.s3
+        a.s0 = h * a.s2
+    else:
+        a.s3 = itemsize
+        a.s2 = w * itemsize
+        a.s1 = h * a.s2
+        a.s0 = c * a.s1
+    return a
+
+
+cdef Array4 view(floating[:, :, :, :] a) noexcept nogil:
+    cdef Array4 v
+    v.data = <char *> &a[0, 0, 0, 0] if a.shape[0] else NULL
+    v.s0, v.s1, v.s2, v.s3 = a.strides[0], a.strides[1], a.strides[2], a.strides[3]
+    return v
+
+
+cdef Array4 const_view(const floating[:, :, :, :] a) noexcept nogil:
+    cdef Array4 v
+    v.data = <char *> &a[0, 0, 0, 0] if a.shape[0] else NULL
+    v.s0, v.s1, v.s2, v.s3 = a.strides[0], a.strides[1], a.strides[2], a.strides[3]
+    return v
+
+
+cdef Correlation forward_form(const Conv2dShape *s, int itemsize, Array4 x, Array4 w,
+                              Array4 y) noexcept nogil:
+    """y from x and w; the weight gradient is the same form with w unknown."""
+    cdef Correlation c
+    c.kernels = kernels(itemsize)
+    c.batch = s.batch
+    c.groups = s.groups
+    c.channels = s.in_channels // s.groups
+    c.filters = s.out_channels // s.groups
+    c.x = x.data
+    c.x_n, c.x_c, c.x_h, c.x_w = x.s0, x.s1, x.s2, x.s3
+    c.x_g = c.channels * x.s1
+    c.height, c.width = s.in_h, s.in_w
+    c.y = y.data
+    c.y_n, c.y_k, c.y_h, c.y_w = y.s0, y.s1, y.s2, y.s3
+    c.y_g = c.filters * y.s1
+    c.out_h, c.out_w = s.out_h, s.out_w
+    c.w = w.data
+    c.w_k, c.w_c, c.w_h, c.w_w = w.s0, w.s1, w.s2, w.s3
+    c.w_g = c.filters * w.s0
+    c.taps_h, c.taps_w = s.kernel_h, s.kernel_w
+    c.row0, c.step_h, c.row_d = -s.pad_top, s.stride_h, s.dilation_h
+    c.col0, c.step_w, c.col_d = -s.pad_left, s.stride_w, s.dilation_w
+    c.bias = NULL
+    c.relu = False
+    return c
+
+
+cdef int correlate(const Correlation *c, int num_threads) noexcept nogil:
+    """The choice of algorithm for y from x and w."""
+    if depthwise.is_depthwise(c, False):
+        return depthwise.correlate(c, num_threads)
+    return direct.correlate(c, num_threads)
+
+
+cdef int forward(const Conv2dShape *s, int itemsize, Array4 x, Array4 w, const void *bias,
+                 Array4 y, bint relu, int num_threads) noexcept nogil:
+    cdef Correlation c = forward_form(s, itemsize, x, w, y)
+    c.bias = <const char *> bias
+    c.relu = relu
+    return correlate(&c, num_threads)
+
+
+# Where the input gradient of one axis gets its values, for the inputs that lie `phase` past a
+# multiple of the stride: from every `tap_step`-th tap starting at tap0, the first of which meets
+# output `first` for the phase's first input; each further tap meets the output `output_step` above.
+ctypedef struct Phase:
+    fc_size inputs, tap0, tap_step, taps, first, output_step
+
+
+cdef Phase find_phase(fc_size phase, fc_size size, fc_size kernel, fc_size stride, fc_size pad,
+                      fc_size dilation) noexcept nogil:
+    cdef Phase p
+    cdef fc_size a = stride, b = dilation, r
+    while b:  # greatest common divisor
+        a, b = b, a % b
+    p.inputs = (size - phase + stride - 1) // stride
+    p.tap_step = stride // a
+    p.output_step = dilation // a
+    p.taps = 0
+    p.tap0 = p.first = 0
+    for r in range(min(kernel, p.tap_step)):
+        if (phase + pad - r * dilation) % stride == 0:
+            p.tap0 = r
+            p.taps = (kernel - r + p.tap_step - 1) // p.tap_step
+            p.first = (phase + pad - r * dilation) // stride
+            break
+    return p
+
+
+cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w, Array4 dx,
+                        int num_threads) noexcept nogil:
+    """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
+
+    See docs/derivation.md, "The gradient with respect to the input".
+    """
+    cdef Correlation c
+    cdef Phase h, v
+    cdef fc_size i, j
+    cdef int status
+    c.kernels = kernels(itemsize)
+    c.batch = s.batch
+    c.groups = s.groups
+    c.channels = s.out_channels // s.groups
+    c.filters = s.in_channels // s.groups
+    c.x_n, c.x_c, c.x_h, c.x_w = dy.s0, dy.s1, dy.s2, dy.s3
+    c.x_g = c.channels * dy.s1
+    c.height, c.width = s.out_h, s.out_w
+    c.y_n, c.y_k = dx.s0, dx.s1
+    c.y_g = c.filters * dx.s1
+    c.w_k, c.w_c = w.s1, w.s0
+    c.w_g = c.channels * w.s0
+    c.step_h = c.step_w = 1
+    c.bias = NULL
+    c.relu = False
+    for i in range(min(s.stride_h, s.in_h)):
+        v = find_phase(i, s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.dilation_h)
+        for j in range(min(s.stride_w, s.in_w)):
+            h = find_phase(j, s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.dilation_w)
+            c.x = dy.data
+            c.y = dx.data + i * dx.s2 + j * dx.s3
+            c.y_h = s.stride_h * dx.s2
+            c.y_w = s.stride_w * dx.s3
+            c.out_h, c.out_w = v.inputs, h.inputs
+            c.w = w.data + v.tap0 * w.s2 + h.tap0 * w.s3
+            c.w_h = v.tap_step * w.s2
+            c.w_w = h.tap_step * w.s3
+            c.taps_h, c.taps_w = v.taps, h.taps
+            c.row0, c.row_d = v.first, -v.output_step
+            c.col0, c.col_d = h.first, -h.output_step
+            if v.taps == 0 or h.taps == 0:
+                c.taps_h = c.taps_w = 0
+            status = correlate(&c, num_threads)
+            if status != OK:
+                return status
+    return OK
+
+
+cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x, Array4 dw,
+                         int num_threads) noexcept nogil:
+    cdef Correlation c = forward_form(s, itemsize, x, dw, dy)
+    if depthwise.is_depthwise(&c, True):
+        return depthwise.correlate_weight(&c, num_threads)
+    return direct.correlate_weight(&c, num_threads)
+
+
+cdef int check_shape(str name, const Py_ssize_t *shape, tuple expected) except -1:
+    cdef Py_ssize_t i
+    for i in range(len(expected)):
+        if shape[i] != <Py_ssize_t> expected[i]:
+            raise ValueError(f"{name} has shape {tuple([shape[j] for j in range(len(expected))])}, "
+                             f"expected {expected}")
+    return 0
+
+
+def conv2d(const floating[:, :, :, :] input, const floating[:, :, :, :] weight,
+           const floating[::1] bias, floating[:, :, :, :] output, ConvShape shape not None,
+           *, bint relu=False, int num_threads=0):
+    """Write the convolution of `input` with `weight`, plus `bias`, to `output`.
+
+    Arrays may have any strides; `bias` may be None. With `relu`, negative outputs become zero.
+    """
+    cdef Array4 x = const_view(input), w = const_view(weight), y = view(output)
+    cdef const void *b = NULL
+    cdef int status
+    check_shape("input", input.shape, shape.input_shape)
+    check_shape("weight", weight.shape, shape.weight_shape)
+    check_shape("output", output.shape, shape.output_shape)
+    if bias is not None:
+        check_shape("bias", bias.shape, (shape.weight_shape[0],))
+        b = &bias[0]
+    with nogil:
+        status = forward(&shape.shape, sizeof(floating), x, w, b, y, relu, num_threads)
+    raise_for(status)
+
+
+def conv2d_backward_input(const floating[:, :, :, :] grad_output,
+                          const floating[:, :, :, :] weight, floating[:, :, :, :] grad_input,
+                          ConvShape shape not None, *, int num_threads=0):
+    """Write the gradient with respect to the convolution's input to `grad_input`."""
+    cdef Array4 dy = const_view(grad_output), w = const_view(weight), dx = view(grad_input)
+    cdef int status
+    check_shape("grad_output", grad_output.shape, shape.output_shape)
+    check_shape("weight", weight.shape, shape.weight_shape)
+    check_shape("grad_input", grad_input.shape, shape.input_shape)
+    with nogil:
+        status = backward_input(&shape.shape, sizeof(floating), dy, w, dx, num_threads)
+    raise_for(status)
+
+
+def conv2d_backward_weight(const floating[:, :, :, :] grad_output,
+                           const floating[:, :, :, :] input, floating[:, :, :, :] grad_weight,
+                           ConvShape shape not None, *, int num_threads=0):
+    """Write the gradient with respect to the convolution's weight to `grad_weight`."""
+    cdef Array4 dy = const_view(grad_output), x = const_view(input), dw = view(grad_weight)
+    cdef int status
+    check_shape("grad_output", grad_output.shape, shape.output_shape)
+    check_shape("input", input.shape, shape.input_shape)
+    check_shape("grad_weight", grad_weight.shape, shape.weight_shape)
+    with nogil:
+        status = backward_weight(&shape.shape, sizeof(floating), dy, x, dw, num_threads)
+    raise_for(status)
+
+
+# ---------------------------------------------------------------- pooling
+
+cdef class PoolShape:
+    """The geometry of one 2-D pooling.
+
+    Parameters
+    ----------
+    input_shape : (N, C, H, W)
+    kernel_size, stride, padding, dilation : int or pair of int
+        `stride` None means `kernel_size`. Padding is at most half the kernel's reach.
+    ceil_mode : bool
+        Round output sizes up, but start no window in the padding at the end.
+    adaptive : pair of int or None
+        Output height and width; the window of each output then shares the input out evenly and
+        the arguments above are unused.
+
+    Attributes
+    ----------
+    output_shape : (N, C, out_h, out_w)
+    """
+    cdef PoolAxis h, w
+    cdef readonly tuple input_shape, output_shape
+
+    def __init__(self, input_shape, kernel_size=1, stride=None, padding=0, dilation=1,
+                 ceil_mode=False, adaptive=None):
+        input_shape = _sizes("input", input_shape, 4)
+        self.input_shape = input_shape
+        if adaptive is not None:
+            out = list(_pair("output_size", adaptive, 1))
+            settings = [(1, 1, 0, 1)] * 2
+        else:
+            kernel = _pair("kernel_size", kernel_size, 1)
+            step = kernel if stride is None else _pair("stride", stride, 1)
+            pad = _pair("padding", padding, 0)
+            reach = _pair("dilation", dilation, 1)
+            out = []
+            settings = list(zip(kernel, step, pad, reach))
+            for size, (k, s, p, d) in zip(input_shape[2:], settings):
+                span = d * (k - 1) + 1
+                if p > span // 2:
+                    raise ValueError(f"padding={padding!r} must be at most half the kernel's "
+                                     f"reach ({span}), kernel_size={kernel_size!r}, "
+                                     f"dilation={dilation!r}")
+                room = size + 2 * p - span
+                if room < 0:
+                    raise ValueError(f"kernel_size={kernel_size!r} with dilation={dilation!r} "
+                                     f"spans {span}, more than the padded input's {size + 2 * p}: "
+                                     f"input {input_shape}, padding={padding!r}")
+                n = (room + (s - 1 if ceil_mode else 0)) // s + 1
+                if ceil_mode and (n - 1) * s >= size + p:
+                    n -= 1
+                out.append(n)
+        self.output_shape = (*input_shape[:2], *out)
+        _fits("input", input_shape)
+        _fits("output", self.output_shape)
+        self.h.size, self.w.size = input_shape[2:]
+        self.h.out, self.w.out = out
+        self.h.kernel, self.h.stride, self.h.pad, self.h.dilation = settings[0]
+        self.w.kernel, self.w.stride, self.w.pad, self.w.dilation = settings[1]
+        self.h.adaptive = self.w.adaptive = adaptive is not None
+
+
+cdef Pool pool_form(PoolShape shape, int itemsize, Array4 x, Array4 y):
+    cdef Pool p
+    p.kernels = kernels(itemsize)
+    p.batch, p.channels = shape.input_shape[0], shape.input_shape[1]
+    p.h = shape.h
+    p.w = shape.w
+    p.x = x.data
+    p.x_n, p.x_c, p.x_h, p.x_w = x.s0, x.s1, x.s2, x.s3
+    p.y = y.data
+    p.y_n, p.y_c, p.y_h, p.y_w = y.s0, y.s1, y.s2, y.s3
+    p.indices = NULL
+    p.i_n = p.i_c = p.i_h = p.i_w = 0
+    p.average = False
+    p.include_pad = False
+    p.divisor_override = 0
+    return p
+
+
+def max_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
+               int64_t[:, :, :, :] indices, PoolShape shape not None, *, int num_threads=0):
+    """Write the maximum of every window to `output`, and where it was to `indices` unless None.
+
+    An index counts elements of its (n, c) plane, row by row; -1 where a dilated window steps over
+    the whole input.
+    """
+    check_shape("input", input.shape, shape.input_shape)
+    check_shape("output", output.shape, shape.output_shape)
+    cdef Pool p = pool_form(shape, sizeof(floating), const_view(input), view(output))
+    cdef int status = OK
+    if indices is not None:
+        check_shape("indices", indices.shape, shape.output_shape)
+        if p.batch:
+            p.indices = <const char *> &indices[0, 0, 0, 0]
+        p.i_n, p.i_c = indices.strides[0], indices.strides[1]
+        p.i_h, p.i_w = indices.strides[2], indices.strides[3]
+    with nogil:
+        status = pool(&p, num_threads)
+    raise_for(status)
+
+
+def max_pool2d_backward(const floating[:, :, :, :] grad_output,
+                        const int64_t[:, :, :, :] indices, floating[:, :, :, :] grad_input,
+                        *, int num_threads=0):
+    """Add every output's gradient to the input element that `indices` names.
+
+    `grad_input` holds zeros, or a gradient to be added to. An index outside the plane is a
+    ValueError; the others have been added by then.
+    """
+    cdef tuple in_shape = tuple([grad_input.shape[i] for i in range(4)])
+    cdef tuple out_shape = tuple([grad_output.shape[i] for i in range(4)])
+    check_shape("indices", indices.shape, out_shape)
+    if in_shape[:2] != out_shape[:2]:
+        raise ValueError(f"grad_input {in_shape} and grad_output {out_shape} differ in their "
+                         "batch or channels")
+    cdef PoolShape shape = PoolShape(in_shape, adaptive=out_shape[2:])
+    cdef Pool p = pool_form(shape, sizeof(floating), view(grad_input), const_view(grad_output))
+    cdef int status
+    if p.batch:
+        p.indices = <const char *> &indices[0, 0, 0, 0]
+    p.i_n, p.i_c = indices.strides[0], indices.strides[1]
+    p.i_h, p.i_w = indices.strides[2], indices.strides[3]
+    with nogil:
+        status = pool_backward(&p, num_threads)
+    raise_for(status)
+
+
+def avg_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
+               PoolShape shape not None, *, bint count_include_pad=True,
+               Py_ssize_t divisor_override=0, int num_threads=0):
+    """Write the mean of every window to `output`; a divisor_override of 0 means none."""
+    check_shape("input", input.shape, shape.input_shape)
+    check_shape("output", output.shape, shape.output_shape)
+    cdef Pool p = pool_form(shape, sizeof(floating), const_view(input), view(output))
+    cdef int status
+    p.average = True
+    p.include_pad = count_include_pad
+    p.divisor_override = divisor_override
+    with nogil:
+        status = pool(&p, num_threads)
+    raise_for(status)
+
+
+def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
+                        floating[:, :, :, :] grad_input, PoolShape shape not None, *,
+                        bint count_include_pad=True, Py_ssize_t divisor_override=0,
+                        int num_threads=0):
+    """Add every output's gradient, divided by its window's count, to that window of `grad_input`."""
+    check_shape("grad_output", grad_output.shape, shape.output_shape)
+    check_shape("grad_input", grad_input.shape, shape.input_shape)
+    cdef Pool p = pool_form(shape, sizeof(floating), view(grad_input), const_view(grad_output))
+    cdef int status
+    p.average = True
+    p.include_pad = count_include_pad
+    p.divisor_override = divisor_override
+    with nogil:
+        status = pool_backward(&p, num_threads)
+    raise_for(status)
+
+
+# ---------------------------------------------------------------- the C level
+
+cdef int c_forward(const Conv2dShape *s, int itemsize, const void *input, const void *weight,
+                   const void *bias, void *output, int num_threads) noexcept nogil:
+    return forward(
+        s, itemsize, image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
+        image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
+        bias, image(output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
+        False, num_threads)
+
+
+cdef int c_backward_input(const Conv2dShape *s, int itemsize, const void *grad_output,
+                          const void *weight, void *grad_input, int num_threads) noexcept nogil:
+    return backward_input(
+        s, itemsize,
+        image(grad_output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
+        image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
+        image(grad_input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w), num_threads)
+
+
+cdef int c_backward_weight(const Conv2dShape *s, int itemsize, const void *grad_output,
+                           const void *input, void *grad_weight, int num_threads) noexcept nogil:
+    return backward_weight(
+        s, itemsize,
+        image(grad_output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
+        image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
+        image(grad_weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h,
+              s.kernel_w), num_threads)
+
+
+cdef int conv2d_f32(const Conv2dShape *shape, const float *input, const float *weight,
+                    const float *bias, float *output, int num_threads) noexcept nogil:
+    return c_forward(shape, 4, input, weight, bias, output, num_threads)
+
+
+cdef int conv2d_f64(const Conv2dShape *shape, const double *input, const double *weight,
+                    const double *bias, double *output, int num_threads) noexcept nogil:
+    return c_forward(shape, 8, input, weight, bias, output, num_threads)
+
+
+cdef int conv2d_backward_input_f32(const Conv2dShape *shape, const float *grad_output,
+                                   const float *weight, float *grad_input,
+                                   int num_threads) noexcept nogil:
+    return c_backward_input(shape, 4, grad_output, weight, grad_input, num_threads)
+
+
+cdef int conv2d_backward_input_f64(const Conv2dShape *shape, const double *grad_output,
+                                   const double *weight, double *grad_input,
+                                   int num_threads) noexcept nogil:
+    return c_backward_input(shape, 8, grad_output, weight, grad_input, num_threads)
+
+
+cdef int conv2d_backward_weight_f32(const Conv2dShape *shape, const float *grad_output,
+                                    const float *input, float *grad_weight,
+                                    int num_threads) noexcept nogil:
+    return c_backward_weight(shape, 4, grad_output, input, grad_weight, num_threads)
+
+
+cdef int conv2d_backward_weight_f64(const Conv2dShape *shape, const double *grad_output,
+                                    const double *input, double *grad_weight,
+                                    int num_threads) noexcept nogil:
+    return c_backward_weight(shape, 8, grad_output, input, grad_weight, num_threads)
