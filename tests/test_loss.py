@@ -192,8 +192,10 @@ def test_empty_batch():
     assert F.cross_entropy_backward(1.0, x, y).shape == (0, 3)
 
 
-def test_mean_over_ignored_rows_alone_is_nan():
-    assert np.isnan(F.cross_entropy(np.zeros((2, 3)), np.array([1, 1]), ignore_index=1))
+def test_mean_over_ignored_rows_alone_is_nan_and_its_gradient_zero():
+    x, y = np.zeros((2, 3)), np.array([1, 1])
+    assert np.isnan(F.cross_entropy(x, y, ignore_index=1))
+    assert_close(F.cross_entropy_backward(1.0, x, y, ignore_index=1), np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize("index_type", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
