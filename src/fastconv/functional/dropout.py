@@ -6,7 +6,9 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.functional._check import Array, as_float_array
+from fastconv.functional._check import Array, as_array, check_shape
+
+__all__ = ["dropout", "dropout_backward"]
 
 Rng = np.random.Generator | int | None
 
@@ -81,7 +83,7 @@ def dropout(
     >>> mask
     array([ True, False, False, False,  True,  True])
     """
-    input = as_float_array("input", input)
+    input = as_array("input", input)
     _check_probability(p)
     if not training:
         return (input, np.ones(input.shape, np.bool_)) if return_mask else input
@@ -124,13 +126,12 @@ def dropout_backward(grad_output: Array, mask: NDArray[np.bool_], p: float = 0.5
     >>> dropout_backward(np.ones(3), np.array([True, False, True]), p=0.5)
     array([2., 0., 2.])
     """
-    grad_output = as_float_array("grad_output", grad_output)
+    grad_output = as_array("grad_output", grad_output)
     _check_probability(p)
     mask = np.asarray(mask)
     if mask.dtype != np.bool_:
         raise TypeError(f"mask must be boolean, got {mask.dtype}")
-    if mask.shape != grad_output.shape:
-        raise ValueError(f"mask has shape {mask.shape}, grad_output {grad_output.shape}")
+    check_shape("mask", mask, grad_output.shape)
     return _scaled(grad_output, mask, p)
 
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from fastconv.functional._check import Array, as_float_array, same_dtype
+from fastconv.functional._check import Array, as_array, check_shape, same_dtype
+
+__all__ = ["linear", "linear_backward"]
 
 
 def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -43,13 +45,9 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     # one product of two matrices, whatever the leading axes
     output = np.matmul(input.reshape(-1, input.shape[-1]), weight.T)
     if bias is not None:
-        bias = as_float_array("bias", bias)
+        bias = as_array("bias", bias)
         same_dtype(input=input, bias=bias)
-        if bias.shape != weight.shape[:1]:
-            raise ValueError(
-                f"bias has shape {bias.shape}; weight of shape {weight.shape} needs "
-                f"{weight.shape[:1]}"
-            )
+        check_shape("bias", bias, weight.shape[:1])
         output += bias
     return output.reshape(*input.shape[:-1], weight.shape[0])
 
@@ -92,21 +90,16 @@ def linear_backward(grad_output: Array, input: Array, weight: Array) -> tuple[Ar
     (array([[4., 6.]]), array([2.]))
     """
     input, weight = _checked(input, weight)
-    grad_output = as_float_array("grad_output", grad_output)
+    grad_output = as_array("grad_output", grad_output)
     same_dtype(grad_output=grad_output, input=input)
-    expected = (*input.shape[:-1], weight.shape[0])
-    if grad_output.shape != expected:
-        raise ValueError(
-            f"grad_output has shape {grad_output.shape}; input of shape {input.shape} and weight "
-            f"of shape {weight.shape} give {expected}"
-        )
+    check_shape("grad_output", grad_output, (*input.shape[:-1], weight.shape[0]))
     g = grad_output.reshape(-1, weight.shape[0])
     x = input.reshape(-1, weight.shape[1])
     return np.matmul(g, weight).reshape(input.shape), np.matmul(g.T, x), g.sum(axis=0)
 
 
 def _checked(input: Array, weight: Array) -> tuple[Array, Array]:
-    input, weight = as_float_array("input", input), as_float_array("weight", weight)
+    input, weight = as_array("input", input), as_array("weight", weight)
     same_dtype(input=input, weight=weight)
     if weight.ndim != 2 or input.ndim < 1 or input.shape[-1] != weight.shape[1]:
         raise ValueError(

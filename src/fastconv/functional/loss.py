@@ -5,8 +5,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.functional._check import Array, as_float_array, same_dtype
+from fastconv.functional._check import Array, as_array, check_shape, same_dtype
 from fastconv.functional.activation import log_softmax, sigmoid, softmax
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_backward",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "mse_loss",
+    "mse_loss_backward",
+]
 
 
 def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Any:
@@ -308,7 +317,7 @@ def _class_targets(
     Returns the input, the axis of its classes, what each log-probability weighs (q, of the
     input's shape), and what the mean divides by.
     """
-    input = as_float_array("input", input)
+    input = as_array("input", input)
     target = np.asarray(target)
     _check_reduction(reduction)
     axis = min(1, input.ndim - 1)
@@ -319,12 +328,9 @@ def _class_targets(
     classes = input.shape[axis]
     column = (classes, *[1] * (input.ndim - 1 - axis))  # lines a class vector up with the input
     if weight is not None:
-        weight = as_float_array("weight", weight)
+        weight = as_array("weight", weight)
         same_dtype(input=input, weight=weight)
-        if weight.shape != (classes,):
-            raise ValueError(
-                f"weight has shape {weight.shape}; input of shape {input.shape} needs ({classes},)"
-            )
+        check_shape("weight", weight, (classes,))
     share = label_smoothing / classes
     if target.dtype.kind == "f" and target.shape == input.shape:
         same_dtype(input=input, target=target)
@@ -386,15 +392,14 @@ def _binary_weights(
 
 
 def _pair(input: Array, target: Array) -> tuple[Array, Array]:
-    input, target = as_float_array("input", input), as_float_array("target", target)
+    input, target = as_array("input", input), as_array("target", target)
     same_dtype(input=input, target=target)
-    if input.shape != target.shape:
-        raise ValueError(f"input has shape {input.shape}, target {target.shape}; both must agree")
+    check_shape("target", target, input.shape)
     return input, target
 
 
 def _broadcast(name: str, factor: Array, input: Array) -> Array:
-    factor = as_float_array(name, factor)
+    factor = as_array(name, factor)
     same_dtype(**{"input": input, name: factor})
     try:
         return np.broadcast_to(factor, input.shape)

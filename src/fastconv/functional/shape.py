@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from fastconv.functional._check import Array, as_float_array
+from fastconv.functional._check import Array, as_array
+
+__all__ = ["flatten", "flatten_backward"]
 
 
 def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
@@ -35,7 +37,7 @@ def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
     >>> flatten(np.zeros((2, 16, 5, 5))).shape
     (2, 400)
     """
-    input = as_float_array("input", input)
+    input = as_array("input", input)
     if input.ndim == 0:
         return input.reshape(1)
     start = _axis("start_dim", start_dim, input)
@@ -77,7 +79,7 @@ def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
     >>> flatten_backward(np.zeros((2, 400)), (2, 16, 5, 5)).shape
     (2, 16, 5, 5)
     """
-    grad_output = as_float_array("grad_output", grad_output)
+    grad_output = as_array("grad_output", grad_output)
     shape = tuple(input_shape)
     if min(shape, default=0) < 0 or math.prod(shape) != grad_output.size:
         raise ValueError(
