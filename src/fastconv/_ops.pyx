@@ -22,7 +22,7 @@ cdef int raise_for(int status) except -1:
     if status == OUT_OF_MEMORY:
         raise MemoryError("fastconv could not allocate its scratch memory")
     if status == INDEX_OUT_OF_RANGE:
-        raise ValueError("indices: an index lies outside its input plane")
+        raise IndexError("indices: an index lies outside its input plane")
     if status != OK:
         raise RuntimeError(f"unknown status {status}")
     return 0
@@ -43,7 +43,7 @@ def _integer(name, value, least):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if result < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
-    if result > LARGEST:
+    if result > PY_SSIZE_T_MAX:
         raise ValueError(f"{name} is too large: {value!r}")
     return result
 
@@ -98,6 +98,26 @@ def _sizes(name, shape, rank):
     return shape
 
 
+def _axis(what, size, kernel, step, dilation, lo, hi, ceil_mode, context):
+    """Output size along one axis, and its step and dilation brought down to 64 bits.
+
+    Python's integers do not overflow, so whatever was asked for is judged as it is.
+    """
+    reach = dilation * (kernel - 1) + 1
+    padded = size + lo + hi
+    if reach > padded:
+        raise ValueError(f"{what} {kernel} with dilation={dilation} spans {reach}, more than the "
+                         f"padded input's {padded}: {context}")
+    if padded > LARGEST:
+        raise ValueError(f"padding={max(lo, hi)} is too large: {context}")
+    room = padded - reach
+    out = (room + (step - 1 if ceil_mode else 0)) // step + 1
+    if ceil_mode and (out - 1) * step >= size + lo:
+        out -= 1  # the last window would start beyond the input
+    # a step past the end is as good as one to the end, and one tap has no dilation
+    return out, min(step, padded), dilation if kernel > 1 else 1
+
+
 def _fits(name, shape):
     total = 8
     for v in shape:
@@ -130,48 +150,41 @@ cdef class ConvShape:
     cdef Conv2dShape shape
     cdef readonly tuple input_shape, weight_shape, output_shape
 
-    def __init__(self, input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1):
+    def __init__(self, input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, *,
+                 input_name="input", weight_name="weight"):
         cdef Conv2dShape *s = &self.shape
-        n, c, h, w = input_shape = _sizes("input", input_shape, 4)
-        k, per_group, kernel_h, kernel_w = weight_shape = _sizes("weight", weight_shape, 4)
+        n, c, h, w = input_shape = _sizes(input_name, input_shape, 4)
+        k, per_group, kernel_h, kernel_w = weight_shape = _sizes(weight_name, weight_shape, 4)
+        context = f"{input_name} {input_shape}, {weight_name} {weight_shape}"
         if k == 0:
-            raise ValueError(f"weight must have positive sizes, got {weight_shape}")
+            raise ValueError(f"{weight_name} must have positive sizes, got {weight_shape}")
         stride = _pair("stride", stride, 1)
         dilation = _pair("dilation", dilation, 1)
         sides = _padding(padding, (kernel_h, kernel_w), stride, dilation)
         groups = _integer("groups", groups, 1)
-        where = f"input {input_shape}, weight {weight_shape}"
         if c % groups or k % groups:
             raise ValueError(f"groups={groups} must divide the input's channels ({c}) and the "
-                             f"weight's filters ({k}): {where}")
+                             f"weight's filters ({k}): {context}")
         if per_group * groups != c:
-            raise ValueError(f"weight has {per_group} channels per filter, expected {c // groups} "
-                             f"({c} input channels / groups={groups}): {where}")
-        out = []
-        for name, size, kernel, step, d, lo, hi in (
-                ("height", h, kernel_h, stride[0], dilation[0], sides[0], sides[1]),
-                ("width", w, kernel_w, stride[1], dilation[1], sides[2], sides[3])):
-            reach = d * (kernel - 1) + 1
-            padded = size + lo + hi
-            if reach > padded:
-                raise ValueError(f"weight: a kernel of {name} {kernel} with dilation={d} spans "
-                                 f"{reach}, more than the padded input's {padded}: {where}, "
-                                 f"padding={padding!r}")
-            if padded > LARGEST:
-                raise ValueError(f"padding={padding!r} is too large: {where}")
-            out.append((padded - reach) // step + 1)
+            raise ValueError(f"{weight_name} has {per_group} channels per filter, expected "
+                             f"{c // groups} ({c} input channels / groups={groups}): {context}")
+        context += f", padding={padding!r}"
+        out_h, s.stride_h, s.dilation_h = _axis(
+            f"{weight_name}: a kernel of height", h, kernel_h, stride[0], dilation[0], sides[0],
+            sides[1], False, context)
+        out_w, s.stride_w, s.dilation_w = _axis(
+            f"{weight_name}: a kernel of width", w, kernel_w, stride[1], dilation[1], sides[2],
+            sides[3], False, context)
         self.input_shape = input_shape
         self.weight_shape = weight_shape
-        self.output_shape = (n, k, out[0], out[1])
-        _fits("input", input_shape)
-        _fits("weight", weight_shape)
+        self.output_shape = (n, k, out_h, out_w)
+        _fits(input_name, input_shape)
+        _fits(weight_name, weight_shape)
         _fits("output", self.output_shape)
         s.batch, s.in_channels, s.in_h, s.in_w = input_shape
         s.out_channels, s.kernel_h, s.kernel_w = k, kernel_h, kernel_w
-        s.out_h, s.out_w = out
-        s.stride_h, s.stride_w = stride
+        s.out_h, s.out_w = out_h, out_w
         s.pad_top, s.pad_bottom, s.pad_left, s.pad_right = sides
-        s.dilation_h, s.dilation_w = dilation
         s.groups = groups
         s.input_format = s.output_format = CONTIGUOUS
 
@@ -466,42 +479,40 @@ cdef class PoolShape:
     cdef readonly tuple input_shape, output_shape
 
     def __init__(self, input_shape, kernel_size=1, stride=None, padding=0, dilation=1,
-                 ceil_mode=False, adaptive=None):
-        input_shape = _sizes("input", input_shape, 4)
-        self.input_shape = input_shape
+                 ceil_mode=False, adaptive=None, *, input_name="input"):
+        input_shape = _sizes(input_name, input_shape, 4)
+        self.h.size, self.w.size = input_shape[2:]
+        self.h.kernel = self.w.kernel = self.h.stride = self.w.stride = 1
+        self.h.pad = self.w.pad = 0
+        self.h.dilation = self.w.dilation = 1
+        self.h.adaptive = self.w.adaptive = adaptive is not None
         if adaptive is not None:
-            out = list(_pair("output_size", adaptive, 1))
-            settings = [(1, 1, 0, 1)] * 2
+            out = _pair("output_size", adaptive, 1)
         else:
             kernel = _pair("kernel_size", kernel_size, 1)
             step = kernel if stride is None else _pair("stride", stride, 1)
             pad = _pair("padding", padding, 0)
-            reach = _pair("dilation", dilation, 1)
-            out = []
-            settings = list(zip(kernel, step, pad, reach))
-            for size, (k, s, p, d) in zip(input_shape[2:], settings):
-                span = d * (k - 1) + 1
-                if p > span // 2:
-                    raise ValueError(f"padding={padding!r} must be at most half the kernel's "
-                                     f"reach ({span}), kernel_size={kernel_size!r}, "
+            dilations = _pair("dilation", dilation, 1)
+            for k, p, d in zip(kernel, pad, dilations):
+                if p > (d * (k - 1) + 1) // 2:
+                    raise ValueError(f"padding={padding!r} must be at most half of what the "
+                                     f"kernel spans: kernel_size={kernel_size!r}, "
                                      f"dilation={dilation!r}")
-                room = size + 2 * p - span
-                if room < 0:
-                    raise ValueError(f"kernel_size={kernel_size!r} with dilation={dilation!r} "
-                                     f"spans {span}, more than the padded input's {size + 2 * p}: "
-                                     f"input {input_shape}, padding={padding!r}")
-                n = (room + (s - 1 if ceil_mode else 0)) // s + 1
-                if ceil_mode and (n - 1) * s >= size + p:
-                    n -= 1
-                out.append(n)
+            context = f"{input_name} {input_shape}, padding={padding!r}"
+            out_h, self.h.stride, self.h.dilation = _axis(
+                "kernel_size: a height of", input_shape[2], kernel[0], step[0], dilations[0],
+                pad[0], pad[0], ceil_mode, context)
+            out_w, self.w.stride, self.w.dilation = _axis(
+                "kernel_size: a width of", input_shape[3], kernel[1], step[1], dilations[1],
+                pad[1], pad[1], ceil_mode, context)
+            out = (out_h, out_w)
+            self.h.kernel, self.w.kernel = kernel
+            self.h.pad, self.w.pad = pad
+        self.input_shape = input_shape
         self.output_shape = (*input_shape[:2], *out)
-        _fits("input", input_shape)
+        _fits(input_name, input_shape)
         _fits("output", self.output_shape)
-        self.h.size, self.w.size = input_shape[2:]
         self.h.out, self.w.out = out
-        self.h.kernel, self.h.stride, self.h.pad, self.h.dilation = settings[0]
-        self.w.kernel, self.w.stride, self.w.pad, self.w.dilation = settings[1]
-        self.h.adaptive = self.w.adaptive = adaptive is not None
 
 
 cdef Pool pool_form(PoolShape shape, int itemsize, Array4 x, Array4 y):
@@ -549,8 +560,8 @@ def max_pool2d_backward(const floating[:, :, :, :] grad_output,
                         *, int num_threads=0):
     """Add every output's gradient to the input element that `indices` names.
 
-    `grad_input` holds zeros, or a gradient to be added to. An index outside the plane is a
-    ValueError; the others have been added by then.
+    `grad_input` holds zeros, or a gradient to be added to. An index outside the plane is an
+    IndexError; the others have been added by then.
     """
     cdef tuple in_shape = tuple([grad_input.shape[i] for i in range(4)])
     cdef tuple out_shape = tuple([grad_output.shape[i] for i in range(4)])

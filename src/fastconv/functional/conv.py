@@ -162,7 +162,9 @@ def conv2d_backward_input(
     dtype = same_dtype(grad_output=dy, weight=w)
     _check_algorithm(algorithm)
     sizes, batched = as_shape("input_shape", input_shape)
-    shape = _ops.ConvShape(sizes, w.shape, stride, padding, dilation, groups)
+    shape = _ops.ConvShape(
+        sizes, w.shape, stride, padding, dilation, groups, input_name="input_shape"
+    )
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy)
     if out is None:
@@ -224,7 +226,9 @@ def conv2d_backward_weight(
     dtype = same_dtype(grad_output=dy, input=x)
     _check_algorithm(algorithm)
     x, batched = as_batch(x)
-    shape = _ops.ConvShape(x.shape, weight_shape, stride, padding, dilation, groups)
+    shape = _ops.ConvShape(
+        x.shape, weight_shape, stride, padding, dilation, groups, weight_name="weight_shape"
+    )
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy)
     if out is None:

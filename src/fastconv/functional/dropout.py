@@ -1,6 +1,5 @@
 """Dropout, inverted: what is kept in training grows, so that evaluation changes nothing."""
 
-from numbers import Real
 from typing import Literal, overload
 
 import numpy as np
@@ -143,8 +142,8 @@ def _scaled(array: Array, mask: NDArray[np.bool_], p: float) -> Array:
         return np.multiply(output, mask, out=output)
 
 
-def _check_probability(p: float) -> None:
-    if not isinstance(p, Real):
+def _check_probability(p: object) -> None:
+    if not isinstance(p, int | float | np.floating):
         raise TypeError(f"p must be a number, got {p!r}")
     if not 0 <= p <= 1:
         raise ValueError(f"p must be in [0, 1], got {p}")

@@ -43,7 +43,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     """
     input, weight = _checked(input, weight)
     # one product of two matrices, whatever the leading axes
-    output = np.matmul(input.reshape(-1, input.shape[-1]), weight.T)
+    output: Array = np.matmul(input.reshape(-1, input.shape[-1]), weight.T)
     if bias is not None:
         bias = as_array("bias", bias)
         same_dtype(input=input, bias=bias)

@@ -48,9 +48,11 @@ def _max_pool(
 def _divisor(divisor_override: int | None) -> int:
     if divisor_override is None:
         return 0
+    if isinstance(divisor_override, bool) or not isinstance(divisor_override, int | np.integer):
+        raise TypeError(f"divisor_override must be an integer, got {divisor_override!r}")
     if divisor_override == 0:
         raise ValueError(f"divisor_override must not be zero, got {divisor_override!r}")
-    return divisor_override
+    return int(divisor_override)
 
 
 def max_pool2d(
@@ -148,7 +150,15 @@ def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
         raise ValueError(f"input_shape must have positive sizes, got {tuple(input_shape)}")
     dy, _ = as_batch(dy)
     dx = zeros_like_format(dy, sizes)
-    _ops.max_pool2d_backward(dy, as_batch(idx)[0], dx)
+    try:
+        _ops.max_pool2d_backward(dy, as_batch(idx)[0], dx)
+    except IndexError:
+        plane = sizes[2] * sizes[3]
+        wrong = idx[(idx < -1) | (idx >= plane)][0]
+        raise ValueError(
+            f"indices must lie in a plane of {plane} elements, got {wrong} "
+            f"(input_shape {tuple(input_shape)})"
+        ) from None
     return dx if batched else dx[0]
 
 
@@ -240,7 +250,9 @@ def avg_pool2d_backward(
     """
     dy = as_array("grad_output", grad_output, (3, 4))
     sizes, batched = as_shape("input_shape", input_shape)
-    shape = _ops.PoolShape(sizes, kernel_size, stride, padding, 1, ceil_mode)
+    shape = _ops.PoolShape(
+        sizes, kernel_size, stride, padding, 1, ceil_mode, input_name="input_shape"
+    )
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy)
     dx = zeros_like_format(dy, shape.input_shape)
@@ -313,7 +325,7 @@ def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...
     """
     dy = as_array("grad_output", grad_output, (3, 4))
     sizes, batched = as_shape("input_shape", input_shape)
-    shape = _ops.PoolShape(sizes, adaptive=dy.shape[-2:])
+    shape = _ops.PoolShape(sizes, adaptive=dy.shape[-2:], input_name="input_shape")
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy)
     dx = zeros_like_format(dy, shape.input_shape)

@@ -436,7 +436,8 @@ class AvgPool2d(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.avg_pool2d_backward(grad_output, *self._recall(), *self._options())
+        (input_shape,) = self._recall()
+        return F.avg_pool2d_backward(grad_output, input_shape, *self._options())
 
     def _options(self) -> tuple[Pair, Pair, Pair, bool, bool, int | None]:
         return (
