@@ -20,6 +20,7 @@ output and a KH x KW kernel.
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -688,15 +689,14 @@ def dropout(
 
 def dropout_backward(grad_output: Array, mask: Array, p: float = 0.5) -> Array:
     """g mask / (1 - p)."""
-    return np.where(mask, grad_output * (1 / (1 - p) if p < 1 else 0.0), 0).astype(
-        grad_output.dtype
-    )
+    return grad_output * (1 / (1 - p) if p < 1 else 0.0) * mask
 
 
 def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
     """Merge axes start_dim to end_dim, both included."""
     start, end = start_dim % input.ndim, end_dim % input.ndim
-    return input.reshape(*input.shape[:start], -1, *input.shape[end + 1 :])
+    merged = prod(input.shape[start : end + 1])
+    return input.reshape(*input.shape[:start], merged, *input.shape[end + 1 :])
 
 
 def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
@@ -715,7 +715,8 @@ def _reduce(losses: Array, normaliser: Any, reduction: str) -> Any:
 
 def _grad_scale(grad_output: ArrayLike, normaliser: Any, reduction: str, dtype: Any) -> Array:
     grad = np.asarray(grad_output, dtype)
-    return np.asarray(grad / normaliser if reduction == "mean" else grad, dtype)
+    # nothing to average over has gradient 0, though its mean is NaN
+    return np.asarray(grad / (normaliser or 1) if reduction == "mean" else grad, dtype)
 
 
 def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Any:

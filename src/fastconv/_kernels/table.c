@@ -4,56 +4,56 @@
 
 #include "kernels.h"
 
-#define FC_DECLARE(real, isa)                                              \
-    void fc_tile_##real##_##isa(const fc_tile *);                          \
-    void fc_copy2d_##real##_##isa(void *, fc_size, fc_size, const void *, fc_size, fc_size, fc_size, \
+#define FC_DECLARE(real, set)                                              \
+    void fc_tile_##real##_##set(const fc_tile *);                          \
+    void fc_copy2d_##real##_##set(void *, fc_size, fc_size, const void *, fc_size, fc_size, fc_size, \
                                   fc_size);                                \
-    void fc_pack_filters_##real##_##isa(void *, const void *, fc_size, fc_size, fc_size, fc_size,    \
+    void fc_pack_filters_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, fc_size,    \
                                         fc_size, fc_size, fc_size, fc_size, fc_size);                \
-    void fc_depthwise_row_nhwc_##real##_##isa(const fc_depthwise_row *);   \
-    void fc_depthwise_row_nchw_##real##_##isa(const fc_depthwise_row *);   \
-    void fc_depthwise_weight_row_nhwc_##real##_##isa(const fc_depthwise_weight_row *);               \
-    void fc_depthwise_weight_row_nchw_##real##_##isa(const fc_depthwise_weight_row *);               \
-    void fc_max_pool_row_##real##_##isa(const fc_pool_row *);              \
-    void fc_avg_pool_row_##real##_##isa(const fc_pool_row *);              \
-    int fc_max_pool_row_backward_##real##_##isa(const fc_pool_row *);      \
-    void fc_avg_pool_row_backward_##real##_##isa(const fc_pool_row *);     \
-    extern const fc_activation fc_activations_##real##_##isa[FC_ACTIVATIONS];                        \
-    void fc_softmax_##real##_##isa(const fc_softmax *);                    \
-    void fc_softmax_backward_##real##_##isa(const fc_softmax *);           \
-    void fc_norm_moments_##real##_##isa(const fc_norm *);                  \
-    void fc_norm_apply_##real##_##isa(const fc_norm *);                    \
-    void fc_norm_gradient_sums_##real##_##isa(const fc_norm *);            \
-    void fc_norm_gradient_##real##_##isa(const fc_norm *);
+    void fc_depthwise_row_nhwc_##real##_##set(const fc_depthwise_row *);   \
+    void fc_depthwise_row_nchw_##real##_##set(const fc_depthwise_row *);   \
+    void fc_depthwise_weight_row_nhwc_##real##_##set(const fc_depthwise_weight_row *);               \
+    void fc_depthwise_weight_row_nchw_##real##_##set(const fc_depthwise_weight_row *);               \
+    void fc_max_pool_row_##real##_##set(const fc_pool_row *);              \
+    void fc_avg_pool_row_##real##_##set(const fc_pool_row *);              \
+    int fc_max_pool_row_backward_##real##_##set(const fc_pool_row *);      \
+    void fc_avg_pool_row_backward_##real##_##set(const fc_pool_row *);     \
+    extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
+    void fc_softmax_##real##_##set(const fc_softmax *);                    \
+    void fc_softmax_backward_##real##_##set(const fc_softmax *);           \
+    void fc_norm_moments_##real##_##set(const fc_norm *);                  \
+    void fc_norm_apply_##real##_##set(const fc_norm *);                    \
+    void fc_norm_gradient_sums_##real##_##set(const fc_norm *);            \
+    void fc_norm_gradient_##real##_##set(const fc_norm *);
 
-#define FC_TABLE(real, isa, size, vl, rows)                                \
+#define FC_TABLE(real, set, size, vl, rows)                                \
     {                                                                      \
-        .isa = #isa, .itemsize = size, .lanes = vl, .mr = rows, .nr = 2 * vl,                        \
-        .tile = fc_tile_##real##_##isa,                                    \
-        .copy2d = fc_copy2d_##real##_##isa,                                \
-        .pack_filters = fc_pack_filters_##real##_##isa,                    \
-        .depthwise_row_nhwc = fc_depthwise_row_nhwc_##real##_##isa,        \
-        .depthwise_row_nchw = fc_depthwise_row_nchw_##real##_##isa,        \
-        .depthwise_weight_row_nhwc = fc_depthwise_weight_row_nhwc_##real##_##isa,                    \
-        .depthwise_weight_row_nchw = fc_depthwise_weight_row_nchw_##real##_##isa,                    \
-        .max_pool_row = fc_max_pool_row_##real##_##isa,                    \
-        .avg_pool_row = fc_avg_pool_row_##real##_##isa,                    \
-        .max_pool_row_backward = fc_max_pool_row_backward_##real##_##isa,  \
-        .avg_pool_row_backward = fc_avg_pool_row_backward_##real##_##isa,  \
-        .activations = fc_activations_##real##_##isa,                      \
-        .softmax = fc_softmax_##real##_##isa,                              \
-        .softmax_backward = fc_softmax_backward_##real##_##isa,            \
-        .norm_moments = fc_norm_moments_##real##_##isa,                    \
-        .norm_apply = fc_norm_apply_##real##_##isa,                        \
-        .norm_gradient_sums = fc_norm_gradient_sums_##real##_##isa,        \
-        .norm_gradient = fc_norm_gradient_##real##_##isa,                  \
+        .isa = #set, .itemsize = size, .lanes = vl, .mr = rows, .nr = 2 * vl,                        \
+        .tile = fc_tile_##real##_##set,                                    \
+        .copy2d = fc_copy2d_##real##_##set,                                \
+        .pack_filters = fc_pack_filters_##real##_##set,                    \
+        .depthwise_row_nhwc = fc_depthwise_row_nhwc_##real##_##set,        \
+        .depthwise_row_nchw = fc_depthwise_row_nchw_##real##_##set,        \
+        .depthwise_weight_row_nhwc = fc_depthwise_weight_row_nhwc_##real##_##set,                    \
+        .depthwise_weight_row_nchw = fc_depthwise_weight_row_nchw_##real##_##set,                    \
+        .max_pool_row = fc_max_pool_row_##real##_##set,                    \
+        .avg_pool_row = fc_avg_pool_row_##real##_##set,                    \
+        .max_pool_row_backward = fc_max_pool_row_backward_##real##_##set,  \
+        .avg_pool_row_backward = fc_avg_pool_row_backward_##real##_##set,  \
+        .activations = fc_activations_##real##_##set,                      \
+        .softmax = fc_softmax_##real##_##set,                              \
+        .softmax_backward = fc_softmax_backward_##real##_##set,            \
+        .norm_moments = fc_norm_moments_##real##_##set,                    \
+        .norm_apply = fc_norm_apply_##real##_##set,                        \
+        .norm_gradient_sums = fc_norm_gradient_sums_##real##_##set,        \
+        .norm_gradient = fc_norm_gradient_##real##_##set,                  \
     }
 
-#define FC_BOTH(isa, bytes, rows)                                          \
-    FC_DECLARE(f32, isa)                                                   \
-    FC_DECLARE(f64, isa)                                                   \
-    static const fc_kernels isa##_f32 = FC_TABLE(f32, isa, 4, (bytes) / 4, rows);                    \
-    static const fc_kernels isa##_f64 = FC_TABLE(f64, isa, 8, (bytes) / 8, rows);
+#define FC_BOTH(set, bytes, rows)                                          \
+    FC_DECLARE(f32, set)                                                   \
+    FC_DECLARE(f64, set)                                                   \
+    static const fc_kernels set##_f32 = FC_TABLE(f32, set, 4, (bytes) / 4, rows);                    \
+    static const fc_kernels set##_f64 = FC_TABLE(f64, set, 8, (bytes) / 8, rows);
 
 #if defined(__SSE2__) || defined(_M_X64)
 FC_BOTH(baseline, 16, 6)

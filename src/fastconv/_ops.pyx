@@ -1,0 +1,983 @@
+"""The op layer: the geometry of a call, typed memoryviews in, a driver chosen, no GIL.
+
+`fastconv.functional` checks arguments and allocates; the functions here trust that arrays fit the
+geometry no further than a memory error: shapes are compared, values are not copied. Arrays may have
+any strides.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.pyport cimport PY_SSIZE_T_MAX
+from cython cimport floating
+from libc.math cimport sqrt
+from libc.stdint cimport int64_t
+from libc.string cimport strcmp
+
+from fastconv._drivers cimport depthwise, direct, elementwise, norm
+from fastconv._drivers.correlation cimport Correlation
+from fastconv._drivers.kernels cimport (
+    FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_TANH,
+    fc_size,
+)
+from fastconv._drivers.pool cimport Pool, PoolAxis, pool, pool_backward
+from fastconv._drivers.runtime cimport (
+    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release,
+)
+
+from operator import index
+
+import numpy as np
+
+
+cdef int raise_for(int status) except -1:
+    if status == OUT_OF_MEMORY:
+        raise MemoryError("fastconv could not allocate its scratch memory")
+    if status == INDEX_OUT_OF_RANGE:
+        raise IndexError("indices: an index lies outside its input plane")
+    if status != OK:
+        raise RuntimeError(f"unknown status {status}")
+    return 0
+
+
+# ---------------------------------------------------------------- geometry
+
+# Of any size in bytes, so that sums of a few of them stay in 64 bits.
+cdef Py_ssize_t LARGEST = PY_SSIZE_T_MAX // 16
+
+
+def _integer(name, value, least):
+    try:
+        result = index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if result < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    if result > PY_SSIZE_T_MAX:
+        raise ValueError(f"{name} is too large: {value!r}")
+    return result
+
+
+def _pair(name, value, least):
+    """(vertical, horizontal) from an integer or two."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"{name} must be an integer or a pair of integers, got {value!r}")
+        return _integer(name, value[0], least), _integer(name, value[1], least)
+    value = _integer(name, value, least)
+    return value, value
+
+
+def _padding(value, kernel, stride, dilation):
+    """(top, bottom, left, right) from an integer, a pair, four sides, 'same' or 'valid'."""
+    if isinstance(value, str):
+        if value == "valid":
+            return 0, 0, 0, 0
+        if value != "same":
+            raise ValueError(f"padding must be 'same', 'valid' or integers, got {value!r}")
+        if stride != (1, 1):
+            raise ValueError(f"padding='same' needs stride 1, got stride={stride}")
+        sides = []
+        for k, d in zip(kernel, dilation):
+            total = d * (k - 1)
+            sides += [total // 2, total - total // 2]  # the odd one goes to the end
+        return tuple(sides)
+    if isinstance(value, (tuple, list)):
+        if len(value) == 2 and all(isinstance(v, (tuple, list)) for v in value):
+            if [len(v) for v in value] == [2, 2]:
+                return tuple(_integer("padding", v, 0) for side in value for v in side)
+        elif len(value) == 2:
+            v, h = _pair("padding", value, 0)
+            return v, v, h, h
+        elif len(value) == 4:
+            return tuple(_integer("padding", v, 0) for v in value)
+        raise ValueError("padding must be an integer, a pair (vertical, horizontal), "
+                         "four sides (top, bottom, left, right), 'same' or 'valid', "
+                         f"got {value!r}")
+    value = _integer("padding", value, 0)
+    return value, value, value, value
+
+
+def _sizes(name, shape, rank):
+    shape = tuple(index(v) for v in shape)
+    if len(shape) != rank:
+        raise ValueError(f"{name} must have {rank} sizes, got {shape}")
+    for i, v in enumerate(shape):
+        if v < 0 or v > LARGEST or (v == 0 and i > 0):
+            raise ValueError(f"{name} must have positive sizes, got {shape}")
+    return shape
+
+
+def _axis(what, size, kernel, step, dilation, lo, hi, ceil_mode, context):
+    """Output size along one axis, and its step and dilation brought down to 64 bits.
+
+    Python's integers do not overflow, so whatever was asked for is judged as it is.
+    """
+    reach = dilation * (kernel - 1) + 1
+    padded = size + lo + hi
+    if reach > padded:
+        raise ValueError(f"{what} {kernel} with dilation={dilation} spans {reach}, more than the "
+                         f"padded input's {padded}: {context}")
+    if padded > LARGEST:
+        raise ValueError(f"padding={max(lo, hi)} is too large: {context}")
+    room = padded - reach
+    out = (room + (step - 1 if ceil_mode else 0)) // step + 1
+    if ceil_mode and (out - 1) * step >= size + lo:
+        out -= 1  # the last window would start beyond the input
+    # a step past the end is as good as one to the end, and one tap has no dilation
+    return out, min(step, padded), dilation if kernel > 1 else 1
+
+
+def _fits(name, shape):
+    total = 8
+    for v in shape:
+        total *= max(v, 1)
+    if total > LARGEST:
+        raise ValueError(f"{name} of shape {shape} is too large to address")
+
+
+cdef class ConvShape:
+    """The geometry of one 2-D convolution: sizes, strides, padding, dilation, groups.
+
+    Parameters
+    ----------
+    input_shape : (N, C, H, W)
+    weight_shape : (K, C / groups, kernel_h, kernel_w)
+    stride, dilation : int or pair of int, at least 1
+    padding : int, pair, four sides (top, bottom, left, right), ((top, bottom), (left, right)),
+        'same' or 'valid'
+    groups : int
+
+    Attributes
+    ----------
+    output_shape : (N, K, out_h, out_w)
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes, when they do not make a convolution.
+    """
+    cdef Conv2dShape shape
+    cdef readonly tuple input_shape, weight_shape, output_shape
+
+    def __init__(self, input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, *,
+                 input_name="input", weight_name="weight"):
+        cdef Conv2dShape *s = &self.shape
+        n, c, h, w = input_shape = _sizes(input_name, input_shape, 4)
+        k, per_group, kernel_h, kernel_w = weight_shape = _sizes(weight_name, weight_shape, 4)
+        context = f"{input_name} {input_shape}, {weight_name} {weight_shape}"
+        if k == 0:
+            raise ValueError(f"{weight_name} must have positive sizes, got {weight_shape}")
+        stride = _pair("stride", stride, 1)
+        dilation = _pair("dilation", dilation, 1)
+        sides = _padding(padding, (kernel_h, kernel_w), stride, dilation)
+        groups = _integer("groups", groups, 1)
+        if c % groups or k % groups:
+            raise ValueError(f"groups={groups} must divide the input's channels ({c}) and the "
+                             f"weight's filters ({k}): {context}")
+        if per_group * groups != c:
+            raise ValueError(f"{weight_name} has {per_group} channels per filter, expected "
+                             f"{c // groups} ({c} input channels / groups={groups}): {context}")
+        context += f", padding={padding!r}"
+        out_h, s.stride_h, s.dilation_h = _axis(
+            f"{weight_name}: a kernel of height", h, kernel_h, stride[0], dilation[0], sides[0],
+            sides[1], False, context)
+        out_w, s.stride_w, s.dilation_w = _axis(
+            f"{weight_name}: a kernel of width", w, kernel_w, stride[1], dilation[1], sides[2],
+            sides[3], False, context)
+        self.input_shape = input_shape
+        self.weight_shape = weight_shape
+        self.output_shape = (n, k, out_h, out_w)
+        _fits(input_name, input_shape)
+        _fits(weight_name, weight_shape)
+        _fits("output", self.output_shape)
+        s.batch, s.in_channels, s.in_h, s.in_w = input_shape
+        s.out_channels, s.kernel_h, s.kernel_w = k, kernel_h, kernel_w
+        s.out_h, s.out_w = out_h, out_w
+        s.pad_top, s.pad_bottom, s.pad_left, s.pad_right = sides
+        s.groups = groups
+        s.input_format = s.output_format = CONTIGUOUS
+
+    def __repr__(self):
+        cdef Conv2dShape *s = &self.shape
+        return (f"ConvShape(input={self.input_shape}, weight={self.weight_shape}, "
+                f"output={self.output_shape}, stride={(s.stride_h, s.stride_w)}, "
+                f"padding={(s.pad_top, s.pad_bottom, s.pad_left, s.pad_right)}, "
+                f"dilation={(s.dilation_h, s.dilation_w)}, groups={s.groups})")
+
+
+cdef bint axis_init(Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t pad_lo,
+                    Py_ssize_t pad_hi, Py_ssize_t dilation, Py_ssize_t *out) noexcept nogil:
+    if (size < 1 or kernel < 1 or stride < 1 or dilation < 1 or pad_lo < 0 or pad_hi < 0
+            or size > LARGEST or pad_lo > LARGEST or pad_hi > LARGEST
+            or kernel - 1 > LARGEST // dilation):
+        return False
+    cdef Py_ssize_t room = size + pad_lo + pad_hi - dilation * (kernel - 1) - 1
+    if room < 0:
+        return False
+    out[0] = room // stride + 1
+    return True
+
+
+cdef bint addressable(Py_ssize_t n, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
+    # sizes are positive but for n; a double is precise enough for a bound
+    return <double> n * c * h * w * 8 <= <double> LARGEST
+
+
+cdef int conv2d_shape_init(Conv2dShape *s) noexcept nogil:
+    if s.batch < 0 or s.in_channels < 1 or s.out_channels < 1 or s.groups < 1:
+        return -1
+    if s.in_channels % s.groups or s.out_channels % s.groups:
+        return -1
+    if not (axis_init(s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.pad_bottom, s.dilation_h,
+                      &s.out_h)
+            and axis_init(s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w,
+                          &s.out_w)):
+        return -1
+    if not (addressable(s.batch, s.in_channels, s.in_h, s.in_w)
+            and addressable(s.batch, s.out_channels, s.out_h, s.out_w)
+            and addressable(s.out_channels, s.in_channels // s.groups, s.kernel_h, s.kernel_w)):
+        return -1
+    return 0
+
+
+# ---------------------------------------------------------------- convolution
+
+# A 4-D array: where it starts, and its strides in bytes.
+ctypedef struct Array4:
+    char *data
+    fc_size s0, s1, s2, s3
+
+
+cdef Array4 image(const void *data, int itemsize, int memory_format, Py_ssize_t c, Py_ssize_t h,
+                  Py_ssize_t w) noexcept nogil:
+    """A whole image tensor in one of the two memory formats; filters are CONTIGUOUS."""
+    cdef Array4 a
+    a.data = <char *> data
+    if memory_format == CHANNELS_LAST:
+        a.s1 = itemsize
+        a.s3 = c * itemsize
+        a.s2 = w * a.s3
+        a.s0 = h * a.s2
+    else:
+        a.s3 = itemsize
+        a.s2 = w * itemsize
+        a.s1 = h * a.s2
+        a.s0 = c * a.s1
+    return a
+
+
+cdef Array4 view(floating[:, :, :, :] a) noexcept nogil:
+    cdef Array4 v
+    v.data = <char *> &a[0, 0, 0, 0] if a.shape[0] else NULL
+    v.s0, v.s1, v.s2, v.s3 = a.strides[0], a.strides[1], a.strides[2], a.strides[3]
+    return v
+
+
+cdef Array4 const_view(const floating[:, :, :, :] a) noexcept nogil:
+    cdef Array4 v
+    v.data = <char *> &a[0, 0, 0, 0] if a.shape[0] else NULL
+    v.s0, v.s1, v.s2, v.s3 = a.strides[0], a.strides[1], a.strides[2], a.strides[3]
+    return v
+
+
+cdef Correlation forward_form(const Conv2dShape *s, int itemsize, Array4 x, Array4 w,
+                              Array4 y) noexcept nogil:
+    """y from x and w; the weight gradient is the same form with w unknown."""
+    cdef Correlation c
+    c.kernels = kernels(itemsize)
+    c.batch = s.batch
+    c.groups = s.groups
+    c.channels = s.in_channels // s.groups
+    c.filters = s.out_channels // s.groups
+    c.x = x.data
+    c.x_n, c.x_c, c.x_h, c.x_w = x.s0, x.s1, x.s2, x.s3
+    c.x_g = c.channels * x.s1
+    c.height, c.width = s.in_h, s.in_w
+    c.y = y.data
+    c.y_n, c.y_k, c.y_h, c.y_w = y.s0, y.s1, y.s2, y.s3
+    c.y_g = c.filters * y.s1
+    c.out_h, c.out_w = s.out_h, s.out_w
+    c.w = w.data
+    c.w_k, c.w_c, c.w_h, c.w_w = w.s0, w.s1, w.s2, w.s3
+    c.w_g = c.filters * w.s0
+    c.taps_h, c.taps_w = s.kernel_h, s.kernel_w
+    c.row0, c.step_h, c.row_d = -s.pad_top, s.stride_h, s.dilation_h
+    c.col0, c.step_w, c.col_d = -s.pad_left, s.stride_w, s.dilation_w
+    c.bias = NULL
+    c.relu = False
+    return c
+
+
+cdef int correlate(const Correlation *c, int num_threads) noexcept nogil:
+    """The choice of algorithm for y from x and w."""
+    if depthwise.is_depthwise(c, False):
+        return depthwise.correlate(c, num_threads)
+    return direct.correlate(c, num_threads)
+
+
+cdef int forward(const Conv2dShape *s, int itemsize, Array4 x, Array4 w, const void *bias,
+                 Array4 y, bint relu, int num_threads) noexcept nogil:
+    cdef Correlation c = forward_form(s, itemsize, x, w, y)
+    c.bias = <const char *> bias
+    c.relu = relu
+    return correlate(&c, num_threads)
+
+
+# Where the input gradient of one axis gets its values, for the inputs that lie `phase` past a
+# multiple of the stride: from every `tap_step`-th tap starting at tap0, the first of which meets
+# output `first` for the phase's first input; each further tap meets the output `output_step` above.
+ctypedef struct Phase:
+    fc_size inputs, tap0, tap_step, taps, first, output_step
+
+
+cdef Phase find_phase(fc_size phase, fc_size size, fc_size kernel, fc_size stride, fc_size pad,
+                      fc_size dilation) noexcept nogil:
+    cdef Phase p
+    cdef fc_size a = stride, b = dilation, r
+    while b:  # greatest common divisor
+        a, b = b, a % b
+    p.inputs = (size - phase + stride - 1) // stride
+    p.tap_step = stride // a
+    p.output_step = dilation // a
+    p.taps = 0
+    p.tap0 = p.first = 0
+    for r in range(min(kernel, p.tap_step)):
+        if (phase + pad - r * dilation) % stride == 0:
+            p.tap0 = r
+            p.taps = (kernel - r + p.tap_step - 1) // p.tap_step
+            p.first = (phase + pad - r * dilation) // stride
+            break
+    return p
+
+
+cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w, Array4 dx,
+                        int num_threads) noexcept nogil:
+    """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
+
+    See docs/derivation.md, "The gradient with respect to the input".
+    """
+    cdef Correlation c
+    cdef Phase h, v
+    cdef fc_size i, j
+    cdef int status
+    c.kernels = kernels(itemsize)
+    c.batch = s.batch
+    c.groups = s.groups
+    c.channels = s.out_channels // s.groups
+    c.filters = s.in_channels // s.groups
+    c.x_n, c.x_c, c.x_h, c.x_w = dy.s0, dy.s1, dy.s2, dy.s3
+    c.x_g = c.channels * dy.s1
+    c.height, c.width = s.out_h, s.out_w
+    c.y_n, c.y_k = dx.s0, dx.s1
+    c.y_g = c.filters * dx.s1
+    c.w_k, c.w_c = w.s1, w.s0
+    c.w_g = c.channels * w.s0
+    c.step_h = c.step_w = 1
+    c.bias = NULL
+    c.relu = False
+    for i in range(min(s.stride_h, s.in_h)):
+        v = find_phase(i, s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.dilation_h)
+        for j in range(min(s.stride_w, s.in_w)):
+            h = find_phase(j, s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.dilation_w)
+            c.x = dy.data
+            c.y = dx.data + i * dx.s2 + j * dx.s3
+            c.y_h = s.stride_h * dx.s2
+            c.y_w = s.stride_w * dx.s3
+            c.out_h, c.out_w = v.inputs, h.inputs
+            c.w = w.data + v.tap0 * w.s2 + h.tap0 * w.s3
+            c.w_h = v.tap_step * w.s2
+            c.w_w = h.tap_step * w.s3
+            c.taps_h, c.taps_w = v.taps, h.taps
+            c.row0, c.row_d = v.first, -v.output_step
+            c.col0, c.col_d = h.first, -h.output_step
+            if v.taps == 0 or h.taps == 0:
+                c.taps_h = c.taps_w = 0
+            status = correlate(&c, num_threads)
+            if status != OK:
+                return status
+    return OK
+
+
+cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x, Array4 dw,
+                         int num_threads) noexcept nogil:
+    cdef Correlation c = forward_form(s, itemsize, x, dw, dy)
+    if depthwise.is_depthwise(&c, True):
+        return depthwise.correlate_weight(&c, num_threads)
+    return direct.correlate_weight(&c, num_threads)
+
+
+cdef int check_shape(str name, const Py_ssize_t *shape, tuple expected) except -1:
+    cdef Py_ssize_t i
+    for i in range(len(expected)):
+        if shape[i] != <Py_ssize_t> expected[i]:
+            raise ValueError(f"{name} has shape {tuple([shape[j] for j in range(len(expected))])}, "
+                             f"expected {expected}")
+    return 0
+
+
+def conv2d(const floating[:, :, :, :] input, const floating[:, :, :, :] weight,
+           const floating[::1] bias, floating[:, :, :, :] output, ConvShape shape not None,
+           *, bint relu=False, int num_threads=0):
+    """Write the convolution of `input` with `weight`, plus `bias`, to `output`.
+
+    Arrays may have any strides; `bias` may be None. With `relu`, negative outputs become zero.
+    """
+    cdef Array4 x = const_view(input), w = const_view(weight), y = view(output)
+    cdef const void *b = NULL
+    cdef int status
+    check_shape("input", input.shape, shape.input_shape)
+    check_shape("weight", weight.shape, shape.weight_shape)
+    check_shape("output", output.shape, shape.output_shape)
+    if bias is not None:
+        check_shape("bias", bias.shape, (shape.weight_shape[0],))
+        b = &bias[0]
+    with nogil:
+        status = forward(&shape.shape, sizeof(floating), x, w, b, y, relu, num_threads)
+    raise_for(status)
+
+
+def conv2d_backward_input(const floating[:, :, :, :] grad_output,
+                          const floating[:, :, :, :] weight, floating[:, :, :, :] grad_input,
+                          ConvShape shape not None, *, int num_threads=0):
+    """Write the gradient with respect to the convolution's input to `grad_input`."""
+    cdef Array4 dy = const_view(grad_output), w = const_view(weight), dx = view(grad_input)
+    cdef int status
+    check_shape("grad_output", grad_output.shape, shape.output_shape)
+    check_shape("weight", weight.shape, shape.weight_shape)
+    check_shape("grad_input", grad_input.shape, shape.input_shape)
+    with nogil:
+        status = backward_input(&shape.shape, sizeof(floating), dy, w, dx, num_threads)
+    raise_for(status)
+
+
+def conv2d_backward_weight(const floating[:, :, :, :] grad_output,
+                           const floating[:, :, :, :] input, floating[:, :, :, :] grad_weight,
+                           ConvShape shape not None, *, int num_threads=0):
+    """Write the gradient with respect to the convolution's weight to `grad_weight`."""
+    cdef Array4 dy = const_view(grad_output), x = const_view(input), dw = view(grad_weight)
+    cdef int status
+    check_shape("grad_output", grad_output.shape, shape.output_shape)
+    check_shape("input", input.shape, shape.input_shape)
+    check_shape("grad_weight", grad_weight.shape, shape.weight_shape)
+    with nogil:
+        status = backward_weight(&shape.shape, sizeof(floating), dy, x, dw, num_threads)
+    raise_for(status)
+
+
+# ---------------------------------------------------------------- pooling
+
+cdef class PoolShape:
+    """The geometry of one 2-D pooling.
+
+    Parameters
+    ----------
+    input_shape : (N, C, H, W)
+    kernel_size, stride, padding, dilation : int or pair of int
+        `stride` None means `kernel_size`. Padding is at most half the kernel's reach.
+    ceil_mode : bool
+        Round output sizes up, but start no window in the padding at the end.
+    adaptive : pair of int or None
+        Output height and width; the window of each output then shares the input out evenly and
+        the arguments above are unused.
+
+    Attributes
+    ----------
+    output_shape : (N, C, out_h, out_w)
+    """
+    cdef PoolAxis h, w
+    cdef readonly tuple input_shape, output_shape
+
+    def __init__(self, input_shape, kernel_size=1, stride=None, padding=0, dilation=1,
+                 ceil_mode=False, adaptive=None, *, input_name="input"):
+        input_shape = _sizes(input_name, input_shape, 4)
+        self.h.size, self.w.size = input_shape[2:]
+        self.h.kernel = self.w.kernel = self.h.stride = self.w.stride = 1
+        self.h.pad = self.w.pad = 0
+        self.h.dilation = self.w.dilation = 1
+        self.h.adaptive = self.w.adaptive = adaptive is not None
+        if adaptive is not None:
+            out = _pair("output_size", adaptive, 1)
+        else:
+            kernel = _pair("kernel_size", kernel_size, 1)
+            step = kernel if stride is None else _pair("stride", stride, 1)
+            pad = _pair("padding", padding, 0)
+            dilations = _pair("dilation", dilation, 1)
+            for k, p, d in zip(kernel, pad, dilations):
+                if p > (d * (k - 1) + 1) // 2:
+                    raise ValueError(f"padding={padding!r} must be at most half of what the "
+                                     f"kernel spans: kernel_size={kernel_size!r}, "
+                                     f"dilation={dilation!r}")
+            context = f"{input_name} {input_shape}, padding={padding!r}"
+            out_h, self.h.stride, self.h.dilation = _axis(
+                "kernel_size: a height of", input_shape[2], kernel[0], step[0], dilations[0],
+                pad[0], pad[0], ceil_mode, context)
+            out_w, self.w.stride, self.w.dilation = _axis(
+                "kernel_size: a width of", input_shape[3], kernel[1], step[1], dilations[1],
+                pad[1], pad[1], ceil_mode, context)
+            out = (out_h, out_w)
+            self.h.kernel, self.w.kernel = kernel
+            self.h.pad, self.w.pad = pad
+        self.input_shape = input_shape
+        self.output_shape = (*input_shape[:2], *out)
+        _fits(input_name, input_shape)
+        _fits("output", self.output_shape)
+        self.h.out, self.w.out = out
+
+
+cdef Pool pool_form(PoolShape shape, int itemsize, Array4 x, Array4 y):
+    cdef Pool p
+    p.kernels = kernels(itemsize)
+    p.batch, p.channels = shape.input_shape[0], shape.input_shape[1]
+    p.h = shape.h
+    p.w = shape.w
+    p.x = x.data
+    p.x_n, p.x_c, p.x_h, p.x_w = x.s0, x.s1, x.s2, x.s3
+    p.y = y.data
+    p.y_n, p.y_c, p.y_h, p.y_w = y.s0, y.s1, y.s2, y.s3
+    p.indices = NULL
+    p.i_n = p.i_c = p.i_h = p.i_w = 0
+    p.average = False
+    p.include_pad = False
+    p.divisor_override = 0
+    return p
+
+
+def max_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
+               int64_t[:, :, :, :] indices, PoolShape shape not None, *, int num_threads=0):
+    """Write the maximum of every window to `output`, and where it was to `indices` unless None.
+
+    An index counts elements of its (n, c) plane, row by row; -1 where a dilated window steps over
+    the whole input.
+    """
+    check_shape("input", input.shape, shape.input_shape)
+    check_shape("output", output.shape, shape.output_shape)
+    cdef Pool p = pool_form(shape, sizeof(floating), const_view(input), view(output))
+    cdef int status = OK
+    if indices is not None:
+        check_shape("indices", indices.shape, shape.output_shape)
+        if p.batch:
+            p.indices = <const char *> &indices[0, 0, 0, 0]
+        p.i_n, p.i_c = indices.strides[0], indices.strides[1]
+        p.i_h, p.i_w = indices.strides[2], indices.strides[3]
+    with nogil:
+        status = pool(&p, num_threads)
+    raise_for(status)
+
+
+def max_pool2d_backward(const floating[:, :, :, :] grad_output,
+                        const int64_t[:, :, :, :] indices, floating[:, :, :, :] grad_input,
+                        *, int num_threads=0):
+    """Add every output's gradient to the input element that `indices` names.
+
+    `grad_input` holds zeros, or a gradient to be added to. An index outside the plane is an
+    IndexError; the others have been added by then.
+    """
+    cdef tuple in_shape = tuple([grad_input.shape[i] for i in range(4)])
+    cdef tuple out_shape = tuple([grad_output.shape[i] for i in range(4)])
+    check_shape("indices", indices.shape, out_shape)
+    if in_shape[:2] != out_shape[:2]:
+        raise ValueError(f"grad_input {in_shape} and grad_output {out_shape} differ in their "
+                         "batch or channels")
+    cdef PoolShape shape = PoolShape(in_shape, adaptive=out_shape[2:])
+    cdef Pool p = pool_form(shape, sizeof(floating), view(grad_input), const_view(grad_output))
+    cdef int status
+    if p.batch:
+        p.indices = <const char *> &indices[0, 0, 0, 0]
+    p.i_n, p.i_c = indices.strides[0], indices.strides[1]
+    p.i_h, p.i_w = indices.strides[2], indices.strides[3]
+    with nogil:
+        status = pool_backward(&p, num_threads)
+    raise_for(status)
+
+
+def avg_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
+               PoolShape shape not None, *, bint count_include_pad=True,
+               Py_ssize_t divisor_override=0, int num_threads=0):
+    """Write the mean of every window to `output`; a divisor_override of 0 means none."""
+    check_shape("input", input.shape, shape.input_shape)
+    check_shape("output", output.shape, shape.output_shape)
+    cdef Pool p = pool_form(shape, sizeof(floating), const_view(input), view(output))
+    cdef int status
+    p.average = True
+    p.include_pad = count_include_pad
+    p.divisor_override = divisor_override
+    with nogil:
+        status = pool(&p, num_threads)
+    raise_for(status)
+
+
+def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
+                        floating[:, :, :, :] grad_input, PoolShape shape not None, *,
+                        bint count_include_pad=True, Py_ssize_t divisor_override=0,
+                        int num_threads=0):
+    """Add every output's gradient, divided by its window's count, to that window of `grad_input`."""
+    check_shape("grad_output", grad_output.shape, shape.output_shape)
+    check_shape("grad_input", grad_input.shape, shape.input_shape)
+    cdef Pool p = pool_form(shape, sizeof(floating), view(grad_input), const_view(grad_output))
+    cdef int status
+    p.average = True
+    p.include_pad = count_include_pad
+    p.divisor_override = divisor_override
+    with nogil:
+        status = pool_backward(&p, num_threads)
+    raise_for(status)
+
+
+# ---------------------------------------------------------------- elementwise, softmax, batch norm
+#
+# These take arrays of any rank and layout, so they ask for plain buffers: a typed memoryview is of
+# one rank. What an op reads is laid out as what it writes, by a copy where it is not.
+
+RELU, LEAKY_RELU, SIGMOID, TANH = FC_RELU, FC_LEAKY_RELU, FC_SIGMOID, FC_TANH
+SILU, GELU, GELU_TANH = FC_SILU, FC_GELU, FC_GELU_TANH
+
+
+cdef enum:
+    MOST_BUFFERS = 9
+
+@cython.freelist(8)
+cdef class Buffers:
+    """The buffers that a call reads and writes, held until the last reference to this is gone."""
+    cdef Py_buffer views[MOST_BUFFERS]
+    cdef int count
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.count):
+            PyBuffer_Release(&self.views[i])
+
+    cdef Py_buffer *add(self, object array, bint writable) except NULL:
+        cdef Py_buffer *view = &self.views[self.count]
+        PyObject_GetBuffer(array, view,
+                           PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        self.count += 1
+        if strcmp(view.format, b"f") != 0 and strcmp(view.format, b"d") != 0:
+            raise TypeError("expected arrays of float32 or float64, aligned, in native byte order")
+        return view
+
+    cdef Py_buffer *output(self, object array) except NULL:
+        """Memory to write to: an array without gaps."""
+        cdef Py_buffer *view = self.add(array, True)
+        cdef Py_ssize_t step = view.itemsize
+        cdef int i, found = 0
+        cdef bint progress = view.len > 0
+        while progress:  # find the axis that steps over what the axes before it span
+            progress = False
+            for i in range(view.ndim):
+                if view.shape[i] > 1 and view.strides[i] == step:
+                    step *= view.shape[i]
+                    progress = True
+                    break
+        if step != view.len and view.len > 0:
+            raise ValueError("expected an array without gaps to write to")
+        return view
+
+    cdef Py_buffer *input(self, object array, const Py_buffer *out) except NULL:
+        """The elements of `array` in the order of `out`: the array itself, or else a copy."""
+        cdef Py_buffer *view = self.add(array, False)
+        cdef bint alike = True
+        cdef int i
+        if view.itemsize != out.itemsize:
+            raise TypeError("expected arrays of one dtype")
+        if view.ndim != out.ndim:
+            raise ValueError("expected arrays of one shape")
+        for i in range(view.ndim):
+            if view.shape[i] != out.shape[i]:
+                raise ValueError("expected arrays of one shape")
+            alike &= view.shape[i] <= 1 or view.strides[i] == out.strides[i]
+        if alike:
+            return view
+        copy = np.empty_like(<object> out.obj)
+        np.copyto(copy, array)
+        return self.add(copy, False)
+
+    cdef Py_buffer *vector(self, object array, const Py_buffer *out, Py_ssize_t n,
+                           bint writable) except? NULL:
+        """A vector of n elements of out's dtype, or NULL for None."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *view = self.add(array, writable)
+        if view.itemsize != out.itemsize:
+            raise TypeError("expected arrays of one dtype")
+        if view.ndim != 1 or view.shape[0] != n:
+            raise ValueError("expected one element for every channel")
+        return view
+
+
+cdef inline double get(const Py_buffer *vector, Py_ssize_t i, double default) noexcept nogil:
+    if vector == NULL:
+        return default
+    cdef char *at = <char *> vector.buf + i * vector.strides[0]
+    return (<float *> at)[0] if vector.itemsize == 4 else (<double *> at)[0]
+
+
+cdef inline void put(const Py_buffer *vector, Py_ssize_t i, double value) noexcept nogil:
+    cdef char *at = <char *> vector.buf + i * vector.strides[0]
+    if vector.itemsize == 4:
+        (<float *> at)[0] = <float> value
+    else:
+        (<double *> at)[0] = value
+
+
+ctypedef struct Split:
+    Py_ssize_t outer, size, inner
+
+cdef Split split_at(const Py_buffer *view, int axis) except *:
+    """An array without gaps, in the order of its memory, as (outer, size of axis, inner)."""
+    cdef Split s
+    cdef Py_ssize_t elements = view.len // view.itemsize
+    if not 0 <= axis < view.ndim:
+        raise ValueError(f"axis {axis} is out of range for {view.ndim} dimensions")
+    s.size = view.shape[axis]
+    # the stride of an axis of one element means nothing
+    s.inner = view.strides[axis] // view.itemsize if s.size > 1 else elements
+    s.outer = elements // (s.size * s.inner) if elements else 0
+    return s
+
+
+def activation(int op, input, out, double param=0, int num_threads=0):
+    """out = op(input); ``param`` is leaky ReLU's negative slope."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *y = buffers.output(out)
+    cdef Py_buffer *x = buffers.input(input, y)
+    cdef int status
+    if not 0 <= op < FC_ACTIVATIONS:
+        raise ValueError(f"no activation is numbered {op}")
+    with nogil:
+        status = elementwise.activation(op, y.itemsize, x.buf, y.buf, y.len // y.itemsize, param,
+                                        num_threads)
+    raise_for(status)
+
+
+def activation_backward(int op, grad_output, saved, out, double param=0, int num_threads=0):
+    """out = grad_output op'(...); ``saved`` is sigmoid's or tanh's output, or another's input."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *dx = buffers.output(out)
+    cdef Py_buffer *g = buffers.input(grad_output, dx)
+    cdef Py_buffer *x = buffers.input(saved, dx)
+    cdef int status
+    if not 0 <= op < FC_ACTIVATIONS:
+        raise ValueError(f"no activation is numbered {op}")
+    with nogil:
+        status = elementwise.activation_backward(op, g.itemsize, g.buf, x.buf, dx.buf,
+                                                 dx.len // dx.itemsize, param, num_threads)
+    raise_for(status)
+
+
+def softmax(input, out, int axis, bint log=False, int num_threads=0):
+    """out = softmax of input over a non-negative axis, or its logarithm."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *y = buffers.output(out)
+    cdef Py_buffer *x = buffers.input(input, y)
+    cdef Split s = split_at(y, axis)
+    cdef int status = OK
+    if y.len:
+        with nogil:
+            status = elementwise.softmax(y.itemsize, x.buf, NULL, y.buf, s.outer, s.size, s.inner,
+                                         log, num_threads)
+    raise_for(status)
+
+
+def softmax_backward(grad_output, output, out, int axis, bint log=False, int num_threads=0):
+    """out = gradient of softmax's input, or log-softmax's, from what it returned."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *dx = buffers.output(out)
+    cdef Py_buffer *g = buffers.input(grad_output, dx)
+    cdef Py_buffer *y = buffers.input(output, dx)
+    cdef Split s = split_at(dx, axis)
+    cdef int status = OK
+    if dx.len:
+        with nogil:
+            status = elementwise.softmax(dx.itemsize, y.buf, g.buf, dx.buf, s.outer, s.size,
+                                         s.inner, log, num_threads)
+    raise_for(status)
+
+
+def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias, bint training,
+               double momentum, double eps, int num_threads=0):
+    """out = weight (input - mean) invstd + bias per channel, the second axis.
+
+    Fills ``mean`` and ``invstd``. In training they are the batch's, and the running vectors, unless
+    None, move towards the batch's; otherwise they are the running vectors'. ``weight`` and ``bias``
+    may be None.
+    """
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *y = buffers.output(out)
+    cdef Py_buffer *x = buffers.input(input, y)
+    cdef Split s = split_at(y, 1)
+    cdef Py_ssize_t channels = s.size, c
+    cdef Py_buffer *mean_out = buffers.vector(mean, y, channels, True)
+    cdef Py_buffer *invstd_out = buffers.vector(invstd, y, channels, True)
+    cdef Py_buffer *ema_mean = buffers.vector(running_mean, y, channels, training)
+    cdef Py_buffer *ema_var = buffers.vector(running_var, y, channels, training)
+    cdef Py_buffer *w = buffers.vector(weight, y, channels, False)
+    cdef Py_buffer *b = buffers.vector(bias, y, channels, False)
+    if mean_out == NULL or invstd_out == NULL:
+        raise TypeError("mean and invstd are written to: expected arrays")
+    if not training and (ema_mean == NULL or ema_var == NULL):
+        raise TypeError("evaluation needs running_mean and running_var")
+    cdef double n = s.outer * s.inner
+    if training and n < 2:
+        raise ValueError("training needs more than one element for every channel")
+    cdef double *shift = <double *> allocate(4 * channels * sizeof(double))
+    if shift == NULL:
+        raise MemoryError
+    cdef double *var = shift + channels
+    cdef double *scale = shift + 2 * channels
+    cdef double *offset = shift + 3 * channels
+    cdef norm.BatchNorm call = batch_norm_call(y, s, x, x, num_threads)
+    cdef int status = OK
+    with nogil:
+        if training:
+            status = norm.moments(&call, shift, var)
+        if status == OK:
+            for c in range(channels):
+                if training:
+                    if ema_mean != NULL:
+                        put(ema_mean, c, get(ema_mean, c, 0)
+                            + momentum * (shift[c] - get(ema_mean, c, 0)))
+                    if ema_var != NULL:
+                        put(ema_var, c, get(ema_var, c, 0)
+                            + momentum * (var[c] / (n - 1) - get(ema_var, c, 0)))
+                    var[c] /= n
+                else:
+                    shift[c], var[c] = get(ema_mean, c, 0), get(ema_var, c, 1)
+                scale[c] = 1 / sqrt(var[c] + eps)
+                put(mean_out, c, shift[c])
+                put(invstd_out, c, scale[c])
+                scale[c] *= get(w, c, 1)
+                # the mean rounded to the dtype is subtracted first, what it lost comes after
+                offset[c] = get(b, c, 0) - (shift[c] - get(mean_out, c, 0)) * scale[c]
+                shift[c] = get(mean_out, c, 0)
+            if y.len:
+                status = norm.apply(&call, shift, scale, offset)
+        release(<char *> shift)
+    raise_for(status)
+
+
+def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weight, grad_bias,
+                        bint training, int num_threads=0):
+    """Fills ``out`` with the input's gradient, and the vectors grad_weight and grad_bias."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *dx = buffers.output(out)
+    cdef Py_buffer *g = buffers.input(grad_output, dx)
+    cdef Py_buffer *x = buffers.input(input, dx)
+    cdef Split s = split_at(dx, 1)
+    cdef Py_ssize_t channels = s.size, c
+    cdef Py_buffer *w = buffers.vector(weight, dx, channels, False)
+    cdef Py_buffer *mean_in = buffers.vector(mean, dx, channels, False)
+    cdef Py_buffer *invstd_in = buffers.vector(invstd, dx, channels, False)
+    cdef Py_buffer *dw = buffers.vector(grad_weight, dx, channels, True)
+    cdef Py_buffer *db = buffers.vector(grad_bias, dx, channels, True)
+    if mean_in == NULL or invstd_in == NULL or dw == NULL or db == NULL:
+        raise TypeError("mean, invstd, grad_weight and grad_bias: expected arrays")
+    cdef double n = s.outer * s.inner, unit
+    cdef double *shift = <double *> allocate(6 * channels * sizeof(double))
+    if shift == NULL:
+        raise MemoryError
+    cdef double *sum_g = shift + channels
+    cdef double *sum_gx = shift + 2 * channels
+    cdef double *scale = shift + 3 * channels
+    cdef double *slope = shift + 4 * channels
+    cdef double *offset = shift + 5 * channels
+    cdef norm.BatchNorm call = batch_norm_call(dx, s, x, g, num_threads)
+    cdef int status = OK
+    with nogil:
+        for c in range(channels):
+            shift[c] = get(mean_in, c, 0)
+            sum_g[c] = sum_gx[c] = 0
+        if dx.len:
+            status = norm.gradient_sums(&call, shift, sum_g, sum_gx)
+        if status == OK:
+            for c in range(channels):
+                unit = get(invstd_in, c, 1)
+                put(db, c, sum_g[c])
+                put(dw, c, sum_gx[c] * unit)
+                scale[c] = get(w, c, 1) * unit
+                # scale (g - mean(g) - u mean(g u)), u = (x - shift) unit
+                slope[c] = -scale[c] * unit * unit * sum_gx[c] / n if training else 0
+                offset[c] = -scale[c] * sum_g[c] / n if training else 0
+            if dx.len:
+                status = norm.gradient(&call, shift, scale, slope, offset)
+        release(<char *> shift)
+    raise_for(status)
+
+
+cdef norm.BatchNorm batch_norm_call(const Py_buffer *out, Split s, const Py_buffer *x,
+                                    const Py_buffer *g, int num_threads):
+    cdef norm.BatchNorm call
+    call.itemsize = <int> out.itemsize
+    call.outer, call.channels, call.inner = s.outer, s.size, s.inner
+    if s.size == 1:
+        call.outer, call.inner = 1, s.outer * s.inner
+    call.x, call.g, call.out = <const char *> x.buf, <const char *> g.buf, <char *> out.buf
+    call.num_threads = num_threads
+    return call
+
+
+# ---------------------------------------------------------------- the C level
+
+cdef int c_forward(const Conv2dShape *s, int itemsize, const void *input, const void *weight,
+                   const void *bias, void *output, int num_threads) noexcept nogil:
+    return forward(
+        s, itemsize, image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
+        image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
+        bias, image(output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
+        False, num_threads)
+
+
+cdef int c_backward_input(const Conv2dShape *s, int itemsize, const void *grad_output,
+                          const void *weight, void *grad_input, int num_threads) noexcept nogil:
+    return backward_input(
+        s, itemsize,
+        image(grad_output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
+        image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
+        image(grad_input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w), num_threads)
+
+
+cdef int c_backward_weight(const Conv2dShape *s, int itemsize, const void *grad_output,
+                           const void *input, void *grad_weight, int num_threads) noexcept nogil:
+    return backward_weight(
+        s, itemsize,
+        image(grad_output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
+        image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
+        image(grad_weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h,
+              s.kernel_w), num_threads)
+
+
+cdef int conv2d_f32(const Conv2dShape *shape, const float *input, const float *weight,
+                    const float *bias, float *output, int num_threads) noexcept nogil:
+    return c_forward(shape, 4, input, weight, bias, output, num_threads)
+
+
+cdef int conv2d_f64(const Conv2dShape *shape, const double *input, const double *weight,
+                    const double *bias, double *output, int num_threads) noexcept nogil:
+    return c_forward(shape, 8, input, weight, bias, output, num_threads)
+
+
+cdef int conv2d_backward_input_f32(const Conv2dShape *shape, const float *grad_output,
+                                   const float *weight, float *grad_input,
+                                   int num_threads) noexcept nogil:
+    return c_backward_input(shape, 4, grad_output, weight, grad_input, num_threads)
+
+
+cdef int conv2d_backward_input_f64(const Conv2dShape *shape, const double *grad_output,
+                                   const double *weight, double *grad_input,
+                                   int num_threads) noexcept nogil:
+    return c_backward_input(shape, 8, grad_output, weight, grad_input, num_threads)
+
+
+cdef int conv2d_backward_weight_f32(const Conv2dShape *shape, const float *grad_output,
+                                    const float *input, float *grad_weight,
+                                    int num_threads) noexcept nogil:
+    return c_backward_weight(shape, 4, grad_output, input, grad_weight, num_threads)
+
+
+cdef int conv2d_backward_weight_f64(const Conv2dShape *shape, const double *grad_output,
+                                    const double *input, double *grad_weight,
+                                    int num_threads) noexcept nogil:
+    return c_backward_weight(shape, 8, grad_output, input, grad_weight, num_threads)

@@ -1,0 +1,23 @@
+"""Datasets and what is done to them before a network sees them."""
+
+from .augment import random_flip, random_shift
+from .datasets import load_digits, load_fashion_mnist, load_mnist
+from .idx import read_idx
+from .preprocessing import Standardizer, class_weights, normalize, one_hot
+from .sampling import balanced_indices, batches, stratified_split
+
+__all__ = [
+    "Standardizer",
+    "balanced_indices",
+    "batches",
+    "class_weights",
+    "load_digits",
+    "load_fashion_mnist",
+    "load_mnist",
+    "normalize",
+    "one_hot",
+    "random_flip",
+    "random_shift",
+    "read_idx",
+    "stratified_split",
+]

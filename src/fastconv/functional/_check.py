@@ -1,0 +1,119 @@
+"""The argument checker of the functional layer: arrays in, errors that name the argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def as_array(name: str, value: object, ndim: int | tuple[int, ...] | None = None) -> Array:
+    """`value` as a float32 or float64 array, aligned and in native byte order.
+
+    Whatever ``np.asarray`` or DLPack (on the CPU) understands is accepted; nothing is converted to
+    another dtype.
+    """
+    if isinstance(value, np.ndarray):
+        array = value
+    elif hasattr(value, "__dlpack__"):
+        array = np.from_dlpack(value)
+    else:
+        array = np.asarray(value)
+    if array.dtype not in _FLOATS:
+        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+    if not (array.dtype.isnative and array.flags.aligned):
+        array = array.astype(array.dtype.newbyteorder("="))
+    if ndim is not None:
+        check_ndim(name, array, ndim)
+    return array
+
+
+def check_ndim(name: str, array: Array, ndim: int | tuple[int, ...]) -> None:
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if array.ndim not in allowed:
+        expected = " or ".join(str(n) for n in allowed)
+        raise ValueError(f"{name} must have {expected} dimensions, got shape {array.shape}")
+
+
+def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+
+
+def same_dtype(**arrays: Array | None) -> np.dtype[Any]:
+    """The one dtype of all operands; None stands for an absent operand."""
+    dtypes = {name: a.dtype for name, a in arrays.items() if a is not None}
+    first = next(iter(dtypes.values()))
+    if any(d != first for d in dtypes.values()):
+        listed = ", ".join(f"{name} {d}" for name, d in dtypes.items())
+        raise TypeError(f"operands must share one dtype, got {listed}")
+    return first
+
+
+def is_channels_last(a: Array) -> bool:
+    """Whether a (N, C, H, W) array's memory runs along the channels.
+
+    Where sizes of 1 leave it open, C-contiguous is taken, except for a single channel whose stride
+    says that its pixels are what a channels-last image would have.
+    """
+    if a.strides[1] != a.itemsize:
+        return False
+    return not a.flags.c_contiguous or (a.shape[1] == 1 and a.shape[2] * a.shape[3] > 1)
+
+
+def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """An uninitialised (N, C, H, W) array in the memory format of `like`."""
+    dtype = like.dtype if dtype is None else dtype
+    if is_channels_last(like):
+        n, c, h, w = shape
+        return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+    return np.empty(shape, dtype)
+
+
+def zeros_like_format(like: Array, shape: tuple[int, ...]) -> Array:
+    """A (N, C, H, W) array of zeros in the memory format of `like`."""
+    if is_channels_last(like):
+        n, c, h, w = shape
+        return np.zeros((n, h, w, c), like.dtype).transpose(0, 3, 1, 2)
+    return np.zeros(shape, like.dtype)
+
+
+def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array) -> Array:
+    """`out` fit to be written to: right shape and dtype, writable, apart from the inputs."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must be {dtype} as the inputs are, got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, expected {shape}")
+    if not out.flags.writeable or not out.flags.aligned:
+        raise ValueError("out must be writable and aligned")
+    if any(s == 0 and n > 1 for s, n in zip(out.strides, out.shape, strict=True)):
+        raise ValueError(f"out must not repeat memory, got strides {out.strides}")
+    for name, array in inputs.items():
+        if np.may_share_memory(out, array):
+            raise ValueError(f"out must not share memory with {name}")
+    return out
+
+
+def as_batch(array: Array) -> tuple[Array, bool]:
+    """(N, C, H, W) from that or (C, H, W), and whether there was a batch."""
+    return (array, True) if array.ndim == 4 else (array[None], False)
+
+
+def as_shape(name: str, shape: object) -> tuple[tuple[int, ...], bool]:
+    """A (N, C, H, W) shape from that or (C, H, W), and whether there was a batch."""
+    try:
+        sizes = tuple(int(n) for n in shape)  # type: ignore[attr-defined]
+    except TypeError:
+        raise TypeError(f"{name} must be a shape, got {shape!r}") from None
+    if len(sizes) == 4:
+        return sizes, True
+    if len(sizes) == 3:
+        return (1, *sizes), False
+    raise ValueError(f"{name} must have 3 or 4 sizes, got {sizes}")

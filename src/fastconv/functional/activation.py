@@ -1,0 +1,1 @@
+from fastconv.reference import (relu, relu_backward, leaky_relu, leaky_relu_backward, sigmoid, sigmoid_backward, tanh, tanh_backward, gelu, gelu_backward, silu, silu_backward, softmax, softmax_backward, log_softmax, log_softmax_backward)  # noqa

@@ -1,0 +1,266 @@
+"""2-D convolution and its gradients (docs/derivation.md, "Convolution")."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv import _ops
+from fastconv.functional._check import (
+    Array,
+    as_array,
+    as_batch,
+    as_shape,
+    check_out,
+    check_shape,
+    empty_like_format,
+    same_dtype,
+)
+
+__all__ = [
+    "conv2d",
+    "conv2d_backward_bias",
+    "conv2d_backward_input",
+    "conv2d_backward_weight",
+]
+
+Pair = int | tuple[int, int]
+Padding = int | str | tuple[int, int] | tuple[int, int, int, int] | tuple[tuple[int, int], ...]
+
+
+def _check_algorithm(algorithm: str) -> None:
+    if algorithm not in ("auto", "direct"):
+        raise ValueError(f"algorithm must be 'auto' or 'direct', got {algorithm!r}")
+
+
+def conv2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
+    r"""2-D convolution (as in all deep learning: cross-correlation) of images with filters.
+
+    .. math:: y_{n,k,i,j} = b_k + \sum_{c,r,s} w_{k,c,r,s}\,
+        x_{n,\,c,\,i\,\mathrm{stride} + r\,\mathrm{dilation} - \mathrm{pad},\,
+        j\,\mathrm{stride} + s\,\mathrm{dilation} - \mathrm{pad}}
+
+    Parameters
+    ----------
+    input : (N, C, H, W) or (C, H, W) array, float32 or float64
+        C-contiguous or channels-last; any other strides are correct too.
+    weight : (K, C / groups, kernel_h, kernel_w) array
+    bias : (K,) array, optional
+    stride, dilation : int or (vertical, horizontal), at least 1
+    padding : int, (vertical, horizontal), (top, bottom, left, right),
+        ((top, bottom), (left, right)), ``"same"`` (stride 1; an odd pad goes to the end) or
+        ``"valid"``
+        Zeros around the image.
+    groups : int
+        Filter k sees only the channels of its group; ``groups=C`` is depthwise.
+    algorithm : {"auto", "direct"}
+    out : (N, K, out_h, out_w) array, optional
+        Written to and returned; must not share memory with the operands.
+
+    Returns
+    -------
+    (N, K, out_h, out_w) array
+        In the memory format of `input`; without N where `input` is.
+
+    Raises
+    ------
+    ValueError
+        When sizes do not make a convolution, naming the argument, its value and the shapes.
+    TypeError
+        When an operand is not float32 or float64, or the operands' dtypes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> image = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> edge = np.array([[[[-1.0, 1.0]]]])
+    >>> F.conv2d(image, edge)[0, 0, 0]
+    array([1., 1., 1.])
+    """
+    x = as_array("input", input, (3, 4))
+    w = as_array("weight", weight, 4)
+    b = None if bias is None else as_array("bias", bias)
+    dtype = same_dtype(input=x, weight=w, bias=b)
+    _check_algorithm(algorithm)
+    x, batched = as_batch(x)
+    shape = _ops.ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
+    if b is not None:
+        check_shape("bias", b, shape.weight_shape[:1])
+        if not b.flags.c_contiguous:
+            b = b.copy()
+    if out is None:
+        y = empty_like_format(x, shape.output_shape)
+    else:
+        expected = shape.output_shape if batched else shape.output_shape[1:]
+        y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=w))
+        if b is not None:
+            check_out(out, expected, dtype, bias=b)
+    _ops.conv2d(x, w, b, y, shape)
+    if out is not None:
+        return out
+    return y if batched else y[0]
+
+
+def conv2d_backward_input(
+    grad_output: Array,
+    weight: Array,
+    input_shape: tuple[int, ...],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
+    """Gradient of a loss with respect to the input of `conv2d`.
+
+    It is the full convolution of `grad_output` with the filters turned by 180 degrees, that is, the
+    transposed convolution (docs/derivation.md, "The gradient with respect to the input").
+
+    Parameters
+    ----------
+    grad_output : (N, K, out_h, out_w) or (K, out_h, out_w) array
+        Gradient with respect to the output.
+    weight : (K, C / groups, kernel_h, kernel_w) array
+    input_shape : (N, C, H, W) or (C, H, W)
+    stride, padding, dilation, groups, algorithm : as in `conv2d`
+    out : array of `input_shape`, optional
+
+    Returns
+    -------
+    array of `input_shape`
+        In the memory format of `grad_output`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`, and when `grad_output` is not what these arguments put out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> grad = np.ones((1, 1, 4, 3))
+    >>> edge = np.array([[[[-1.0, 1.0]]]])
+    >>> F.conv2d_backward_input(grad, edge, (1, 1, 4, 4))[0, 0, 0]
+    array([-1.,  0.,  0.,  1.])
+    """
+    dy = as_array("grad_output", grad_output, (3, 4))
+    w = as_array("weight", weight, 4)
+    dtype = same_dtype(grad_output=dy, weight=w)
+    _check_algorithm(algorithm)
+    sizes, batched = as_shape("input_shape", input_shape)
+    shape = _ops.ConvShape(
+        sizes, w.shape, stride, padding, dilation, groups, input_name="input_shape"
+    )
+    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
+    dy, _ = as_batch(dy)
+    if out is None:
+        dx = empty_like_format(dy, shape.input_shape)
+    else:
+        expected = shape.input_shape if batched else shape.input_shape[1:]
+        dx, _ = as_batch(check_out(out, expected, dtype, grad_output=dy, weight=w))
+    _ops.conv2d_backward_input(dy, w, dx, shape)
+    if out is not None:
+        return out
+    return dx if batched else dx[0]
+
+
+def conv2d_backward_weight(
+    grad_output: Array,
+    input: Array,
+    weight_shape: tuple[int, int, int, int],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
+    """Gradient of a loss with respect to the weight of `conv2d`, summed over the batch.
+
+    It is the correlation of the input with the output gradient (docs/derivation.md, "The gradient
+    with respect to the weight").
+
+    Parameters
+    ----------
+    grad_output : (N, K, out_h, out_w) or (K, out_h, out_w) array
+        Gradient with respect to the output.
+    input : (N, C, H, W) or (C, H, W) array
+    weight_shape : (K, C / groups, kernel_h, kernel_w)
+    stride, padding, dilation, groups, algorithm : as in `conv2d`
+    out : array of `weight_shape`, optional
+
+    Returns
+    -------
+    array of `weight_shape`, C-contiguous
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`, and when `grad_output` is not what these arguments put out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> image = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> F.conv2d_backward_weight(np.ones((1, 1, 4, 3)), image, (1, 1, 1, 2))
+    array([[[[84., 96.]]]])
+    """
+    dy = as_array("grad_output", grad_output, (3, 4))
+    x = as_array("input", input, (3, 4))
+    dtype = same_dtype(grad_output=dy, input=x)
+    _check_algorithm(algorithm)
+    x, batched = as_batch(x)
+    shape = _ops.ConvShape(
+        x.shape, weight_shape, stride, padding, dilation, groups, weight_name="weight_shape"
+    )
+    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
+    dy, _ = as_batch(dy)
+    if out is None:
+        out = np.empty(shape.weight_shape, dtype)
+    else:
+        check_out(out, shape.weight_shape, dtype, grad_output=dy, input=x)
+    _ops.conv2d_backward_weight(dy, x, out, shape)
+    return out
+
+
+def conv2d_backward_bias(grad_output: Array) -> Array:
+    """Gradient of a loss with respect to the bias of `conv2d`: a sum per channel.
+
+    Parameters
+    ----------
+    grad_output : (N, K, out_h, out_w) or (K, out_h, out_w) array
+
+    Returns
+    -------
+    (K,) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        When `grad_output` has another rank, or is not float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.conv2d_backward_bias(np.ones((2, 3, 4, 4)))
+    array([32., 32., 32.])
+    """
+    dy, _ = as_batch(as_array("grad_output", grad_output, (3, 4)))
+    return dy.sum(axis=(0, 2, 3))

@@ -1,0 +1,109 @@
+"""The fully connected layer: NumPy's BLAS does the work."""
+
+import numpy as np
+
+from fastconv.functional._check import Array, as_array, check_shape, same_dtype
+
+__all__ = ["linear", "linear_backward"]
+
+
+def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
+    """Compute x Wᵀ + b over the last axis.
+
+    Parameters
+    ----------
+    input : ndarray, shape (..., I)
+        Any number of leading axes, or none.
+    weight : ndarray, shape (O, I)
+        Of ``input``'s dtype.
+    bias : ndarray, shape (O,), optional
+        Of ``input``'s dtype.
+
+    Returns
+    -------
+    ndarray, shape (..., O)
+
+    Raises
+    ------
+    TypeError
+        If an array is neither float32 nor float64, or the dtypes differ.
+    ValueError
+        If the shapes do not fit.
+
+    Notes
+    -----
+    Section "Fully connected" of docs/derivation.md. How many threads the product runs on, and
+    whether its bits depend on them, is up to NumPy's BLAS.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([0.5, 0.5]))
+    array([[1.5, 3.5]])
+    """
+    input, weight = _checked(input, weight)
+    # one product of two matrices, whatever the leading axes
+    output: Array = np.matmul(input.reshape(-1, input.shape[-1]), weight.T)
+    if bias is not None:
+        bias = as_array("bias", bias)
+        same_dtype(input=input, bias=bias)
+        check_shape("bias", bias, weight.shape[:1])
+        output += bias
+    return output.reshape(*input.shape[:-1], weight.shape[0])
+
+
+def linear_backward(grad_output: Array, input: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Gradients of :func:`linear`: (g W, gᵀ x, sum of g), with g and x as matrices.
+
+    Parameters
+    ----------
+    grad_output : ndarray, shape (..., O)
+        Gradient with respect to the output.
+    input : ndarray, shape (..., I)
+        As in the forward pass.
+    weight : ndarray, shape (O, I)
+        As in the forward pass.
+
+    Returns
+    -------
+    grad_input : ndarray, shape (..., I)
+    grad_weight : ndarray, shape (O, I)
+    grad_bias : ndarray, shape (O,)
+
+    Raises
+    ------
+    TypeError
+        If an array is neither float32 nor float64, or the dtypes differ.
+    ValueError
+        If the shapes do not fit.
+
+    Notes
+    -----
+    Section "Fully connected" of docs/derivation.md.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> g, x, w = np.ones((2, 1)), np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0]])
+    >>> grad_input, grad_weight, grad_bias = linear_backward(g, x, w)
+    >>> grad_weight, grad_bias
+    (array([[4., 6.]]), array([2.]))
+    """
+    input, weight = _checked(input, weight)
+    grad_output = as_array("grad_output", grad_output)
+    same_dtype(grad_output=grad_output, input=input)
+    check_shape("grad_output", grad_output, (*input.shape[:-1], weight.shape[0]))
+    g = grad_output.reshape(-1, weight.shape[0])
+    x = input.reshape(-1, weight.shape[1])
+    return np.matmul(g, weight).reshape(input.shape), np.matmul(g.T, x), g.sum(axis=0)
+
+
+def _checked(input: Array, weight: Array) -> tuple[Array, Array]:
+    input, weight = as_array("input", input), as_array("weight", weight)
+    same_dtype(input=input, weight=weight)
+    if weight.ndim != 2 or input.ndim < 1 or input.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"input has shape {input.shape} and weight {weight.shape}; linear takes (..., I) and "
+            "(O, I)"
+        )
+    return input, weight

@@ -1,0 +1,94 @@
+"""Changes of shape."""
+
+import math
+from collections.abc import Sequence
+
+from fastconv.functional._check import Array, as_array
+
+__all__ = ["flatten", "flatten_backward"]
+
+
+def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
+    """Merge the axes from ``start_dim`` to ``end_dim``, both included, into one.
+
+    Parameters
+    ----------
+    input : ndarray
+        Of any rank; rank 0 becomes shape (1,).
+    start_dim, end_dim : int
+        Axes, negative ones counted from the end.
+
+    Returns
+    -------
+    ndarray
+        In (C, H, W) order whatever the memory format; a view of ``input`` where its strides
+        allow, as those of a C-contiguous array do.
+
+    Raises
+    ------
+    TypeError
+        If ``input`` is neither float32 nor float64.
+    ValueError
+        If an axis does not exist, or ``start_dim`` comes after ``end_dim``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flatten(np.zeros((2, 16, 5, 5))).shape
+    (2, 400)
+    """
+    input = as_array("input", input)
+    if input.ndim == 0:
+        return input.reshape(1)
+    start = _axis("start_dim", start_dim, input)
+    end = _axis("end_dim", end_dim, input)
+    if start > end:
+        raise ValueError(
+            f"start_dim={start_dim} comes after end_dim={end_dim} in shape {input.shape}"
+        )
+    # the merged size is computed, not -1, so that empty arrays work
+    merged = math.prod(input.shape[start : end + 1])
+    return input.reshape(*input.shape[:start], merged, *input.shape[end + 1 :])
+
+
+def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+    """Gradient of :func:`flatten`: ``grad_output`` in the input's shape.
+
+    Parameters
+    ----------
+    grad_output : ndarray
+        Gradient with respect to the output.
+    input_shape : sequence of int
+        Shape that forward saw.
+
+    Returns
+    -------
+    ndarray
+        A view where the strides of ``grad_output`` allow.
+
+    Raises
+    ------
+    TypeError
+        If ``grad_output`` is neither float32 nor float64.
+    ValueError
+        If ``input_shape`` has another number of elements.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flatten_backward(np.zeros((2, 400)), (2, 16, 5, 5)).shape
+    (2, 16, 5, 5)
+    """
+    grad_output = as_array("grad_output", grad_output)
+    shape = tuple(input_shape)
+    if min(shape, default=0) < 0 or math.prod(shape) != grad_output.size:
+        raise ValueError(
+            f"grad_output of shape {grad_output.shape} cannot take input_shape={shape}"
+        )
+    return grad_output.reshape(shape)
+
+
+def _axis(name: str, dim: int, input: Array) -> int:
+    if not -input.ndim <= dim < input.ndim:
+        raise ValueError(f"{name}={dim} is no axis of an input of shape {input.shape}")
+    return dim % input.ndim

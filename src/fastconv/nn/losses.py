@@ -1,0 +1,185 @@
+"""Losses: ``loss = criterion(output, target)``, then ``criterion.backward()``."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastconv import functional as F
+from fastconv.nn.module import Array, Remembers
+
+
+class Loss(Remembers):
+    """Base of the losses: remembers what it was called with, for backward.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        What becomes of the elements' losses.
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = reduction
+
+    def __call__(self, input: Array, target: Array) -> float | Array:
+        """Loss of ``input``, the model's output.
+
+        Returns
+        -------
+        float
+            Or, with ``reduction="none"``, an array.
+        """
+        loss = self._forward(input, target)
+        self._remember(input, target)
+        return loss if self.reduction == "none" else float(loss)
+
+    def backward(self, grad_output: ArrayLike = 1.0) -> Array:
+        """Gradient of the last call with respect to its ``input``.
+
+        Parameters
+        ----------
+        grad_output : float or ndarray
+            Gradient with respect to what the call returned; an array of that shape, which must
+            then be given, with ``reduction="none"``.
+
+        Returns
+        -------
+        ndarray
+            Of ``input``'s shape.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no call, or it was made within :func:`fastconv.nn.no_grad`.
+        """
+        return self._backward(grad_output, *self._recall())
+
+    def _forward(self, input: Array, target: Array) -> Any:
+        raise NotImplementedError
+
+    def _backward(self, grad_output: ArrayLike, input: Array, target: Array) -> Array:
+        raise NotImplementedError
+
+
+class MSELoss(Loss):
+    """Mean of (input − target)²: see :func:`fastconv.functional.mse_loss`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        What becomes of the elements' losses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> criterion = MSELoss()
+    >>> criterion(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    2.0
+    >>> criterion.backward()
+    array([0., 2.])
+    """
+
+    def _forward(self, input: Array, target: Array) -> Any:
+        return F.mse_loss(input, target, self.reduction)
+
+    def _backward(self, grad_output: ArrayLike, input: Array, target: Array) -> Array:
+        return F.mse_loss_backward(grad_output, input, target, self.reduction)
+
+
+class CrossEntropyLoss(Loss):
+    """−log softmax(input)[target]: see :func:`fastconv.functional.cross_entropy`.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        One number per class; taken in the precision of ``input``.
+    ignore_index : int
+        Label of the elements that do not count.
+    reduction : {"mean", "sum", "none"}
+        What becomes of the elements' losses.
+    label_smoothing : float
+        Share of the target that is spread over all classes, in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> criterion = CrossEntropyLoss()
+    >>> round(criterion(np.zeros((2, 4)), np.array([0, 3])), 6)
+    1.386294
+    >>> criterion.backward()
+    array([[-0.375,  0.125,  0.125,  0.125],
+           [ 0.125,  0.125,  0.125, -0.375]])
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(reduction)
+        self.weight = weight
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+
+    def _forward(self, input: Array, target: Array) -> Any:
+        return F.cross_entropy(input, target, *self._options(input))
+
+    def _backward(self, grad_output: ArrayLike, input: Array, target: Array) -> Array:
+        return F.cross_entropy_backward(grad_output, input, target, *self._options(input))
+
+    def _options(self, input: Array) -> tuple[Array | None, int, str, float]:
+        weight = _in_precision_of(input, self.weight)
+        return weight, self.ignore_index, self.reduction, self.label_smoothing
+
+
+class BCEWithLogitsLoss(Loss):
+    """Cross-entropy of independent yes-or-no targets with sigmoid(input).
+
+    See :func:`fastconv.functional.binary_cross_entropy_with_logits`.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        Factor of each element's loss; broadcast to ``input``, taken in its precision.
+    reduction : {"mean", "sum", "none"}
+        What becomes of the elements' losses.
+    pos_weight : array_like, optional
+        Factor of the positive part; broadcast to ``input``, taken in its precision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> criterion = BCEWithLogitsLoss()
+    >>> round(criterion(np.zeros(2), np.array([0.0, 1.0])), 6)
+    0.693147
+    >>> criterion.backward()
+    array([ 0.25, -0.25])
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        reduction: str = "mean",
+        pos_weight: ArrayLike | None = None,
+    ) -> None:
+        super().__init__(reduction)
+        self.weight = weight
+        self.pos_weight = pos_weight
+
+    def _forward(self, input: Array, target: Array) -> Any:
+        return F.binary_cross_entropy_with_logits(input, target, *self._options(input))
+
+    def _backward(self, grad_output: ArrayLike, input: Array, target: Array) -> Array:
+        return F.binary_cross_entropy_with_logits_backward(
+            grad_output, input, target, *self._options(input)
+        )
+
+    def _options(self, input: Array) -> tuple[Array | None, str, Array | None]:
+        weight = _in_precision_of(input, self.weight)
+        return weight, self.reduction, _in_precision_of(input, self.pos_weight)
+
+
+def _in_precision_of(input: Array, weight: ArrayLike | None) -> Array | None:
+    return None if weight is None else np.asarray(weight, np.asarray(input).dtype)

@@ -1,0 +1,155 @@
+"""Threads, instruction sets, and what this build is: the settings of a process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from fastconv._drivers import runtime as _runtime
+
+__all__ = ["get_num_threads", "set_num_threads", "show_config", "threads"]
+
+
+def _cpu_quota() -> float:
+    """CPUs that a container's quota allows this process; infinity without a quota."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # cgroup v2
+    except (OSError, ValueError):
+        folder = Path("/sys/fs/cgroup/cpu")  # cgroup v1
+        try:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return float("inf")
+    try:
+        allowed = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):
+        return float("inf")  # "max"
+    return allowed if allowed > 0 else float("inf")
+
+
+def _environment_count(name: str) -> int | None:
+    value = os.environ.get(name, "").split(",")[0].strip()
+    return int(value) if value.isdecimal() and int(value) > 0 else None
+
+
+def _default_num_threads() -> int:
+    """FASTCONV_NUM_THREADS, else OMP_NUM_THREADS, else what this process may really use."""
+    for name in ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"):
+        count = _environment_count(name)
+        if count is not None:
+            return count
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    return max(1, int(min(_runtime.openmp_max_threads(), cpus, _cpu_quota())))
+
+
+def get_num_threads() -> int:
+    """How many threads an op may use.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_num_threads() >= 1
+    True
+    """
+    return int(_runtime.get_default_threads())
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads an op may use, in this whole process.
+
+    Results are the same to the bit for any number. The default is ``FASTCONV_NUM_THREADS``, else
+    ``OMP_NUM_THREADS``, else the CPUs that affinity and a container's quota leave this process.
+
+    Parameters
+    ----------
+    n : int, at least 1
+
+    Raises
+    ------
+    TypeError, ValueError
+        When `n` is not an integer from 1 to 1024.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> before = fastconv.get_num_threads()
+    >>> fastconv.set_num_threads(1)
+    >>> fastconv.get_num_threads()
+    1
+    >>> fastconv.set_num_threads(before)
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise TypeError(f"n must be an integer, got {n!r}")
+    if not 1 <= n <= 1024:
+        raise ValueError(f"n must be from 1 to 1024, got {n!r}")
+    _runtime.set_default_threads(int(n))
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Set the number of threads for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    n : int, at least 1
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `set_num_threads`.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.threads(1):
+    ...     fastconv.get_num_threads()
+    1
+    """
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
+def show_config() -> None:
+    """Print the versions, compiler, OpenMP, instruction set and threads in use.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.show_config()  # doctest: +ELLIPSIS
+    fastconv ...
+    """
+    from fastconv import __version__
+
+    info = _runtime.build_info()
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    rows = {
+        "python": f"{platform.python_implementation()} {platform.python_version()}"
+        + ("" if gil else ", without the GIL"),
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "compiler": info["compiler"],
+        "openmp": info["openmp"] or "none: one thread",
+        "instruction set": info["isa"],
+        "threads": get_num_threads(),
+    }
+    print(f"fastconv {__version__}")
+    for name, value in rows.items():
+        print(f"  {name:<16} {value}")
+
+
+_runtime.select_isa(os.environ.get("FASTCONV_ISA") or None)
+set_num_threads(_default_num_threads())

@@ -1,0 +1,14 @@
+"""Training, evaluation, checkpoints, trained classifiers as files, and pictures of it all."""
+
+from fastconv.training.classifier import ARCHITECTURES, Classifier, build_model
+from fastconv.training.loop import Evaluation, confusion_matrix, evaluate, fit
+
+__all__ = [
+    "ARCHITECTURES",
+    "Classifier",
+    "Evaluation",
+    "build_model",
+    "confusion_matrix",
+    "evaluate",
+    "fit",
+]

@@ -1,0 +1,122 @@
+"""Checkpoints: all that an interrupted run needs to end as if it had never been interrupted.
+
+Randomness is not among it: every epoch draws from generators that are seeded by the run's seed
+and the epoch's number, so the number of finished epochs says it all.
+"""
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv import io
+
+History = list[dict[str, float]]
+
+
+class Stateful(Protocol):
+    """A model, an optimiser or a schedule."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after a finished epoch.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        The entries of every part's ``state_dict()``, their names prefixed with the part's.
+    settings : dict
+        What the run was started with; a resumed run must be started with the same.
+    history : list of dict
+        One row for each finished epoch.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    settings: dict[str, Any]
+    history: History
+
+    @classmethod
+    def take(
+        cls, parts: Mapping[str, Stateful], settings: Mapping[str, Any], history: History
+    ) -> "Checkpoint":
+        """Gather the state of ``parts``, such as ``{"model": …, "optimizer": …}``."""
+        arrays = {
+            f"{part}.{name}": np.asarray(value)
+            for part, stateful in parts.items()
+            for name, value in stateful.state_dict().items()
+        }
+        return cls(arrays, dict(settings), history)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a ``.safetensors`` or ``.npz`` file, replacing it at once or not at all."""
+        io.save(path, self.arrays, {"settings": self.settings, "history": self.history})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Checkpoint":
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        ValueError
+            If it is damaged, or no checkpoint.
+        """
+        arrays, metadata = io.load(path)
+        settings, history = metadata.get("settings"), metadata.get("history")
+        if not isinstance(settings, dict) or not _is_history(history):
+            raise ValueError(f"{path}: not a training checkpoint")
+        return cls(arrays, settings, history)
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings than those that the run was started with.
+
+        Raises
+        ------
+        ValueError
+            If one differs; the message names it and both values.
+        """
+        wanted = json.loads(json.dumps(dict(settings)))
+        for name in {**self.settings, **wanted}:
+            old, new = self.settings.get(name), wanted.get(name)
+            if old != new:
+                raise ValueError(f"resume: the run was started with {name}={old!r}, not {new!r}")
+
+    def restore(self, parts: Mapping[str, Stateful]) -> None:
+        """Load the state into ``parts``: into all of them or, on error, into none.
+
+        Raises
+        ------
+        ValueError
+            If a part is missing or does not fit.
+        """
+        states: dict[str, dict[str, Any]] = {part: {} for part in parts}
+        for key, array in self.arrays.items():
+            part, _, name = key.partition(".")
+            if part not in states:
+                raise ValueError(f"checkpoint holds {key!r}, but the run has only {list(parts)}")
+            states[part][name] = array
+        before = {part: copy.deepcopy(stateful.state_dict()) for part, stateful in parts.items()}
+        try:
+            for part, stateful in parts.items():
+                stateful.load_state_dict(states[part])
+        except (ValueError, TypeError) as error:
+            for part, stateful in parts.items():
+                stateful.load_state_dict(before[part])
+            raise ValueError(f"checkpoint does not fit the {part}: {error}") from error
+
+
+def _is_history(history: Any) -> bool:
+    return isinstance(history, list) and all(
+        isinstance(row, dict) and all(isinstance(value, float) for value in row.values())
+        for row in history
+    )

@@ -1,0 +1,23 @@
+"""What every test shares."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+# "repeat" draws the same examples in every run, so that a failure is one; look further afield with
+# HYPOTHESIS_PROFILE=explore.
+_quiet = [HealthCheck.too_slow, HealthCheck.differing_executors]
+settings.register_profile(
+    "repeat", derandomize=True, deadline=None, max_examples=150, suppress_health_check=_quiet
+)
+settings.register_profile(
+    "explore", deadline=None, max_examples=2000, suppress_health_check=_quiet, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

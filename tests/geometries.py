@@ -1,0 +1,164 @@
+"""Arrays, memory layouts and random geometries for the tests of the functional layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from fastconv import reference
+
+
+def integers(rng, shape, dtype=np.float64, limit=4):
+    """Small integers: sums of their products are exact in float32, whatever the order."""
+    return rng.integers(-limit, limit + 1, shape).astype(dtype)
+
+
+def distinct(rng, shape, dtype=np.float64):
+    """Values at least 0.5 apart, and off 0: no kink of max or ReLU is near."""
+    count = int(np.prod(shape))
+    values = rng.permutation(count) - count // 2
+    return (values + 0.5).reshape(shape).astype(dtype) / 2
+
+
+# ---- memory layouts: each takes an array and returns an equal one, laid out otherwise
+
+
+def channels_last(x):
+    """(…, C, H, W) in shape, (…, H, W, C) in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -3, -1)), -1, -3)
+
+
+def _read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def _every_second(x):
+    wide = np.full([2 * n for n in x.shape], 77, x.dtype)
+    view = wide[tuple(slice(None, None, 2) for _ in x.shape)]
+    view[...] = x
+    return view
+
+
+def _misaligned(x):
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    view = raw[1:].view(x.dtype).reshape(x.shape)
+    view[...] = x
+    return view
+
+
+LAYOUTS = {
+    "contiguous": np.ascontiguousarray,
+    "channels_last": channels_last,
+    "fortran": np.asfortranarray,
+    "width_first": lambda x: x.swapaxes(-1, -2).copy().swapaxes(-1, -2),
+    "negative_strides": lambda x: x[..., ::-1, ::-1].copy()[..., ::-1, ::-1],
+    "reversed_channels": lambda x: channels_last(np.flip(x, -3))[..., ::-1, :, :],
+    "every_second": _every_second,
+    "read_only": _read_only,
+    "misaligned": _misaligned,
+}
+
+
+def is_channels_last(x):
+    return np.moveaxis(x, -3, -1).flags.c_contiguous
+
+
+# ------------------------------------------------------------------- geometries
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolution: ``input_shape`` may lack N."""
+
+    input_shape: tuple[int, ...]
+    weight_shape: tuple[int, int, int, int]
+    stride: int | tuple[int, int] = 1
+    padding: object = 0
+    dilation: int | tuple[int, int] = 1
+    groups: int = 1
+
+    @property
+    def options(self):
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def operands(self, rng, dtype=np.float64, draw=integers):
+        """(input, weight, bias, grad_output)."""
+        x, w = draw(rng, self.input_shape, dtype), draw(rng, self.weight_shape, dtype)
+        b = draw(rng, self.weight_shape[:1], dtype)
+        return x, w, b, draw(rng, reference.conv2d(x, w, b, *self.options).shape, dtype)
+
+
+def _pairs(low, high):
+    return st.one_of(
+        st.integers(low, high), st.tuples(st.integers(low, high), st.integers(low, high))
+    )
+
+
+@st.composite
+def convolutions(draw):
+    groups = draw(st.integers(1, 4))
+    c_group, o_group = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    if draw(st.booleans()):  # depthwise, often with a multiplier
+        groups, c_group = draw(st.integers(1, 20)), 1
+    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    padding = draw(
+        st.one_of(
+            _pairs(0, 3),
+            st.just("same"),
+            st.just("valid"),
+            st.tuples(*[st.integers(0, 3)] * 4),
+            st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2),
+        )
+    )
+    stride = 1 if padding == "same" else draw(_pairs(1, 4))
+    dilation = draw(_pairs(1, 3))
+    size = draw(  # often tall or wide
+        st.one_of(
+            st.tuples(st.integers(1, 16), st.integers(1, 16)),
+            st.tuples(st.integers(20, 70), st.integers(1, 3)),
+            st.tuples(st.integers(1, 3), st.integers(20, 70)),
+        )
+    )
+    for n, k, d, sides in zip(
+        size,
+        kernel,
+        reference._pair(dilation),
+        reference._sides(padding, kernel, dilation),
+        strict=True,
+    ):
+        assume(n + sum(sides) >= d * (k - 1) + 1)
+    batch = draw(st.sampled_from([(), (1,), (2,), (3,)]))
+    return Conv(
+        (*batch, groups * c_group, *size),
+        (groups * o_group, c_group, *kernel),
+        stride,
+        padding,
+        dilation,
+        groups,
+    )
+
+
+@st.composite
+def poolings(draw, *, dilated):
+    """(input shape, options): options as `max_pool2d` takes them by keyword, less ceil's like."""
+    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    stride = draw(st.one_of(st.none(), _pairs(1, 4)))
+    dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3))) if dilated else (1, 1)
+    extent = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    padding = draw(st.tuples(*[st.integers(0, e // 2) for e in extent]))
+    size = draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
+    for n, p, e in zip(size, padding, extent, strict=True):
+        assume(n + 2 * p >= e)
+    options = {
+        "kernel_size": kernel,
+        "stride": stride,
+        "padding": padding,
+        "ceil_mode": draw(st.booleans()),
+    }
+    if dilated:
+        options["dilation"] = dilation
+    batch = draw(st.sampled_from([(), (1,), (2,)]))
+    return (*batch, draw(st.integers(1, 5)), *size), options

@@ -1,0 +1,322 @@
+"""Losses and their gradients: every reduction, PyTorch's rules, strict on labels."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastconv.functional as F
+from fastconv import reference
+from fastconv.testing import assert_close, gradcheck
+
+DTYPES = [np.float32, np.float64]
+REDUCTIONS = ["mean", "sum", "none"]
+CLASSES = 5
+SHAPES = [(CLASSES,), (7, CLASSES), (2, CLASSES, 3, 4)]
+
+
+def indices_for(rng, shape):
+    """One class for each of the (N, C, ...) logits' rows; shape (C,) has a single row."""
+    return rng.integers(0, CLASSES, (shape[0], *shape[2:]) if len(shape) > 1 else ())
+
+
+def probabilities_for(rng, shape):
+    return reference.softmax(rng.standard_normal(shape), min(1, len(shape) - 1))
+
+
+def some_g(rng, loss):
+    return rng.standard_normal(np.shape(loss))
+
+
+# the option sets of cross-entropy: (class weights, ignore_index, label_smoothing)
+CROSS_ENTROPY = list(itertools.product([False, True], [-100, 2], [0.0, 0.1]))
+
+
+def cross_entropy_options(rng, dtype, option, reduction):
+    weighted, ignore_index, smoothing = option
+    return {
+        "weight": (rng.random(CLASSES) + 0.1).astype(dtype) if weighted else None,
+        "ignore_index": ignore_index,
+        "label_smoothing": smoothing,
+        "reduction": reduction,
+    }
+
+
+def check_pair(name, x, target, options, rng):
+    """Forward and backward equal the reference."""
+    dtype = x.dtype
+    tolerance = 64 * np.finfo(dtype).eps
+    expected = getattr(reference, name)(x, target, **options)
+    actual = getattr(F, name)(x, target, **options)
+    assert_close(
+        np.asarray(actual, dtype), np.asarray(expected, dtype), rtol=tolerance, atol=tolerance
+    )
+    if options["reduction"] == "none":
+        assert actual.dtype == dtype
+    g = some_g(rng, expected).astype(dtype)
+    expected = getattr(reference, f"{name}_backward")(g, x, target, **options)
+    actual = getattr(F, f"{name}_backward")(g, x, target, **options)
+    assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("option", CROSS_ENTROPY, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_cross_entropy_equals_reference(shape, option, reduction, dtype, rng):
+    x = (3 * rng.standard_normal(shape)).astype(dtype)
+    options = cross_entropy_options(rng, dtype, option, reduction)
+    target = indices_for(rng, shape)
+    if shape == (CLASSES,):
+        target = np.asarray(1)  # ignoring the only row leaves a mean over nothing
+    check_pair("cross_entropy", x, target, options, rng)
+    if option[1] == -100:
+        check_pair("cross_entropy", x, probabilities_for(rng, shape).astype(dtype), options, rng)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_mse_equals_reference(reduction, dtype, rng):
+    for shape in ((4,), (3, 5), (2, 3, 4, 5)):
+        x, t = rng.standard_normal((2, *shape)).astype(dtype)
+        check_pair("mse_loss", x, t, {"reduction": reduction}, rng)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("positive", [False, True])
+def test_bce_equals_reference(positive, weighted, reduction, dtype, rng):
+    x = (4 * rng.standard_normal((6, 5))).astype(dtype)
+    options = {
+        "weight": rng.random((6, 5)).astype(dtype) if weighted else None,
+        "pos_weight": (rng.random(5) + 0.5).astype(dtype) if positive else None,
+        "reduction": reduction,
+    }
+    target = rng.random(x.shape).astype(dtype)
+    check_pair("binary_cross_entropy_with_logits", x, target, options, rng)
+
+
+# ----------------------------------------------------------------- by definition
+
+
+def test_cross_entropy_by_its_definition(rng):
+    x, y = rng.standard_normal((6, CLASSES)), np.array([0, 1, 2, 3, 2, 4])
+    log_p = np.log(np.exp(x) / np.exp(x).sum(1, keepdims=True))
+    each = -log_p[np.arange(6), y]
+    assert_close(F.cross_entropy(x, y, reduction="none"), each)
+    assert_close(np.float64(F.cross_entropy(x, y, reduction="sum")), each.sum())
+    assert_close(np.float64(F.cross_entropy(x, y)), each.mean())
+    kept = y != 2
+    assert_close(np.float64(F.cross_entropy(x, y, ignore_index=2)), each[kept].mean())
+    w = np.array([1.0, 2.0, 0.5, 3.0, 4.0])
+    weighted = (w[y] * each).sum() / w[y].sum()
+    assert_close(np.float64(F.cross_entropy(x, y, weight=w)), weighted)
+    smooth = 0.9 * each + 0.1 * -log_p.mean(1)
+    assert_close(F.cross_entropy(x, y, label_smoothing=0.1, reduction="none"), smooth)
+
+
+def test_gradient_of_cross_entropy_is_probability_less_target(rng):
+    x, y = rng.standard_normal((6, CLASSES)), rng.integers(0, CLASSES, 6)
+    grad = F.cross_entropy_backward(1.0, x, y, reduction="sum")
+    assert_close(grad, F.softmax(x) - np.eye(CLASSES)[y])
+    assert_close(F.cross_entropy_backward(1.0, x, y), grad / 6)
+    assert_close(F.cross_entropy_backward(2.5, x, y, reduction="sum"), 2.5 * grad)
+
+
+def test_ignored_rows_count_for_nothing(rng):
+    x, y = rng.standard_normal((6, CLASSES)), np.array([0, 7, 2, 7, 4, 1])
+    x[1] = np.nan  # not even a NaN of theirs is seen
+    kept = y != 7
+    options = {"ignore_index": 7, "label_smoothing": 0.2}
+    loss = F.cross_entropy(x, y, **options)
+    assert_close(np.float64(loss), np.float64(F.cross_entropy(x[kept], y[kept], **options)))
+    each = F.cross_entropy(x, y, reduction="none", **options)
+    np.testing.assert_array_equal(each == 0, ~kept)
+
+
+def test_probabilities_that_are_certain_equal_indices(rng):
+    x, y = rng.standard_normal((2, CLASSES, 3, 4)), rng.integers(0, CLASSES, (2, 3, 4))
+    certain = np.moveaxis(np.eye(CLASSES)[y], -1, 1)
+    for reduction in REDUCTIONS:
+        options = {"reduction": reduction, "label_smoothing": 0.3}
+        a, b = F.cross_entropy(x, y, **options), F.cross_entropy(x, certain, **options)
+        assert_close(np.asarray(a), np.asarray(b))
+
+
+def test_bce_by_its_definition(rng):
+    x, t = rng.standard_normal((4, 3)), rng.random((4, 3))
+    s = 1 / (1 + np.exp(-x))
+    each = -(t * np.log(s) + (1 - t) * np.log(1 - s))
+    assert_close(F.binary_cross_entropy_with_logits(x, t, reduction="none"), each)
+    assert_close(np.float64(F.binary_cross_entropy_with_logits(x, t)), each.mean())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_logits_do_not_overflow(dtype):
+    x = np.array([[1e4, 0.0, -1e4], [0.0, 1e4, 0.0]], dtype)
+    losses = F.cross_entropy(x, np.array([2, 1]), reduction="none")
+    assert_close(losses, np.array([2e4, 0], dtype))
+    grad = F.cross_entropy_backward(1.0, x, np.array([2, 1]), reduction="sum")
+    assert_close(grad, np.array([[1, 0, -1], [0, 0, 0]], dtype))
+    x = np.array([-1e4, -1e4, 1e4, 1e4], dtype)
+    t = np.array([0, 1, 0, 1], dtype)
+    losses = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+    assert_close(losses, np.array([0, 1e4, 1e4, 0], dtype))
+    grad = F.binary_cross_entropy_with_logits_backward(1.0, x, t, reduction="sum")
+    assert_close(grad, np.array([0, -1, 1, 0], dtype))
+
+
+def test_masked_logits_cost_nothing():
+    """Minus infinity rules a class out; 0 * inf must not make its row NaN."""
+    x = np.array([[0.0, -np.inf, 0.0]])
+    assert_close(np.float64(F.cross_entropy(x, np.array([0]))), np.log(2.0))
+    grad = F.cross_entropy_backward(1.0, x, np.array([0]))
+    assert_close(grad, np.array([[-0.5, 0.0, 0.5]]))
+
+
+def test_nan_logits_make_a_nan_loss():
+    x = np.array([[np.nan, 1.0], [0.0, 1.0]])
+    losses = F.cross_entropy(x, np.array([1, 1]), reduction="none")
+    np.testing.assert_array_equal(np.isnan(losses), [True, False])
+    assert np.isnan(F.cross_entropy(x, np.array([1, 1])))
+    assert np.isnan(F.mse_loss(x, np.zeros_like(x)))
+
+
+def test_empty_batch():
+    x, y = np.zeros((0, 3)), np.zeros(0, int)
+    assert F.cross_entropy(x, y, reduction="sum") == 0
+    assert F.cross_entropy(x, y, reduction="none").shape == (0,)
+    assert np.isnan(F.cross_entropy(x, y))  # 0 / 0, as in PyTorch
+    assert np.isnan(F.mse_loss(x, x))
+    assert F.cross_entropy_backward(1.0, x, y).shape == (0, 3)
+
+
+def test_mean_over_ignored_rows_alone_is_nan_and_its_gradient_zero():
+    x, y = np.zeros((2, 3)), np.array([1, 1])
+    assert np.isnan(F.cross_entropy(x, y, ignore_index=1))
+    assert_close(F.cross_entropy_backward(1.0, x, y, ignore_index=1), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("index_type", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+def test_any_integer_type_of_label(index_type, rng):
+    x, y = rng.standard_normal((4, CLASSES)), np.array([0, 4, 2, 1])
+    assert F.cross_entropy(x, y.astype(index_type)) == F.cross_entropy(x, y)
+
+
+# -------------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("option", CROSS_ENTROPY, ids=str)
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+def test_cross_entropy_gradcheck(shape, option, reduction, rng):
+    options = cross_entropy_options(rng, np.float64, option, reduction)
+    targets = [indices_for(rng, shape)]
+    if option[1] == -100:
+        targets.append(probabilities_for(rng, shape))
+    for target in targets:
+        gradcheck(
+            lambda x: F.cross_entropy(x, target, **options),  # noqa: B023
+            lambda g, x: F.cross_entropy_backward(g, x, target, **options),  # noqa: B023
+            rng.standard_normal(shape),
+        )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_mse_and_bce_gradcheck(reduction, rng):
+    t, weight, pos_weight = rng.random((4, 3)), rng.random((4, 3)), rng.random(3)
+    gradcheck(
+        lambda x: F.mse_loss(x, t, reduction),
+        lambda g, x: F.mse_loss_backward(g, x, t, reduction),
+        rng.standard_normal((4, 3)),
+    )
+    gradcheck(
+        lambda x: F.binary_cross_entropy_with_logits(x, t, weight, reduction, pos_weight),
+        lambda g, x: F.binary_cross_entropy_with_logits_backward(
+            g, x, t, weight, reduction, pos_weight
+        ),
+        rng.standard_normal((4, 3)),
+    )
+
+
+# -------------------------------------------------------------------- bad input
+
+X, Y = np.zeros((4, 3)), np.array([0, 1, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "contains"),
+    [
+        ({"target": np.array([0, 1, 3, 0])}, ValueError, ["target", "3"]),
+        ({"target": np.array([0, -1, 2, 0])}, ValueError, ["target", "-1"]),
+        ({"target": np.array([0, 1, 2])}, ValueError, ["target", "(3,)", "(4, 3)"]),
+        ({"target": np.array([0.0, 1.0, np.nan, 0.0])}, (TypeError, ValueError), ["target"]),
+        ({"target": np.full((4, 3), np.nan)}, ValueError, ["target", "nan"]),
+        ({"target": np.full((4, 2), 0.5)}, ValueError, ["target", "(4, 2)", "(4, 3)"]),
+        ({"target": np.full((4, 3), 0.5, np.float32)}, TypeError, ["float32", "float64"]),
+        ({"target": None}, TypeError, ["target"]),
+        ({"input": np.zeros((4, 3), int)}, TypeError, ["input", "int64"]),
+        ({"input": np.zeros((4, 0))}, ValueError, ["input", "(4, 0)"]),
+        ({"input": np.float64(0)}, (TypeError, ValueError), ["input"]),
+        ({"weight": np.ones(4)}, ValueError, ["weight", "(4,)", "3"]),
+        ({"weight": np.ones(3, np.float32)}, TypeError, ["float32", "float64"]),
+        ({"label_smoothing": -0.1}, ValueError, ["label_smoothing", "-0.1"]),
+        ({"label_smoothing": 1.5}, ValueError, ["label_smoothing", "1.5"]),
+        ({"reduction": "average"}, ValueError, ["reduction", "average"]),
+    ],
+)
+def test_bad_arguments_of_cross_entropy(change, error, contains):
+    for call in (F.cross_entropy, lambda **k: F.cross_entropy_backward(1.0, **k)):
+        with pytest.raises(error) as caught:
+            call(**{"input": X, "target": Y, **change})
+        for text in contains:
+            assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "binary_cross_entropy_with_logits"])
+@pytest.mark.parametrize(
+    ("change", "error", "contains"),
+    [
+        ({"target": np.zeros((3, 3))}, ValueError, ["target", "(3, 3)", "(4, 3)"]),
+        ({"target": np.zeros((4, 3), int)}, TypeError, ["target", "int64"]),
+        ({"target": np.zeros((4, 3), np.float32)}, TypeError, ["float32", "float64"]),
+        ({"input": np.zeros((4, 3), int)}, TypeError, ["input", "int64"]),
+        ({"reduction": "average"}, ValueError, ["reduction", "average"]),
+    ],
+)
+def test_bad_arguments_of_mse_and_bce(name, change, error, contains):
+    function, backward = getattr(F, name), getattr(F, f"{name}_backward")
+    for call in (function, lambda **k: backward(1.0, **k)):
+        with pytest.raises(error) as caught:
+            call(**{"input": X, "target": X, **change})
+        for text in contains:
+            assert text in str(caught.value)
+
+
+def test_bad_grad_output():
+    for g, reduction in ((np.ones(4), "mean"), (np.ones(3), "none"), (1.0, "none")):
+        with pytest.raises(ValueError, match="grad_output"):
+            F.cross_entropy_backward(g, X, Y, reduction=reduction)
+    with pytest.raises(ValueError, match=r"grad_output.*\(4,\)"):
+        F.mse_loss_backward(np.ones(4), X, X, "none")
+
+
+# -------------------------------------------------------------------------- peers
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("option", CROSS_ENTROPY, ids=str)
+def test_cross_entropy_agrees_with_torch(option, reduction, rng):
+    torch = pytest.importorskip("torch")
+    x, y = rng.standard_normal(SHAPES[2]), indices_for(rng, SHAPES[2])
+    options = cross_entropy_options(rng, np.float64, option, reduction)
+    t = torch.tensor(x, requires_grad=True)
+    theirs = {
+        k: torch.tensor(v) if k == "weight" and v is not None else v for k, v in options.items()
+    }
+    loss = torch.nn.functional.cross_entropy(t, torch.tensor(y), **theirs)
+    assert_close(np.asarray(F.cross_entropy(x, y, **options)), loss.detach().numpy())
+    g = some_g(rng, loss.detach().numpy())
+    loss.backward(torch.tensor(g))
+    assert_close(F.cross_entropy_backward(g, x, y, **options), t.grad.numpy())

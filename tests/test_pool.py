@@ -1,0 +1,546 @@
+"""Pools and their gradients: exact against the reference, PyTorch's rules, strict on arguments."""
+
+import numpy as np
+import pytest
+from geometries import (
+    LAYOUTS,
+    channels_last,
+    distinct,
+    integers,
+    is_channels_last,
+    poolings,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastconv
+import fastconv.functional as F
+from fastconv import reference
+from fastconv.testing import assert_close, gradcheck
+
+DTYPES = [np.float32, np.float64]
+
+SHAPE = (2, 5, 9, 11)
+MAX_OPTIONS = [
+    {"kernel_size": 2},
+    {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": (3, 2), "stride": (1, 3), "padding": (1, 0)},
+    {"kernel_size": 3, "stride": 1, "padding": 1},
+    {"kernel_size": (2, 3), "dilation": (3, 2), "stride": 1, "padding": 1},
+    {"kernel_size": 4, "stride": 3, "ceil_mode": True},
+    {"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": True},
+    {"kernel_size": 1, "stride": 4},
+    {"kernel_size": (9, 11)},
+]
+AVG_OPTIONS = [
+    {"kernel_size": 2},
+    {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False},
+    {"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": True},
+    {"kernel_size": 4, "stride": 3, "padding": 2, "ceil_mode": True, "count_include_pad": False},
+    {"kernel_size": (3, 2), "stride": (1, 3), "padding": (1, 0), "divisor_override": 3},
+    {"kernel_size": 2, "divisor_override": -2},
+    {"kernel_size": (9, 11)},
+]
+ADAPTIVE_SIZES = [1, (1, 1), (3, 4), (9, 11), (4, 7), (13, 2)]
+
+
+def assert_equal(actual, expected, name="array"):
+    np.testing.assert_array_equal(actual, expected, err_msg=name, strict=True)
+
+
+def ties(rng, shape, dtype=np.float64):
+    """Few different values: most windows have several equal maxima."""
+    return integers(rng, shape, dtype, limit=2)
+
+
+# ---- one row per pool: a name, and (input -> (output, grad_output -> grad_input)) in module `m`
+
+
+def max_pool(m, x, options):
+    y, indices = m.max_pool2d(x, **options, return_indices=True)
+    return y, lambda g: m.max_pool2d_backward(g, indices, x.shape)
+
+
+def avg_pool(m, x, options):
+    y = m.avg_pool2d(x, **options)
+    return y, lambda g: m.avg_pool2d_backward(g, x.shape, **options)
+
+
+def adaptive_avg(m, x, size):
+    return m.adaptive_avg_pool2d(x, size), lambda g: m.adaptive_avg_pool2d_backward(g, x.shape)
+
+
+def adaptive_max(m, x, size):
+    y, indices = m.adaptive_max_pool2d(x, size, return_indices=True)
+    return y, lambda g: m.adaptive_max_pool2d_backward(g, indices, x.shape)
+
+
+def global_avg(m, x, _):
+    return m.global_avg_pool2d(x), lambda g: m.global_avg_pool2d_backward(g, x.shape)
+
+
+def global_max(m, x, _):
+    y, indices = m.global_max_pool2d(x, return_indices=True)
+    return y, lambda g: m.global_max_pool2d_backward(g, indices, x.shape)
+
+
+POOLS = [
+    *[pytest.param(max_pool, o, id=f"max-{o}") for o in MAX_OPTIONS],
+    *[pytest.param(avg_pool, o, id=f"avg-{o}") for o in AVG_OPTIONS],
+    *[pytest.param(adaptive_avg, s, id=f"adaptive_avg-{s}") for s in ADAPTIVE_SIZES],
+    *[pytest.param(adaptive_max, s, id=f"adaptive_max-{s}") for s in ADAPTIVE_SIZES],
+    pytest.param(global_avg, None, id="global_avg"),
+    pytest.param(global_max, None, id="global_max"),
+]
+ONE_OF_EACH = [POOLS[1], POOLS[len(MAX_OPTIONS) + 1], *POOLS[-2:]] + [
+    p for p in POOLS if p.values[1] == (4, 7)
+]
+AVERAGES = (avg_pool, adaptive_avg, global_avg)
+
+
+def assert_pool_equal(pool, options, x, g_for, layout=np.ascontiguousarray):
+    """Forward and backward equal the reference: averages to rounding, maxima exactly."""
+    expected, expected_back = pool(reference, x, options)
+    actual, actual_back = pool(F, layout(x), options)
+    g = g_for(expected.shape)
+    compare = assert_close if pool in AVERAGES else assert_equal
+    compare(actual, expected, name="output")
+    # sums of small integers are exact, but an average divides first
+    compare(actual_back(layout(g)), expected_back(g), name="grad_input")
+
+
+# ----------------------------------------------------------------------- values
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("pool", "options"), POOLS)
+def test_equals_reference(pool, options, layout, dtype, rng):
+    x = ties(rng, SHAPE, dtype)
+    assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), LAYOUTS[layout])
+
+
+@given(
+    case=poolings(dilated=True),
+    dtype=st.sampled_from(DTYPES),
+    layout=st.sampled_from(["contiguous", "channels_last"]),
+    seed=st.integers(0, 99),
+)
+def test_max_pool_of_any_geometry(case, dtype, layout, seed):
+    shape, options = case
+    rng = np.random.default_rng(seed)
+    x, change = ties(rng, shape, dtype), LAYOUTS[layout]
+    expected, expected_indices = reference.max_pool2d(x, **options, return_indices=True)
+    y, indices = F.max_pool2d(change(x), **options, return_indices=True)
+    assert_equal(y, expected)
+    assert_equal(indices, expected_indices)
+    assert_equal(F.max_pool2d(change(x), **options), expected)
+    g = integers(rng, y.shape, dtype)
+    assert_equal(
+        F.max_pool2d_backward(change(g), indices, x.shape),
+        reference.max_pool2d_backward(g, indices, x.shape),
+    )
+
+
+@given(
+    case=poolings(dilated=False),
+    count_include_pad=st.booleans(),
+    divisor_override=st.sampled_from([None, None, 1, 7, -3]),
+    dtype=st.sampled_from(DTYPES),
+    layout=st.sampled_from(["contiguous", "channels_last"]),
+    seed=st.integers(0, 99),
+)
+def test_avg_pool_of_any_geometry(case, count_include_pad, divisor_override, dtype, layout, seed):
+    shape, options = case
+    options |= {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+    rng = np.random.default_rng(seed)
+    x = integers(rng, shape, dtype)
+    assert_pool_equal(avg_pool, options, x, lambda s: integers(rng, s, dtype), LAYOUTS[layout])
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, n) for n in (2, 4, 24, 24)]),
+    size=st.tuples(st.integers(1, 26), st.integers(1, 26)),
+    pool=st.sampled_from([adaptive_avg, adaptive_max]),
+    dtype=st.sampled_from(DTYPES),
+    layout=st.sampled_from(["contiguous", "channels_last"]),
+    seed=st.integers(0, 99),
+)
+def test_adaptive_pool_of_any_geometry(shape, size, pool, dtype, layout, seed):
+    rng = np.random.default_rng(seed)
+    x = ties(rng, shape, dtype)
+    assert_pool_equal(pool, size, x, lambda s: integers(rng, s, dtype), LAYOUTS[layout])
+
+
+@pytest.mark.parametrize(("pool", "options"), ONE_OF_EACH)
+def test_unbatched_is_a_batch_of_one(pool, options, rng):
+    x = ties(rng, SHAPE[1:])
+    batched, batched_back = pool(F, x[None], options)
+    y, back = pool(F, x, options)
+    assert_equal(y, batched[0])
+    g = integers(rng, y.shape)
+    assert_equal(back(g), batched_back(g[None])[0])
+
+
+@pytest.mark.parametrize(("pool", "options"), ONE_OF_EACH)
+def test_empty_batch(pool, options):
+    x = np.zeros((0, *SHAPE[1:]), np.float32)
+    y, back = pool(F, x, options)
+    expected, _ = pool(reference, np.zeros(SHAPE, np.float32), options)
+    assert y.shape == (0, *expected.shape[1:])
+    assert back(y).shape == x.shape
+
+
+def test_cs231n_numbers():
+    x = np.linspace(-0.3, 0.4, 96).reshape(2, 3, 4, 4)
+    y = F.max_pool2d(x, 2, 2)
+    assert_close(y.ravel()[[0, -1]], np.array([-0.26315789, 0.4]), atol=5e-9, rtol=0)
+
+
+def test_pad_of_max_pool_never_wins():
+    y, indices = F.max_pool2d(np.full((1, 1, 3, 3), -5.0), 3, 2, 1, return_indices=True)
+    assert_equal(y, np.full((1, 1, 2, 2), -5.0))
+    assert_equal(indices, np.array([[[[0, 1], [3, 4]]]]))
+    lowest, at = F.max_pool2d(np.full((1, 1, 3, 3), -np.inf), 3, 2, 1, return_indices=True)
+    assert_equal(lowest, np.full((1, 1, 2, 2), -np.inf))
+    assert_equal(at, indices)
+
+
+def test_ties_go_to_the_first_and_nan_to_the_last():
+    x = np.array([[[1.0, 7.0, 7.0, 7.0], [7.0, 0.0, np.nan, np.nan]]])
+    y, indices = F.max_pool2d(x, 2, return_indices=True)
+    assert_equal(y, np.array([[[7.0, np.nan]]]))
+    assert_equal(indices, np.array([[[1, 7]]]))
+    assert_equal(F.max_pool2d_backward(np.array([[[2.0, 3.0]]]), indices, x.shape)[0, 0, 1], 2.0)
+    _, indices = F.global_max_pool2d(x, return_indices=True)
+    assert indices.item() == 7
+
+
+def test_window_of_padding_alone():
+    """A dilated kernel can straddle the input; nothing is chosen, and nothing gets its gradient."""
+    x = np.array([[[5.0]]])
+    y, indices = F.max_pool2d(x, 2, 1, 1, dilation=2, return_indices=True)
+    assert_equal(y, np.full((1, 1, 1), -np.inf))
+    assert_equal(indices, np.full((1, 1, 1), -1))
+    assert_equal(F.max_pool2d_backward(np.ones((1, 1, 1)), indices, x.shape), np.zeros((1, 1, 1)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(("pool", "options"), POOLS)
+def test_nan_and_infinity_propagate(pool, options, layout, bad, rng):
+    x = integers(rng, (2, 5, 9, 11))
+    x[1, 2, 4, 5] = bad
+    x[0, 0, 0, 0] = bad
+    expected, _ = pool(reference, x, options)
+    actual, _ = pool(F, LAYOUTS[layout](x), options)
+    assert_close(actual, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("height", "expected"),
+    [
+        (5, [2 / 3, 1]),  # a third window would start beyond the input: dropped
+        (
+            6,
+            [2 / 3, 1, 1 / 2],
+        ),  # of one pixel and one row of padding; what lies beyond is not counted
+        (7, [2 / 3, 1, 2 / 3]),
+    ],
+)
+def test_windows_of_ceil_mode(height, expected):
+    x = np.ones((1, height, 1))
+    y = F.avg_pool2d(x, (3, 1), 3, (1, 0), ceil_mode=True)
+    assert_close(y[0, :, 0], np.array(expected))
+    y = F.avg_pool2d(x, (3, 1), 3, (1, 0), ceil_mode=True, count_include_pad=False)
+    assert_close(y[0, :, 0], np.ones(len(expected)))
+    assert F.max_pool2d(x, (3, 1), 3, (1, 0), ceil_mode=True).shape == y.shape
+
+
+# -------------------------------------------------------------------- properties
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(("pool", "options"), POOLS)
+def test_gradcheck(pool, options, layout, rng):
+    change = LAYOUTS[layout]
+    gradcheck(
+        lambda x: pool(F, change(x), options)[0],
+        lambda g, x: pool(F, change(x), options)[1](change(g)),
+        distinct(rng, (2, *SHAPE[2:])),
+    )
+
+
+@given(case=poolings(dilated=False), include=st.booleans(), seed=st.integers(0, 99))
+def test_average_is_linear_and_its_gradient_the_adjoint(case, include, seed):
+    shape, options = case
+    options |= {"count_include_pad": include, "divisor_override": 4}  # exact division
+    rng = np.random.default_rng(seed)
+    x, x2 = integers(rng, shape), integers(rng, shape)
+    y, back = avg_pool(F, x, options)
+    y2, _ = avg_pool(F, x2, options)
+    assert_equal(avg_pool(F, 2 * x - x2, options)[0], 2 * y - y2)
+    g = integers(rng, y.shape)
+    assert np.vdot(y, g) == np.vdot(x, back(g))
+
+
+@given(case=poolings(dilated=True), seed=st.integers(0, 99))
+def test_max_pool_gathers_and_its_gradient_scatters(case, seed):
+    """Where a pixel was chosen, it is there under its index; each gradient arrives once."""
+    shape, options = case
+    rng = np.random.default_rng(seed)
+    x = integers(rng, shape, limit=50)
+    y, indices = F.max_pool2d(x, **options, return_indices=True)
+    planes = x.reshape(-1, shape[-2] * shape[-1])
+    flat = indices.reshape(len(planes), -1)
+    chosen = flat >= 0
+    picked = np.take_along_axis(planes, np.maximum(flat, 0), 1)
+    assert_equal(picked[chosen], y.reshape(flat.shape)[chosen])
+    g = integers(rng, y.shape)
+    grad = F.max_pool2d_backward(g, indices, x.shape)
+    assert grad.sum() == g.reshape(flat.shape)[chosen].sum()
+
+
+def test_whole_plane_agrees_with_global(rng):
+    x = integers(rng, SHAPE)
+    assert_equal(F.global_max_pool2d(x), x.max((2, 3), keepdims=True))
+    assert_equal(F.adaptive_max_pool2d(x, 1), F.max_pool2d(x, SHAPE[2:]))
+    assert_close(F.global_avg_pool2d(x), x.mean((2, 3), keepdims=True))
+    assert_close(F.adaptive_avg_pool2d(x, 1), F.avg_pool2d(x, SHAPE[2:]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("pool", "options"), POOLS)
+def test_same_bits_for_any_number_of_threads(pool, options, dtype, rng):
+    x = rng.standard_normal((3, 20, 9, 11)).astype(dtype)
+    results = []
+    for n in (1, 2, 3, 4, 7):
+        with fastconv.threads(n):
+            y, back = pool(F, x, options)
+            results.append((y.tobytes(), back(y).tobytes()))
+    assert all(r == results[0] for r in results)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("pool", "options"), [p for p in ONE_OF_EACH if p.values[0] not in (global_avg, global_max)]
+)
+def test_output_has_the_format_of_the_input_and_gradients_of_grad_output(pool, options, dtype, rng):
+    x = integers(rng, SHAPE, dtype)
+    for change, last in ((np.ascontiguousarray, False), (channels_last, True)):
+        y, back = pool(F, change(x), options)
+        for array in (y, back(change(y))):
+            assert is_channels_last(array) == last
+            assert array.flags.c_contiguous != last
+            assert array.dtype == dtype
+
+
+@pytest.mark.parametrize(("pool", "options"), ONE_OF_EACH)
+def test_inputs_are_left_alone(pool, options, rng):
+    x = integers(rng, SHAPE)
+    before = x.copy()
+    y, back = pool(F, x, options)
+    g = y.copy()
+    back(g)
+    assert_equal(x, before)
+    assert_equal(g, y)
+
+
+# ----------------------------------------------------------------------- bad input
+
+X = np.ones((2, 3, 8, 8))
+POOL_FUNCTIONS = [F.max_pool2d, F.avg_pool2d]
+
+BAD_INPUTS = [
+    (np.ones((8, 8)), ValueError, ["input", "(8, 8)"]),
+    (np.ones((1, 1, 1, 8, 8)), ValueError, ["input", "(1, 1, 1, 8, 8)"]),
+    (np.ones((2, 3, 0, 8)), ValueError, ["input", "(2, 3, 0, 8)"]),
+    (np.ones((2, 0, 8, 8)), ValueError, ["input", "(2, 0, 8, 8)"]),
+    (np.ones((2, 3, 8, 8), int), TypeError, ["input", "int64"]),
+    (np.ones((2, 3, 8, 8), np.float16), TypeError, ["input", "float16"]),
+    (None, TypeError, ["input"]),
+]
+BAD_OPTIONS = [
+    ({"kernel_size": 0}, ValueError, ["kernel_size", "0"]),
+    ({"kernel_size": (2, -1)}, ValueError, ["kernel_size", "-1"]),
+    ({"kernel_size": (2, 2, 2)}, ValueError, ["kernel_size", "(2, 2, 2)"]),
+    ({"kernel_size": 2.5}, TypeError, ["kernel_size", "2.5"]),
+    ({"kernel_size": 9}, ValueError, ["kernel_size", "9", "(2, 3, 8, 8)"]),
+    ({"kernel_size": 2**62}, ValueError, ["kernel_size", str(2**62)]),
+    ({"kernel_size": 2**100}, ValueError, ["kernel_size", str(2**100)]),
+    ({"kernel_size": 2, "stride": 0}, ValueError, ["stride", "0"]),
+    ({"kernel_size": 2, "stride": -1}, ValueError, ["stride", "-1"]),
+    ({"kernel_size": 2, "stride": 2**100}, ValueError, ["stride", str(2**100)]),
+    ({"kernel_size": 2, "padding": -1}, ValueError, ["padding", "-1"]),
+    ({"kernel_size": 2, "padding": 2}, ValueError, ["padding", "2", "kernel_size"]),
+    ({"kernel_size": 2, "padding": 2**62}, ValueError, ["padding", str(2**62)]),
+]
+BAD_MAX_OPTIONS = [
+    ({"kernel_size": 2, "dilation": 0}, ValueError, ["dilation", "0"]),
+    ({"kernel_size": 2, "dilation": 8}, ValueError, ["dilation", "8"]),
+    ({"kernel_size": 2, "dilation": 2**62}, ValueError, ["dilation", str(2**62)]),
+    ({"kernel_size": 2, "dilation": 2**100}, ValueError, ["dilation", str(2**100)]),
+]
+BAD_AVG_OPTIONS = [
+    ({"kernel_size": 2, "divisor_override": 0}, ValueError, ["divisor_override", "0"]),
+    ({"kernel_size": 2, "divisor_override": 1.5}, TypeError, ["divisor_override", "1.5"]),
+]
+
+
+def assert_refused(call, error, contains):
+    with pytest.raises(error) as caught:
+        call()
+    for text in contains:
+        assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(("x", "error", "contains"), BAD_INPUTS)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: F.max_pool2d(x, 2),
+        lambda x: F.avg_pool2d(x, 2),
+        lambda x: F.adaptive_avg_pool2d(x, 2),
+        lambda x: F.adaptive_max_pool2d(x, 2),
+        F.global_avg_pool2d,
+        F.global_max_pool2d,
+    ],
+)
+def test_bad_input(call, x, error, contains):
+    assert_refused(lambda: call(x), error, contains)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "error", "contains"),
+    [(f, *bad) for f in POOL_FUNCTIONS for bad in BAD_OPTIONS]
+    + [(F.max_pool2d, *bad) for bad in BAD_MAX_OPTIONS]
+    + [(F.avg_pool2d, *bad) for bad in BAD_AVG_OPTIONS],
+)
+def test_bad_options(function, options, error, contains):
+    assert_refused(lambda: function(X, **options), error, contains)
+    if function is F.avg_pool2d:
+        g = np.ones((2, 3, 4, 4))
+        assert_refused(lambda: F.avg_pool2d_backward(g, X.shape, **options), error, contains)
+
+
+@pytest.mark.parametrize("function", [F.adaptive_avg_pool2d, F.adaptive_max_pool2d])
+@pytest.mark.parametrize(
+    ("size", "error", "contains"),
+    [
+        (0, ValueError, ["output_size", "0"]),
+        ((3, -1), ValueError, ["output_size", "-1"]),
+        ((3, 3, 3), ValueError, ["output_size", "(3, 3, 3)"]),
+        (1.5, TypeError, ["output_size", "1.5"]),
+        (2**100, ValueError, ["output_size", str(2**100)]),
+        (2**31, (ValueError, MemoryError), []),
+    ],
+)
+def test_bad_output_size(function, size, error, contains):
+    assert_refused(lambda: function(X, size), error, contains)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 3, 4), (2, 4, 4, 4), (1, 3, 4, 4)])
+def test_bad_grad_output_shape(shape):
+    g = np.ones(shape)
+    contains = ["grad_output", str(shape)]
+    assert_refused(lambda: F.avg_pool2d_backward(g, X.shape, 2), ValueError, contains)
+    _, indices = F.max_pool2d(X, 2, return_indices=True)
+    contains = ["indices", str(shape)]  # the two differ, and either may be the wrong one
+    assert_refused(lambda: F.max_pool2d_backward(g, indices, X.shape), ValueError, contains)
+
+
+def test_bad_dtype_of_grad_output():
+    g = np.ones((2, 3, 4, 4), int)
+    _, indices = F.max_pool2d(X, 2, return_indices=True)
+    for call in (
+        lambda: F.max_pool2d_backward(g, indices, X.shape),
+        lambda: F.avg_pool2d_backward(g, X.shape, 2),
+        lambda: F.adaptive_avg_pool2d_backward(g, X.shape),
+        lambda: F.adaptive_max_pool2d_backward(g, indices, X.shape),
+        lambda: F.global_avg_pool2d_backward(g, X.shape),
+    ):
+        assert_refused(call, TypeError, ["grad_output", "int64"])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (2, 3, 0, 8), (2, 3, -8, 8), (2, 5, 8, 8)])
+def test_bad_input_shape(shape):
+    g = np.ones((2, 3, 4, 4))
+    _, indices = F.max_pool2d(X, 2, return_indices=True)
+    for call in (
+        lambda: F.max_pool2d_backward(g, indices, shape),
+        lambda: F.avg_pool2d_backward(g, shape, 2),
+        lambda: F.adaptive_avg_pool2d_backward(g, shape),
+        lambda: F.adaptive_max_pool2d_backward(g, indices, shape),
+    ):
+        assert_refused(call, ValueError, ["shape"])
+
+
+@pytest.mark.parametrize("index", [64, -2, 2**40, -(2**40)])
+def test_indices_outside_the_plane_are_refused(index):
+    """They say where to write: one wrong index must not reach memory."""
+    g = np.ones((2, 3, 4, 4))
+    _, indices = F.max_pool2d(X, 2, return_indices=True)
+    indices[1, 2, 3, 3] = index
+    for backward in (F.max_pool2d_backward, F.adaptive_max_pool2d_backward):
+        assert_refused(lambda: backward(g, indices, X.shape), ValueError, ["indices", str(index)])  # noqa: B023
+
+
+def test_indices_of_another_shape_or_type_are_refused():
+    g = np.ones((2, 3, 4, 4))
+    _, indices = F.max_pool2d(X, 2, return_indices=True)
+    for wrong, error, contains in (
+        (indices[:1], ValueError, ["indices", "(1, 3, 4, 4)"]),
+        (indices.astype(float), TypeError, ["indices", "float64"]),
+        (None, TypeError, ["indices"]),
+    ):
+        for backward in (F.max_pool2d_backward, F.adaptive_max_pool2d_backward):
+            assert_refused(lambda: backward(g, wrong, X.shape), error, contains)  # noqa: B023
+
+
+def test_sizes_beyond_memory_are_refused():
+    huge = np.broadcast_to(1.0, (2, 4, 2**28, 2**28))
+    for call in (
+        lambda: F.max_pool2d(huge, 2),
+        lambda: F.avg_pool2d(huge, 2),
+        lambda: F.adaptive_avg_pool2d_backward(np.ones((2, 4, 1, 1)), huge.shape),
+        lambda: F.max_pool2d_backward(
+            np.ones((2, 4, 1, 1)), np.zeros((2, 4, 1, 1), int), huge.shape
+        ),
+        lambda: F.global_avg_pool2d_backward(np.ones((2, 4, 1, 1)), (2, 4, 2**40, 2**40)),
+    ):
+        assert_refused(call, (ValueError, MemoryError), [])
+
+
+# -------------------------------------------------------------------------- peers
+
+
+@pytest.mark.parametrize("options", MAX_OPTIONS, ids=str)
+def test_max_pool_agrees_with_torch(options, rng):
+    torch = pytest.importorskip("torch")
+    x = ties(rng, SHAPE)
+    x[rng.random(x.shape) < 0.05] = np.nan
+    theirs = torch.nn.functional.max_pool2d(torch.tensor(x), **options, return_indices=True)
+    for a, b in zip(F.max_pool2d(x, **options, return_indices=True), theirs, strict=True):
+        assert_equal(a, b.numpy())
+
+
+@pytest.mark.parametrize("options", AVG_OPTIONS, ids=str)
+def test_avg_pool_agrees_with_torch(options, rng):
+    torch = pytest.importorskip("torch")
+    x = integers(rng, SHAPE)
+    theirs = torch.nn.functional.avg_pool2d(torch.tensor(x), **options)
+    assert_close(F.avg_pool2d(x, **options), theirs.numpy())
+
+
+@pytest.mark.parametrize("size", ADAPTIVE_SIZES, ids=str)
+def test_adaptive_pools_agree_with_torch(size, rng):
+    torch = pytest.importorskip("torch")
+    x = ties(rng, SHAPE)
+    t = torch.tensor(x)
+    assert_close(
+        F.adaptive_avg_pool2d(x, size), torch.nn.functional.adaptive_avg_pool2d(t, size).numpy()
+    )
+    theirs = torch.nn.functional.adaptive_max_pool2d(t, size, return_indices=True)
+    for a, b in zip(F.adaptive_max_pool2d(x, size, return_indices=True), theirs, strict=True):
+        assert_equal(a, b.numpy())
