@@ -637,7 +637,8 @@ SILU, GELU, GELU_TANH = FC_SILU, FC_GELU, FC_GELU_TANH
 
 
 cdef enum:
-    MOST_BUFFERS = 9
+    MOST_BUFFERS = 8  # batch_norm's
+
 
 @cython.freelist(8)
 cdef class Buffers:
@@ -693,6 +694,8 @@ cdef class Buffers:
             return view
         copy = np.empty_like(<object> out.obj)
         np.copyto(copy, array)
+        self.count -= 1
+        PyBuffer_Release(view)
         return self.add(copy, False)
 
     cdef Py_buffer *vector(self, object array, const Py_buffer *out, Py_ssize_t n,
