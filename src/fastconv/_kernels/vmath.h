@@ -1,55 +1,24 @@
-/* Mathematical functions of one `real` that a compiler turns into whole-vector code: no branches,
- * no tables, no calls; a comparison only ever picks between two values. Loops over them vectorise
- * for every instruction set.
- *
- * Errors, measured over the whole range against exact values: at most 1 ulp, subnormal results
- * included. NaN in gives NaN out; nothing overflows on the way.
- *
- * Polynomials: minimax fits by the Remez exchange in 50 digits, each minimising the error relative
- * to the function that it serves; the bound stands beside it. They are evaluated by Horner's rule:
- * the next vector's work hides the latency.
+/* Mathematical functions of whole vectors: no branches, tables or calls, the same steps for every
+ * instruction set. NaN in gives NaN out, nothing overflows on the way to a finite result, and
+ * subnormal results keep the digits that they have.
  */
 #ifndef FASTCONV_VMATH_H
 #define FASTCONV_VMATH_H
 
-#include <math.h>
 #include <string.h>
 
 #include "simd.h"
 
-#define R(x) ((real)(x))
+/* ---- vectors as bit patterns, and choices ----
+ *
+ * v_less(a, b, x, y) is a < b ? x : y, and v_no_more has a <= b; both are false where either is
+ * NaN. v_min, like v_max, returns b there. */
 
 #if defined(FC_F32)
-typedef uint32_t bits; /* the element as a bit pattern */
-enum { FC_MANTISSA = 23, FC_BIAS = 127 };
-#define FC_ROUND R(0x1.8p23)  /* added, it leaves no bit for a fraction */
-#define FC_EXP_MIN R(-170) /* x^3 e^x is 0 below, and e^x all the more; e^x is infinite above */
-#define FC_EXP_MAX R(89)
-#define FC_LN2_HI R(0x1.62e4p-1) /* few bits, so that n * FC_LN2_HI is exact */
-#define FC_LN2_LO R(0x1.7f7d1cp-20)
-#define FC_SQRT_HALF R(0x1.6a09e6p-1)
-#define FC_HEAD_BITS 12 /* mantissa bits that may be cleared to make a square exact */
-#define FC_TANH_MAX R(10)    /* tanh is 1 from here on */
-#define FC_NORMAL_MAX R(14.6) /* the normal distribution's tail is 0 from here on */
+typedef uint32_t bits; /* an element as a bit pattern */
 #else
 typedef uint64_t bits;
-enum { FC_MANTISSA = 52, FC_BIAS = 1023 };
-#define FC_ROUND R(0x1.8p52)
-#define FC_EXP_MIN R(-1400)
-#define FC_EXP_MAX R(710)
-#define FC_LN2_HI R(0x1.62e42feep-1)
-#define FC_LN2_LO R(0x1.a39ef35793c76p-33)
-#define FC_SQRT_HALF R(0x1.6a09e667f3bcdp-1)
-#define FC_HEAD_BITS 27
-#define FC_TANH_MAX R(20)
-#define FC_NORMAL_MAX R(38.7)
 #endif
-
-FC_INLINE bits bits_of(real x) {
-    bits b;
-    memcpy(&b, &x, sizeof b);
-    return b;
-}
 
 FC_INLINE real real_of(bits b) {
     real x;
@@ -57,150 +26,330 @@ FC_INLINE real real_of(bits b) {
     return x;
 }
 
-/* NaN passes through these two: every comparison with it is false. */
-FC_INLINE real at_least(real x, real low) { return x < low ? low : x; }
-FC_INLINE real at_most(real x, real high) { return x > high ? high : x; }
+FC_INLINE bits bits_of(real x) {
+    bits b;
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
 
-FC_INLINE bits sign_of(real x) { return bits_of(x) & ~(~(bits)0 >> 1); }
-FC_INLINE real magnitude(real x) { return real_of(bits_of(x) & (~(bits)0 >> 1)); }
+#if defined(FC_ISA_AVX512) || defined(FC_ISA_AVX2) || defined(__SSE2__) || defined(_M_X64)
 
-/* (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2, and a little more */
-FC_INLINE real exp_tail(real r) {
-    real p;
-#if defined(FC_F32) /* 3.2e-9 of e^r */
-    p = R(0.0013813799081326426058);
-    p = p * r + R(0.008369117934449847694);
-    p = p * r + R(0.041668426656528459962);
-    p = p * r + R(0.16666517310718382725);
-    p = p * r + R(0.49999993224479860984);
-#else /* 3.9e-18 of e^r */
-    p = R(2.4999480653870069849e-8);
-    p = p * r + R(2.7631071372430762725e-7);
-    p = p * r + R(2.755759242037818721e-6);
-    p = p * r + R(0.000024801490964982094599);
-    p = p * r + R(0.00019841269495148076042);
-    p = p * r + R(0.0013888888945496122923);
-    p = p * r + R(0.0083333333335018317805);
-    p = p * r + R(0.04166666666652394186);
-    p = p * r + R(0.16666666666666397946);
-    p = p * r + R(0.50000000000000112312);
+#if defined(FC_ISA_AVX512)
+typedef __m512i vbits;
+#define FC_PREFIX _mm512
+#define FC_SI si512
+#elif defined(FC_ISA_AVX2)
+typedef __m256i vbits;
+#define FC_PREFIX _mm256
+#define FC_SI si256
+#else
+typedef __m128i vbits;
+#define FC_PREFIX _mm
+#define FC_SI si128
 #endif
+#if defined(FC_F32)
+#define FC_PS ps
+#define FC_EPI epi32
+#else
+#define FC_PS pd
+#define FC_EPI epi64
+#endif
+#define FC_CAT3_(a, b, c) a##_##b##_##c
+#define FC_CAT3(a, b, c) FC_CAT3_(a, b, c)
+#define FC_CASTS_(a, b, c) a##_cast##b##_##c
+#define FC_CASTS(a, b, c) FC_CASTS_(a, b, c)
+
+FC_INLINE vbits v_bits(vreal v) { return FC_CASTS(FC_PREFIX, FC_PS, FC_SI)(v); }
+FC_INLINE vreal v_real(vbits v) { return FC_CASTS(FC_PREFIX, FC_SI, FC_PS)(v); }
+FC_INLINE vbits vb_add(vbits a, vbits b) { return FC_CAT3(FC_PREFIX, add, FC_EPI)(a, b); }
+FC_INLINE vbits vb_sub(vbits a, vbits b) { return FC_CAT3(FC_PREFIX, sub, FC_EPI)(a, b); }
+FC_INLINE vbits vb_and(vbits a, vbits b) { return FC_CAT3(FC_PREFIX, and, FC_SI)(a, b); }
+FC_INLINE vbits vb_or(vbits a, vbits b) { return FC_CAT3(FC_PREFIX, or, FC_SI)(a, b); }
+FC_INLINE vbits vb_left(vbits a, int n) { return FC_CAT3(FC_PREFIX, slli, FC_EPI)(a, n); }
+FC_INLINE vbits vb_right(vbits a, int n) { return FC_CAT3(FC_PREFIX, srli, FC_EPI)(a, n); }
+FC_INLINE vreal v_min(vreal a, vreal b) { return FC_V(min)(a, b); }
+
+#if defined(FC_ISA_AVX512)
+#define FC_CHOOSE(a, b, x, y, how) \
+    FC_V(mask_blend)(FC_CAT3(FC_PREFIX, cmp, FC_CAT2(FC_PS, mask))(a, b, how), y, x)
+#define FC_CAT2_(a, b) a##_##b
+#define FC_CAT2(a, b) FC_CAT2_(a, b)
+FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
+    return FC_CHOOSE(a, b, x, y, _CMP_LT_OQ);
+}
+FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
+    return FC_CHOOSE(a, b, x, y, _CMP_LE_OQ);
+}
+#elif defined(FC_ISA_AVX2)
+FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
+    return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_LT_OQ));
+}
+FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
+    return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_LE_OQ));
+}
+#else
+FC_INLINE vreal fc_choose(vreal mask, vreal x, vreal y) {
+    return FC_V(or)(FC_V(and)(mask, x), FC_V(andnot)(mask, y));
+}
+FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
+    return fc_choose(FC_V(cmplt)(a, b), x, y);
+}
+FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
+    return fc_choose(FC_V(cmple)(a, b), x, y);
+}
+#endif
+
+#elif defined(FC_ISA_NEON)
+
+#if defined(FC_F32)
+typedef uint32x4_t vbits;
+#define FC_U(op) v##op##q_u32
+FC_INLINE vbits v_bits(vreal v) { return vreinterpretq_u32_f32(v); }
+FC_INLINE vreal v_real(vbits v) { return vreinterpretq_f32_u32(v); }
+FC_INLINE vbits vb_shift(vbits a, int n) { return vshlq_u32(a, vdupq_n_s32(n)); }
+#else
+typedef uint64x2_t vbits;
+#define FC_U(op) v##op##q_u64
+FC_INLINE vbits v_bits(vreal v) { return vreinterpretq_u64_f64(v); }
+FC_INLINE vreal v_real(vbits v) { return vreinterpretq_f64_u64(v); }
+FC_INLINE vbits vb_shift(vbits a, int n) { return vshlq_u64(a, vdupq_n_s64(n)); }
+#endif
+FC_INLINE vbits vb_add(vbits a, vbits b) { return FC_U(add)(a, b); }
+FC_INLINE vbits vb_sub(vbits a, vbits b) { return FC_U(sub)(a, b); }
+FC_INLINE vbits vb_and(vbits a, vbits b) { return FC_U(and)(a, b); }
+FC_INLINE vbits vb_or(vbits a, vbits b) { return FC_U(orr)(a, b); }
+FC_INLINE vbits vb_left(vbits a, int n) { return vb_shift(a, n); }
+FC_INLINE vbits vb_right(vbits a, int n) { return vb_shift(a, -n); }
+FC_INLINE vreal v_min(vreal a, vreal b) { return FC_V(min)(a, b); }
+FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
+    return FC_V(bsl)(FC_V(clt)(a, b), x, y);
+}
+FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
+    return FC_V(bsl)(FC_V(cle)(a, b), x, y);
+}
+
+#else /* one element at a time */
+
+typedef bits vbits;
+FC_INLINE vbits v_bits(vreal v) { return bits_of(v); }
+FC_INLINE vreal v_real(vbits v) { return real_of(v); }
+FC_INLINE vbits vb_add(vbits a, vbits b) { return a + b; }
+FC_INLINE vbits vb_sub(vbits a, vbits b) { return a - b; }
+FC_INLINE vbits vb_and(vbits a, vbits b) { return a & b; }
+FC_INLINE vbits vb_or(vbits a, vbits b) { return a | b; }
+FC_INLINE vbits vb_left(vbits a, int n) { return a << n; }
+FC_INLINE vbits vb_right(vbits a, int n) { return a >> n; }
+FC_INLINE vreal v_min(vreal a, vreal b) { return a < b ? a : b; }
+FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) { return a < b ? x : y; }
+FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) { return a <= b ? x : y; }
+
+#endif
+
+FC_INLINE vbits vb_set1(bits b) { return v_bits(v_set1(real_of(b))); }
+
+#define SIGN_BIT ((bits)1 << (8 * sizeof(bits) - 1))
+FC_INLINE vreal v_abs(vreal x) { return v_real(vb_and(v_bits(x), vb_set1(SIGN_BIT - 1))); }
+FC_INLINE vreal v_neg_abs(vreal x) { return v_real(vb_or(v_bits(x), vb_set1(SIGN_BIT))); }
+
+/* NaN passes through. */
+FC_INLINE vreal v_clamp(vreal x, real low, real high) {
+    return v_min(v_set1(high), v_max(v_set1(low), x));
+}
+
+/* ---- constants and coefficients ---- */
+
+#if defined(FC_F32)
+enum { MANTISSA = 23, BIAS = 127 };
+#define ROUND 0x1.8p23       /* added, it leaves no bit for a fraction */
+#define EXP_MIN -170         /* x^3 e^x is 0 below, and e^x all the more */
+#define EXP_MAX 89           /* e^x is infinite above */
+#define LN2_HI 0x1.62e4p-1   /* few bits, so that a product with an exponent is exact */
+#define LN2_LO 0x1.7f7d1cp-20
+#define SQRT_HALF 0x1.6a09e6p-1
+#define HEAD_BITS 12         /* last bits of a mantissa without which its square is exact */
+#define TANH_MAX 9.02f       /* tanh rounds to 1 from here on */
+#define NORMAL_MAX 14.6f     /* x times the normal distribution's tail at -x is 0 from here on */
+#else
+enum { MANTISSA = 52, BIAS = 1023 };
+#define ROUND 0x1.8p52
+#define EXP_MIN -1400
+#define EXP_MAX 710
+#define LN2_HI 0x1.62e42feep-1
+#define LN2_LO 0x1.a39ef35793c76p-33
+#define SQRT_HALF 0x1.6a09e667f3bcdp-1
+#define HEAD_BITS 27
+#define TANH_MAX 19.1
+#define NORMAL_MAX 38.7
+#endif
+
+/* Minimax fits by the Remez exchange in 50 digits, of the error relative to the function that each
+ * serves: its bound stands beside it. Lowest power first.
+ *   EXP      (e^r - 1 - r) / r^2 for |r| < ln(2) / 2, relative to e^r
+ *   LOG      (2 artanh(s) - 2 s) / s^3 as a function of s^2, |s| < 0.172
+ *   NORMAL   (a + k) e^(a^2 / 2) Phi(-a) as a function of (a - k) / (a + k), 0 <= a <= NORMAL_MAX:
+ *            the mapping of Shepherd and Laframboise, Mathematics of Computation 36 (1981)
+ *   TANH_P / TANH_Q   tanh(x) / x as a function of x^2, x < TANH_MAX */
+#if defined(FC_F32)
+#define NORMAL_K 4
+static const real EXP[] = { /* 3.2e-9 */
+    0.49999993224479860984f, 0.16666517310718382725f, 0.041668426656528459962f,
+    0.008369117934449847694f, 0.0013813799081326426058f};
+static const real LOG[] = { /* 4.8e-12 */
+    0.66666665646168456243f, 0.40000335107777990328f, 0.28537310908598229416f,
+    0.23582140514641856145f};
+static const real NORMAL[] = { /* 8.7e-9 */
+    0.75528513536290564072f, -0.60789658658608862737f, 0.38713690384754215059f,
+    -0.18652348579710086769f, 0.060403764553555409723f, -0.0075250037833282089361f,
+    -0.003512075250762491293f, 0.0015695903502116541361f, 0.00017836573198321183315f,
+    -0.00013243735224716191815f};
+static const real TANH_P[] = { /* 1.3e-9 */
+    0.99999999869113043811f, 0.13679914461234811268f, 0.0038683270152199135499f,
+    0.000028007445831008264365f, 3.0584996649695142115e-8f, -1.2203450724518859233e-11f};
+static const real TANH_Q[] = {
+    1.0f, 0.47013246521568689781f, 0.027245836051611668688f, 0.00039386298901727604451f,
+    1.2873657668879708987e-6f};
+#else
+#define NORMAL_K 5
+static const real EXP[] = { /* 3.9e-18 */
+    0.50000000000000112312, 0.16666666666666397946, 0.04166666666652394186,
+    0.0083333333335018317805, 0.0013888888945496122923, 0.00019841269495148076042,
+    0.000024801490964982094599, 2.755759242037818721e-6, 2.7631071372430762725e-7,
+    2.4999480653870069849e-8};
+static const real LOG[] = { /* 1.2e-18 */
+    0.66666666666667344074, 0.3999999999941470133, 0.2857142874238391238, 0.22222198573451616856,
+    0.18183564317587507323, 0.15314050642962139673, 0.14795949969430409921};
+static const real NORMAL[] = { /* 1.3e-17 */
+    0.76919304975006295639, -0.66538250289005660731, 0.49530561596997693047,
+    -0.31353315667131497909, 0.16502036617036499541, -0.069118638705974449588,
+    0.020795066800172407099, -0.0029933767753986238588, -0.00079786940073480861873,
+    0.00054489910378953516837, -0.000059375715971940649852, -0.000049763001981350956104,
+    0.000016681163198594447189, 3.9814726039602987578e-6, -2.7691003620167191021e-6,
+    -3.3772183219203085386e-7, 4.3275412977250441717e-7, 4.3607234595755376579e-8,
+    -6.5376283656592716953e-8, -1.0223024298183628715e-8, 7.2020119918057391052e-9,
+    2.0225196033119402435e-9};
+static const real TANH_P[] = { /* 4.2e-18 */
+    0.99999999999999999585, 0.15255679880350880353, 0.0060877894733385247013,
+    0.000097943931972799221275, 7.4780599087011574372e-7, 2.8744023782963687897e-9,
+    5.5155057802314247502e-12, 4.8745195993002377746e-15, 1.6089051303008957357e-18,
+    9.973086628320370024e-23, -2.6403403956767085143e-27};
+static const real TANH_Q[] = {
+    1.0, 0.48589013213684208159, 0.034717833518952673417, 0.00085345812163193345005,
+    9.3428930155951940782e-6, 5.0467739611272176986e-8, 1.377549149560675191e-10,
+    1.8224282093035301574e-13, 1.0241693900890305043e-16, 1.7234734459190252154e-20};
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__)
+#define FC_UNROLL _Pragma("GCC unroll 32")
+#else
+#define FC_UNROLL
+#endif
+
+/* The polynomial with these coefficients, by Horner's rule: other vectors hide the latency. */
+#define POLYNOMIAL(x, c) horner(x, c, (int)(sizeof c / sizeof c[0]))
+FC_INLINE vreal horner(vreal x, const real *c, int n) {
+    vreal p = v_set1(c[n - 1]);
+    FC_UNROLL
+    for (int i = n - 2; i >= 0; i--) p = v_fma(p, x, v_set1(c[i]));
     return p;
 }
 
-/* e^x as value * scale * rest, the last two powers of two: multiplied in that order, a result that
+/* ---- exponential and logarithm ---- */
+
+/* e^x as value * scale * rest, the last two powers of two. Multiplied in this order, a result that
  * is subnormal is rounded once, and a factor that joins at `value` loses none of its digits. */
 typedef struct {
-    real value, scale, rest;
-    real less_one; /* value - 1, to its own last digit */
+    vreal value, scale, rest;
 } power;
 
-/* e^(x + low), |low| small beside ln 2, FC_EXP_MIN <= x <= FC_EXP_MAX */
-FC_INLINE power exp_parts(real x, real low) {
-    const real shifted = (x + low) * R(1.4426950408889634074) + FC_ROUND;
-    const real n = shifted - FC_ROUND;
-    const real r = ((x - n * FC_LN2_HI) - n * FC_LN2_LO) + low;
-    const bits exponent = bits_of(shifted) - bits_of(FC_ROUND) + 2 * FC_BIAS;
-    const bits half = exponent >> 1;
+/* e^r 2^n for shifted = n + ROUND */
+FC_INLINE power power_of(vreal r, vreal shifted) {
+    const vbits exponent = vb_add(v_bits(shifted), vb_set1(2 * BIAS - bits_of((real)ROUND)));
+    const vbits half = vb_right(exponent, 1);
     power e;
-    e.less_one = r + r * r * exp_tail(r);
-    e.value = 1 + e.less_one;
-    e.scale = real_of(half << FC_MANTISSA);
-    e.rest = real_of((exponent - half) << FC_MANTISSA);
+    e.value = v_add(v_set1(1), v_fma(v_mul(r, r), POLYNOMIAL(r, EXP), r));
+    e.scale = v_real(vb_left(half, MANTISSA));
+    e.rest = v_real(vb_left(vb_sub(exponent, half), MANTISSA));
     return e;
 }
 
-FC_INLINE real times_power(real x, power e) { return x * e.value * e.scale * e.rest; }
-
-FC_INLINE real exp_of(real x) {
-    return times_power(1, exp_parts(at_most(at_least(x, FC_EXP_MIN), FC_EXP_MAX), 0));
+FC_INLINE vreal v_times_power(vreal x, power e) {
+    return v_mul(v_mul(v_mul(x, e.value), e.scale), e.rest);
 }
 
-/* log x for a positive, normal, finite x */
-FC_INLINE real log_of(real x) {
-    const bits shifted = bits_of(x) + (bits_of(1) - bits_of(FC_SQRT_HALF));
-    const bits fraction = shifted & (((bits)1 << FC_MANTISSA) - 1);
-    const real two_m = real_of((bits)(FC_BIAS + FC_MANTISSA) << FC_MANTISSA);
-    const real n = real_of(bits_of(two_m) | (shifted >> FC_MANTISSA)) - (two_m + FC_BIAS);
+/* n + ROUND for the n that leaves x - n ln 2 smallest */
+FC_INLINE vreal exponent_of(vreal x) {
+    return v_fma(x, v_set1((real)1.4426950408889634074), v_set1((real)ROUND));
+}
+
+FC_INLINE vreal less_exponent(vreal x, vreal shifted) {
+    const vreal n = v_sub(shifted, v_set1((real)ROUND));
+    return v_fma(n, v_set1((real)-LN2_LO), v_fma(n, v_set1((real)-LN2_HI), x));
+}
+
+/* e^x for EXP_MIN <= x <= EXP_MAX */
+FC_INLINE power exp_parts(vreal x) {
+    const vreal shifted = exponent_of(x);
+    return power_of(less_exponent(x, shifted), shifted);
+}
+
+/* The same of x + low, low being small beside ln 2. */
+FC_INLINE power exp_parts_of_sum(vreal x, vreal low) {
+    const vreal shifted = exponent_of(v_add(x, low));
+    return power_of(v_add(less_exponent(x, shifted), low), shifted);
+}
+
+FC_INLINE vreal v_exp(vreal x) {
+    const power e = exp_parts(v_clamp(x, EXP_MIN, EXP_MAX));
+    return v_mul(v_mul(e.value, e.scale), e.rest);
+}
+
+/* log x for a positive, normal, finite x, and NaN */
+FC_INLINE vreal v_log(vreal x) {
     /* x = 2^n (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), and log(1 + f) = 2 artanh(s) */
-    const real f = real_of(fraction + bits_of(FC_SQRT_HALF)) - 1;
-    const real s = f / (2 + f), z = s * s, half_square = R(0.5) * f * f;
-    real p;
-#if defined(FC_F32) /* 4.8e-12 of the logarithm */
-    p = R(0.23582140514641856145);
-    p = p * z + R(0.28537310908598229416);
-    p = p * z + R(0.40000335107777990328);
-    p = p * z + R(0.66666665646168456243);
-#else /* 1.2e-18 */
-    p = R(0.14795949969430409921);
-    p = p * z + R(0.15314050642962139673);
-    p = p * z + R(0.18183564317587507323);
-    p = p * z + R(0.22222198573451616856);
-    p = p * z + R(0.2857142874238391238);
-    p = p * z + R(0.3999999999941470133);
-    p = p * z + R(0.66666666666667344074);
-#endif
-    const real low = s * (half_square + z * p) + n * FC_LN2_LO;
-    const real result = n * FC_LN2_HI + (f - (half_square - low));
-    return x != x ? x : result;
+    const vbits low = vb_set1(bits_of((real)SQRT_HALF));
+    const vbits shifted = vb_add(v_bits(x), vb_sub(vb_set1(bits_of(1)), low));
+    const vbits fraction = vb_and(shifted, vb_set1(((bits)1 << MANTISSA) - 1));
+    const real unit = real_of((bits)(BIAS + MANTISSA) << MANTISSA); /* whose last bit is 1 */
+    const vreal n = v_sub(v_real(vb_or(v_bits(v_set1(unit)), vb_right(shifted, MANTISSA))),
+                          v_set1(unit + BIAS));
+    const vreal f = v_sub(v_real(vb_add(fraction, low)), v_set1(1));
+    const vreal s = v_div(f, v_add(f, v_set1(2))), z = v_mul(s, s);
+    const vreal half_square = v_mul(v_mul(f, f), v_set1((real)0.5));
+    const vreal rest = v_fma(s, v_fma(z, POLYNOMIAL(z, LOG), half_square),
+                             v_mul(n, v_set1((real)LN2_LO)));
+    const vreal result = v_fma(n, v_set1((real)LN2_HI), v_sub(f, v_sub(half_square, rest)));
+    return v_no_more(x, x, result, x);
 }
 
-/* With phi the normal density, Phi its distribution function and a = |x| at most FC_NORMAL_MAX:
- * density = sqrt(2 pi) phi(a), and Phi(-a) = ratio * density. The ratio is erfcx(a / sqrt 2) / 2,
- * fitted as a polynomial in (a - k) / (a + k) over a + k, which is smooth to infinity: the mapping
- * of Shepherd and Laframboise, Mathematics of Computation 36 (1981), with coefficients for this
- * function and this range. */
+/* ---- functions ---- */
+
+FC_INLINE vreal v_tanh(vreal x) {
+    const vreal one = v_set1(1), most = v_set1(TANH_MAX);
+    const vreal a = v_min(most, v_abs(x)), z = v_mul(a, a);
+    const vreal t = v_div(v_mul(a, POLYNOMIAL(z, TANH_P)), POLYNOMIAL(z, TANH_Q));
+    /* exactly 1 where it rounds to that, and never more */
+    const vreal result = v_no_more(most, a, one, v_min(one, t));
+    return v_real(vb_or(v_bits(result), vb_and(v_bits(x), vb_set1(SIGN_BIT))));
+}
+
+/* With phi the normal density, Phi its distribution function and 0 <= a <= NORMAL_MAX:
+ * density = sqrt(2 pi) phi(a), and Phi(-a) = ratio * density. */
 typedef struct {
     power density;
-    real ratio;
+    vreal ratio;
 } normal_tail;
 
-FC_INLINE normal_tail normal_tail_of(real a) {
-    normal_tail result;
-    real p;
-#if defined(FC_F32) /* 8.8e-9 of the ratio */
-    const real u = 1 / (a + 4), t = (a - 4) * u;
-    p = R(-0.00013243735224716191815);
-    p = p * t + R(0.00017836573198321183315);
-    p = p * t + R(0.0015695903502116541361);
-    p = p * t + R(-0.003512075250762491293);
-    p = p * t + R(-0.0075250037833282089361);
-    p = p * t + R(0.060403764553555409723);
-    p = p * t + R(-0.18652348579710086769);
-    p = p * t + R(0.38713690384754215059);
-    p = p * t + R(-0.60789658658608862737);
-    p = p * t + R(0.75528513536290564072);
-#else /* 1.3e-17 */
-    const real u = 1 / (a + 5), t = (a - 5) * u;
-    p = R(2.0225196033119402435e-9);
-    p = p * t + R(7.2020119918057391052e-9);
-    p = p * t + R(-1.0223024298183628715e-8);
-    p = p * t + R(-6.5376283656592716953e-8);
-    p = p * t + R(4.3607234595755376579e-8);
-    p = p * t + R(4.3275412977250441717e-7);
-    p = p * t + R(-3.3772183219203085386e-7);
-    p = p * t + R(-2.7691003620167191021e-6);
-    p = p * t + R(3.9814726039602987578e-6);
-    p = p * t + R(0.000016681163198594447189);
-    p = p * t + R(-0.000049763001981350956104);
-    p = p * t + R(-0.000059375715971940649852);
-    p = p * t + R(0.00054489910378953516837);
-    p = p * t + R(-0.00079786940073480861873);
-    p = p * t + R(-0.0029933767753986238588);
-    p = p * t + R(0.020795066800172407099);
-    p = p * t + R(-0.069118638705974449588);
-    p = p * t + R(0.16502036617036499541);
-    p = p * t + R(-0.31353315667131497909);
-    p = p * t + R(0.49530561596997693047);
-    p = p * t + R(-0.66538250289005660731);
-    p = p * t + R(0.76919304975006295639);
-#endif
-    result.ratio = p * u;
-    /* a^2 = head^2 + (a - head)(a + head), the first exact: one rounding of a^2 would be scaled by
-     * a^2 / 2 in the exponential */
-    const real head = real_of(bits_of(a) & ~(((bits)1 << FC_HEAD_BITS) - 1));
-    result.density = exp_parts(R(-0.5) * head * head, R(-0.5) * ((a - head) * (a + head)));
-    return result;
+FC_INLINE normal_tail normal_tail_of(vreal a) {
+    normal_tail tail;
+    const vreal u = v_div(v_set1(1), v_add(a, v_set1(NORMAL_K)));
+    tail.ratio = v_mul(POLYNOMIAL(v_mul(v_sub(a, v_set1(NORMAL_K)), u), NORMAL), u);
+    /* a^2 = head^2 + (a - head)(a + head), the first exact: the exponential would multiply the one
+     * rounding of a^2 by as much */
+    const vreal head = v_real(vb_and(v_bits(a), vb_set1(~(((bits)1 << HEAD_BITS) - 1))));
+    const vreal half = v_set1((real)-0.5);
+    tail.density = exp_parts_of_sum(v_mul(half, v_mul(head, head)),
+                                    v_mul(half, v_mul(v_sub(a, head), v_add(a, head))));
+    return tail;
 }
 
 #endif
