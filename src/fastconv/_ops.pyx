@@ -826,36 +826,40 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
     cdef double n = s.outer * s.inner
     if training and n < 2:
         raise ValueError("training needs more than one element for every channel")
+    # the mean, in two parts that together keep more digits than one would
     cdef double *shift = <double *> allocate(4 * channels * sizeof(double))
     if shift == NULL:
-        raise MemoryError
-    cdef double *var = shift + channels
-    cdef double *scale = shift + 2 * channels
-    cdef double *offset = shift + 3 * channels
+        raise_for(OUT_OF_MEMORY)
+    cdef double *offset = shift + channels
+    cdef double *var = shift + 2 * channels
+    cdef double *scale = shift + 3 * channels
+    cdef double whole
     cdef norm.BatchNorm call = batch_norm_call(y, s, x, x, num_threads)
     cdef int status = OK
     with nogil:
         if training:
-            status = norm.moments(&call, shift, var)
+            status = norm.moments(&call, shift, offset, var)
         if status == OK:
             for c in range(channels):
                 if training:
-                    if ema_mean != NULL:
-                        put(ema_mean, c, get(ema_mean, c, 0)
-                            + momentum * (shift[c] - get(ema_mean, c, 0)))
-                    if ema_var != NULL:
-                        put(ema_var, c, get(ema_var, c, 0)
-                            + momentum * (var[c] / (n - 1) - get(ema_var, c, 0)))
-                    var[c] /= n
+                    scale[c] = 1 / sqrt(var[c] / n + eps)
                 else:
-                    shift[c], var[c] = get(ema_mean, c, 0), get(ema_var, c, 1)
-                scale[c] = 1 / sqrt(var[c] + eps)
-                put(mean_out, c, shift[c])
+                    shift[c], offset[c] = get(ema_mean, c, 0), 0
+                    scale[c] = 1 / sqrt(get(ema_var, c, 1) + eps)
+                whole = shift[c] + offset[c]
+                if training and ema_mean != NULL:
+                    put(ema_mean, c,
+                        get(ema_mean, c, 0) + momentum * (whole - get(ema_mean, c, 0)))
+                if training and ema_var != NULL:
+                    put(ema_var, c,
+                        get(ema_var, c, 0) + momentum * (var[c] / (n - 1) - get(ema_var, c, 0)))
+                put(mean_out, c, whole)
                 put(invstd_out, c, scale[c])
                 scale[c] *= get(w, c, 1)
-                # the mean rounded to the dtype is subtracted first, what it lost comes after
-                offset[c] = get(b, c, 0) - (shift[c] - get(mean_out, c, 0)) * scale[c]
+                # what is subtracted from the input is of its dtype; what that lacks comes after
+                offset[c] += shift[c] - get(mean_out, c, 0)
                 shift[c] = get(mean_out, c, 0)
+                offset[c] = get(b, c, 0) - offset[c] * scale[c]
             if y.len:
                 status = norm.apply(&call, shift, scale, offset)
         release(<char *> shift)
@@ -881,7 +885,7 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weig
     cdef double n = s.outer * s.inner, unit
     cdef double *shift = <double *> allocate(6 * channels * sizeof(double))
     if shift == NULL:
-        raise MemoryError
+        raise_for(OUT_OF_MEMORY)
     cdef double *sum_g = shift + channels
     cdef double *sum_gx = shift + 2 * channels
     cdef double *scale = shift + 3 * channels

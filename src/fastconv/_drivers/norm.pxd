@@ -10,8 +10,8 @@ ctypedef struct BatchNorm:
     char *out
     int num_threads
 
-# mean, and the sum of squares about it
-cdef int moments(const BatchNorm *b, double *mean, double *m2) noexcept nogil
+# mean as origin + offset, the one a value of the channel, and the sum of squares about it
+cdef int moments(const BatchNorm *b, double *origin, double *offset, double *m2) noexcept nogil
 # sum of g, and of g (x - shift)
 cdef int gradient_sums(const BatchNorm *b, const double *shift, double *sum_g,
                        double *sum_gx) noexcept nogil

@@ -106,36 +106,6 @@ cdef double segment_elements(const Sums *s, fc_size segment) noexcept nogil:
     return n
 
 
-cdef int moments(const BatchNorm *b, double *mean, double *m2) noexcept nogil:
-    cdef Sums s
-    plan(&s, b)
-    cdef fc_size segments = ceil_div(s.chunks, s.per_segment), i, c
-    cdef double count, n, delta
-    cdef int status
-    cdef char *partial = allocate(2 * segments * b.channels * sizeof(double))
-    if partial == NULL:
-        return OUT_OF_MEMORY
-    s.kernel = s.kernels.norm_moments
-    s.shift = partial  # not read
-    s.first = <double *> partial
-    s.second = s.first + segments * b.channels
-    status = run_sums(&s, 4)
-    if status == OK:
-        for c in range(b.channels):
-            mean[c], m2[c] = s.first[c], s.second[c]
-        count = segment_elements(&s, 0)
-        for i in range(1, segments):
-            n = segment_elements(&s, i)
-            for c in range(b.channels):
-                # the rule of the kernel's join()
-                delta = s.first[i * b.channels + c] - mean[c]
-                mean[c] += delta * (n / (count + n))
-                m2[c] += s.second[i * b.channels + c] + delta * delta * (count * (n / (count + n)))
-            count += n
-    release(partial)
-    return status
-
-
 cdef void narrow(char *to, const double *values, fc_size n, int itemsize) noexcept nogil:
     cdef fc_size i
     for i in range(n):
@@ -143,6 +113,42 @@ cdef void narrow(char *to, const double *values, fc_size n, int itemsize) noexce
             (<float *> to)[i] = <float> values[i]
         else:
             (<double *> to)[i] = values[i]
+
+
+cdef int moments(const BatchNorm *b, double *origin, double *offset, double *m2) noexcept nogil:
+    cdef Sums s
+    plan(&s, b)
+    cdef fc_size segments = ceil_div(s.chunks, s.per_segment), i, c
+    cdef double count, n, delta
+    cdef int status
+    cdef char *partial = allocate((2 * segments + 1) * b.channels * sizeof(double))
+    if partial == NULL:
+        return OUT_OF_MEMORY
+    for c in range(b.channels):
+        if b.itemsize == 4:
+            origin[c] = (<const float *> b.x)[c * b.inner]
+        else:
+            origin[c] = (<const double *> b.x)[c * b.inner]
+    s.kernel = s.kernels.norm_moments
+    s.first = <double *> partial
+    s.second = s.first + segments * b.channels
+    s.shift = <char *> (s.second + segments * b.channels)
+    narrow(<char *> s.shift, origin, b.channels, b.itemsize)
+    status = run_sums(&s, 4)
+    if status == OK:
+        for c in range(b.channels):
+            offset[c], m2[c] = s.first[c], s.second[c]
+        count = segment_elements(&s, 0)
+        for i in range(1, segments):
+            n = segment_elements(&s, i)
+            for c in range(b.channels):
+                # the rule of the kernel's join()
+                delta = s.first[i * b.channels + c] - offset[c]
+                offset[c] += delta * (n / (count + n))
+                m2[c] += s.second[i * b.channels + c] + delta * delta * (count * (n / (count + n)))
+            count += n
+    release(partial)
+    return status
 
 
 cdef int gradient_sums(const BatchNorm *b, const double *shift, double *sum_g,

@@ -25,50 +25,60 @@ FC_INLINE void join(double *mean, double *m2, double mean_n, double m2_n, double
     *m2 += m2_n + delta * delta * (count * part);
 }
 
-/* Two passes, the second about the first one's mean and corrected for its rounding: exact to the
- * last digits however large the mean is beside the deviation. */
+/* Two passes: the first finds a value `middle` near the mean, as a distance from the channel's
+ * origin; the second is about it, and corrected for what it misses the mean by. No digit is lost
+ * however large the mean is beside the deviation, and a constant channel has no variance at all. */
 static void moments_plane(const fc_norm *t) {
     const double n = (double)t->lines * (double)t->len;
-    vreal s0 = v_zero(), s1 = v_zero(), d0 = v_zero(), d1 = v_zero(), q0 = v_zero(), q1 = v_zero();
+    const real origin = *(const real *)t->shift;
+    const vreal o = v_set1(origin);
+    vreal s0 = v_zero(), s1 = v_zero(), q0 = v_zero(), q1 = v_zero();
     for (fc_size i = 0; i < t->lines; i++) {
         const real *x = LINE(const real, t->x, i);
         fc_size j = 0;
         for (; j + 2 * VL <= t->len; j += 2 * VL) {
-            s0 = v_add(s0, v_load(x + j));
-            s1 = v_add(s1, v_load(x + j + VL));
+            s0 = v_add(s0, v_sub(v_load(x + j), o));
+            s1 = v_add(s1, v_sub(v_load(x + j + VL), o));
         }
-        for (; j + VL <= t->len; j += VL) s0 = v_add(s0, v_load(x + j));
-        if (j < t->len) s1 = v_add(s1, v_load_n(x + j, (int)(t->len - j)));
+        for (; j < t->len; j += VL) {
+            const int rest = t->len - j < VL ? (int)(t->len - j) : VL;
+            s0 = v_add(s0, v_first(v_sub(v_load_n(x + j, rest), o), rest));
+        }
     }
-    const real middle = (real)((double)v_sum(v_add(s0, s1)) / n);
+    const real middle = origin + (real)(v_sum(v_add(s0, s1)) / n);
     const vreal m = v_set1(middle);
+    s0 = s1 = v_zero();
     for (fc_size i = 0; i < t->lines; i++) {
         const real *x = LINE(const real, t->x, i);
         fc_size j = 0;
         for (; j + 2 * VL <= t->len; j += 2 * VL) {
             const vreal a = v_sub(v_load(x + j), m), b = v_sub(v_load(x + j + VL), m);
-            d0 = v_add(d0, a), q0 = v_fma(a, a, q0);
-            d1 = v_add(d1, b), q1 = v_fma(b, b, q1);
+            s0 = v_add(s0, a), q0 = v_fma(a, a, q0);
+            s1 = v_add(s1, b), q1 = v_fma(b, b, q1);
         }
         for (; j < t->len; j += VL) {
             const int rest = t->len - j < VL ? (int)(t->len - j) : VL;
             const vreal a = v_first(v_sub(v_load_n(x + j, rest), m), rest);
-            d0 = v_add(d0, a), q0 = v_fma(a, a, q0);
+            s0 = v_add(s0, a), q0 = v_fma(a, a, q0);
         }
     }
-    const double d = v_sum(v_add(d0, d1)), q = v_sum(v_add(q0, q1));
-    join(t->first, t->second, middle + d / n, q - d * (d / n), t->count, n);
+    const double s = v_sum(v_add(s0, s1)), q = v_sum(v_add(q0, q1));
+    join(t->first, t->second, ((double)middle - origin) + s / n, q - s * (s / n), t->count, n);
 }
 
 static void moments_columns(const fc_norm *t, fc_size c0, int channels) {
     const double n = (double)t->lines;
+    const real *origin = (const real *)t->shift + c0;
     real sum[BLOCK], middle[BLOCK], squares[BLOCK];
     for (int c = 0; c < channels; c++) sum[c] = 0;
     for (fc_size i = 0; i < t->lines; i++) {
         const real *x = LINE(const real, t->x, i) + c0;
-        for (int c = 0; c < channels; c++) sum[c] += x[c];
+        for (int c = 0; c < channels; c++) sum[c] += x[c] - origin[c];
     }
-    for (int c = 0; c < channels; c++) middle[c] = sum[c] / (real)n, sum[c] = squares[c] = 0;
+    for (int c = 0; c < channels; c++) {
+        middle[c] = origin[c] + sum[c] / (real)n;
+        sum[c] = squares[c] = 0;
+    }
     for (fc_size i = 0; i < t->lines; i++) {
         const real *x = LINE(const real, t->x, i) + c0;
         for (int c = 0; c < channels; c++) {
@@ -78,9 +88,9 @@ static void moments_columns(const fc_norm *t, fc_size c0, int channels) {
         }
     }
     for (int c = 0; c < channels; c++) {
-        const double d = sum[c];
-        join(t->first + c0 + c, t->second + c0 + c, middle[c] + d / n, squares[c] - d * (d / n),
-             t->count, n);
+        const double s = sum[c];
+        join(t->first + c0 + c, t->second + c0 + c, ((double)middle[c] - origin[c]) + s / n,
+             squares[c] - s * (s / n), t->count, n);
     }
 }
 

@@ -105,7 +105,7 @@ typedef struct {
     fc_size lines, len, stride;
     int crossing;
     fc_size channel, channels;    /* maps: of the first line, after the last of which comes 0 */
-    const void *shift, *scale, *offset, *slope; /* [channels]; shift is [1] for a sum within one */
+    const void *shift, *scale, *offset, *slope; /* [channels]; sums: [len] when crossing, or [1] */
     double *first, *second;       /* sums: [len] when crossing, or [1] */
     double count;                 /* moments: elements that first and second stand for */
 } fc_norm;
@@ -144,7 +144,8 @@ typedef struct fc_kernels {
     void (*softmax)(const fc_softmax *);
     void (*softmax_backward)(const fc_softmax *);
 
-    /* first, second: mean and sum of squares about it, joined by this tile's */
+    /* first, second: mean less shift, and sum of squares about the mean, joined by this tile's;
+     * shift is any value of the channel */
     void (*norm_moments)(const fc_norm *);
     /* out = (x - shift) scale + offset */
     void (*norm_apply)(const fc_norm *);
