@@ -842,14 +842,20 @@ class Identity(Module):
         return grad_output
 
 
-def _check_positive(**sizes: int) -> None:
+def _check_positive(**sizes: object) -> None:
     for name, size in sizes.items():
+        if not isinstance(size, int | np.integer):
+            raise TypeError(f"{name} must be an integer, got {size!r}")
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
 
 
 def _pair(name: str, value: Pair) -> tuple[int, int]:
-    rows, cols = (value, value) if isinstance(value, int) else value
+    """Rows and columns of what may be one number for both."""
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be one integer or two, got {value}")
+    rows, cols = pair
     _check_positive(**{name: rows})
     _check_positive(**{name: cols})
     return rows, cols
