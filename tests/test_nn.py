@@ -480,6 +480,27 @@ LOSSES = [
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_losses_pass_their_options_on(reduction, rng):
+    x, labels, t = rng.standard_normal((4, 3)), np.array([0, 1, 2, 1]), rng.random((4, 3))
+    w, row = np.array([1.0, 2.0, 3.0]), rng.random((4, 1))
+    g = rng.random({"none": 4}.get(reduction, ()))
+    criterion = nn.CrossEntropyLoss([1, 2, 3], 1, reduction, 0.1)
+    options = {"weight": w, "ignore_index": 1, "reduction": reduction, "label_smoothing": 0.1}
+    assert_close(np.asarray(criterion(x, labels)), F.cross_entropy(x, labels, **options))
+    assert_equal(criterion.backward(g), F.cross_entropy_backward(g, x, labels, **options))
+    g = rng.random({"none": (4, 3)}.get(reduction, ()))
+    criterion = nn.BCEWithLogitsLoss(row, reduction, [1, 2, 3])
+    options = {"weight": row, "reduction": reduction, "pos_weight": w}
+    loss = F.binary_cross_entropy_with_logits(x, t, **options)
+    assert_close(np.asarray(criterion(x, t)), loss)
+    grad = F.binary_cross_entropy_with_logits_backward(g, x, t, **options)
+    assert_equal(criterion.backward(g), grad)
+    criterion = nn.MSELoss(reduction)
+    assert_close(np.asarray(criterion(x, t)), F.mse_loss(x, t, reduction))
+    assert_equal(criterion.backward(g), F.mse_loss_backward(g, x, t, reduction))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize(("make", "make_target"), LOSSES)
 def test_gradients_of_losses(make, make_target, reduction, rng):
     criterion, target = make(reduction), make_target(rng)

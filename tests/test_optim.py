@@ -201,6 +201,21 @@ def test_resuming_equals_going_on(name, options, rng):
             np.testing.assert_array_equal(q.data, p.data)
 
 
+def test_loaded_arrays_are_copies_in_the_parameters_precision(rng):
+    params = parameters(rng)
+    optimizer = optim.Adam(params)
+    set_gradients(rng, params)
+    optimizer.step()
+    single = [nn.Parameter(p.data.astype(np.float32)) for p in params]
+    for others, dtype in ((single, np.float32), (parameters(rng), np.float64)):
+        other = optim.Adam(others)
+        other.load_state_dict(optimizer.state_dict())
+        for key, value in other.state_dict().items():
+            if isinstance(value, np.ndarray):
+                assert value.dtype == dtype
+                assert not np.shares_memory(value, optimizer.state_dict()[key])
+
+
 def test_state_dict_is_flat_numbers_and_arrays(rng):
     params = parameters(rng)
     optimizer = optim.Adam(params, lr=0.5)
