@@ -4,38 +4,47 @@
 #include "simd.h"
 #include "kernels.h"
 
-/* The n x cols corner of a block, n and cols <= VL: rows s_i apart become columns d_j[] apart. */
-FC_INLINE void turn_block(real *const *to, const char *s, fc_size s_i, int n, int cols) {
+/* dst[j][i] = src[i][j] for i < n, j < cols, both at most VL: all VL rows are loaded (the last one
+ * again where there are fewer), so that the loops unroll. */
+FC_INLINE void turn_block(char *d, fc_size d_j, const char *s, fc_size s_i, int n, int cols) {
     vreal r[VL];
-    for (int i = 0; i < n; i++) {
-        const real *row = (const real *)(s + i * s_i);
+    for (int i = 0; i < VL; i++) {
+        const real *row = (const real *)(s + (i < n ? i : n - 1) * s_i);
         r[i] = cols == VL ? v_load(row) : v_load_n(row, cols);
     }
-    for (int i = n; i < VL; i++) r[i] = v_zero();
     v_transpose(r);
-    for (int j = 0; j < cols; j++) {
+    for (int j = 0; j < VL; j++) {
+        if (j >= cols) break;
         if (n == VL)
-            v_store(to[j], r[j]);
+            v_store((real *)(d + j * d_j), r[j]);
         else
-            v_store_n(to[j], r[j], n);
+            v_store_n((real *)(d + j * d_j), r[j], n);
     }
 }
 
 /* dst[j][i] = src[i][j], both contiguous along their last index */
 static void turn(char *d, fc_size d_j, const char *s, fc_size s_i, fc_size rows, fc_size cols) {
-    real *to[VL];
+    const fc_size one = sizeof(real);
     for (fc_size i = 0; i < rows; i += VL) {
         const int n = rows - i < VL ? (int)(rows - i) : VL;
         for (fc_size j = 0; j < cols; j += VL) {
             const int m = cols - j < VL ? (int)(cols - j) : VL;
-            for (int q = 0; q < m; q++) to[q] = (real *)(d + (j + q) * d_j) + i;
-            const char *from = s + i * s_i + j * (fc_size)sizeof(real);
             if (n == VL && m == VL)
-                turn_block(to, from, s_i, VL, VL);
+                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, VL);
             else
-                turn_block(to, from, s_i, n, m);
+                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, n, m);
         }
     }
+}
+
+/* Short runs are the rule (a row of a small image): no call, no branch on the size. */
+FC_INLINE void copy_run(real *d, const real *s, fc_size n) {
+    if (n > 64 * VL) {
+        memcpy(d, s, n * sizeof(real));
+        return;
+    }
+    for (; n >= VL; n -= VL, d += VL, s += VL) v_store(d, v_load(s));
+    if (n) v_store_n(d, v_load_n(s, (int)n), (int)n);
 }
 
 FC_INLINE void swap(fc_size *a, fc_size *b) {
@@ -55,7 +64,8 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
         swap(&rows, &cols);
     }
     if (d_j == one && s_j == one) {
-        for (fc_size i = 0; i < rows; i++) memcpy(d + i * d_i, s + i * s_i, cols * sizeof(real));
+        for (fc_size i = 0; i < rows; i++)
+            copy_run((real *)(d + i * d_i), (const real *)(s + i * s_i), cols);
     } else if (d_j == one && s_i == one) {
         turn(d, d_i, s, s_j, cols, rows);
     } else {
@@ -70,11 +80,12 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
 static void pack_runs(real *d, const char *s, fc_size n, fc_size channels, fc_size taps, fc_size s_n,
                       fc_size run, int backwards, fc_size c0, fc_size nr) {
     real *to[VL];
+    fc_size c = c0, t = 0;
     for (fc_size e = 0; e < run; e += VL) {
         const int m = run - e < VL ? (int)(run - e) : VL;
         for (int q = 0; q < m; q++) {
-            const fc_size c = c0 + (e + q) / taps, t = (e + q) % taps;
             to[q] = d + ((backwards ? taps - 1 - t : t) * channels + c) * nr;
+            if (++t == taps) t = 0, c++;
         }
         for (fc_size i = 0; i < nr; i += VL) {
             const fc_size left = n - i;
@@ -82,11 +93,10 @@ static void pack_runs(real *d, const char *s, fc_size n, fc_size channels, fc_si
             const char *from = s + i * s_n + e * (fc_size)sizeof(real);
             /* filters beyond n read as zero: all VL columns are written */
             vreal r[VL];
-            for (int k = 0; k < rows; k++) {
+            for (int k = 0; k < VL; k++) {
                 const real *row = (const real *)(from + k * s_n);
-                r[k] = m == VL ? v_load(row) : v_load_n(row, m);
+                r[k] = k >= rows ? v_zero() : m == VL ? v_load(row) : v_load_n(row, m);
             }
-            for (int k = rows; k < VL; k++) r[k] = v_zero();
             v_transpose(r);
             for (int q = 0; q < m; q++) v_store(to[q] + i, r[q]);
         }

@@ -201,6 +201,8 @@ def plot_misclassified(
             color=INK,
             pad=3,
         )
+    for axes in tiles[len(shown) :]:
+        axes.set_axis_off()
     text = f"{len(wrong)} of {len(labels)} test images misclassified"
     if len(wrong) > len(shown):
         text += f"; the {len(shown)} surest mistakes"
