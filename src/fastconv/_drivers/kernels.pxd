@@ -88,6 +88,8 @@ cdef extern from "kernels.h" nogil:
                        fc_size, fc_size) noexcept nogil
         void (*pack_filters)(void *, const void *, fc_size, fc_size, fc_size, fc_size,
                              fc_size, fc_size, fc_size, fc_size, fc_size) noexcept nogil
+        void (*unpack_filters)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
+                               fc_size) noexcept nogil
         void (*depthwise_row_nhwc)(const fc_depthwise_row *) noexcept nogil
         void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *) noexcept nogil
         void (*depthwise_flat)(const fc_depthwise_flat *) noexcept nogil

@@ -57,7 +57,9 @@ cdef bint is_planes(const Correlation *c) noexcept nogil:
     if is_pointwise(c):
         return True
     return (c.step_h == 1 and c.step_w == 1 and c.taps_h * c.taps_w > 0
-            and c.filters <= c.kernels.lanes // 2
+            and (c.filters <= c.kernels.lanes // 2
+                 # a first layer: so few products per output that rearranging outputs would cost more
+                 or (c.channels * c.taps_h * c.taps_w <= 32 and c.y_w == c.kernels.itemsize))
             and c.taps_h * c.taps_w <= 1024
             and piece_bytes(c, 1) <= MOST_PIECE_BYTES)
 

@@ -202,6 +202,12 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
         w_g = c.filters * w_k
         to = p.partial + slot * c.groups * w_g
     to += b.g * w_g + b.k0 * w_k + b.c0 * w_c
+    cdef fc_size taps = c.taps_h * c.taps_w
+    if ((b.r1 - b.r0) * (b.s1 - b.s0) == taps and w_w == size and w_h == c.taps_w * size
+            and w_c == taps * size):
+        c.kernels.unpack_filters(to, w_k, scratch + p.sums_at, sums_row, b.k1 - b.k0, channels,
+                                 taps)
+        return OK
     for r in range(b.r0, b.r1):
         for s in range(b.s0, b.s1):
             c.kernels.copy2d(

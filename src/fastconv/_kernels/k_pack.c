@@ -138,3 +138,32 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
                 for (; i < nr; i++) to[i] = 0;
             }
 }
+
+void FC_NAME(unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
+                             fc_size channels, fc_size taps) {
+    const fc_size run = channels * taps;
+    const char *from[VL];
+    fc_size c = 0, t = 0;
+    for (fc_size e = 0; e < run; e += VL) {
+        const int m = run - e < VL ? (int)(run - e) : VL;
+        for (int q = 0; q < VL; q++) { /* beyond m, the last one again */
+            from[q] = (const char *)src + (t * channels + c) * s_row;
+            if (q < m - 1 && ++t == taps) t = 0, c++;
+        }
+        if (++t == taps) t = 0, c++;
+        for (fc_size i = 0; i < n; i += VL) {
+            const int filters = n - i < VL ? (int)(n - i) : VL;
+            char *to = (char *)dst + i * d_n + e * (fc_size)sizeof(real);
+            vreal r[VL];
+            for (int q = 0; q < VL; q++) r[q] = v_load((const real *)from[q] + i);
+            v_transpose(r);
+            for (int k = 0; k < VL; k++) {
+                if (k >= filters) break;
+                if (m == VL)
+                    v_store((real *)(to + k * d_n), r[k]);
+                else
+                    v_store_n((real *)(to + k * d_n), r[k], m);
+            }
+        }
+    }
+}

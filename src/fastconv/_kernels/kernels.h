@@ -117,6 +117,11 @@ typedef struct fc_kernels {
                          fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h, fc_size s_w,
                          fc_size nr);
 
+    /* the way back: [taps][channels] rows of n filters (whole vectors readable) to
+     * [n][channels][taps], contiguous but for d_n */
+    void (*unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
+                           fc_size channels, fc_size taps);
+
     /* channels contiguous */
     void (*depthwise_row_nhwc)(const fc_depthwise_row *);
     void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *);

@@ -11,6 +11,8 @@
                                   fc_size);                                \
     void fc_pack_filters_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, fc_size,    \
                                         fc_size, fc_size, fc_size, fc_size, fc_size);                \
+    void fc_unpack_filters_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,  \
+                                          fc_size);                        \
     void fc_depthwise_row_nhwc_##real##_##set(const fc_depthwise_row *);   \
     void fc_depthwise_flat_##real##_##set(const fc_depthwise_flat *);      \
     void fc_depthwise_weight_row_nhwc_##real##_##set(const fc_depthwise_weight_row *);               \
@@ -27,6 +29,7 @@
         .tile_adjacent = fc_tile_adjacent_##real##_##set,                  \
         .copy2d = fc_copy2d_##real##_##set,                                \
         .pack_filters = fc_pack_filters_##real##_##set,                    \
+        .unpack_filters = fc_unpack_filters_##real##_##set,                \
         .depthwise_row_nhwc = fc_depthwise_row_nhwc_##real##_##set,        \
         .depthwise_flat = fc_depthwise_flat_##real##_##set,                \
         .depthwise_weight_row_nhwc = fc_depthwise_weight_row_nhwc_##real##_##set,                    \

@@ -105,14 +105,14 @@ class Checkpoint:
             if part not in states:
                 raise ValueError(f"checkpoint holds {key!r}, but the run has only {list(parts)}")
             states[part][name] = array
-        before = {part: copy.deepcopy(stateful.state_dict()) for part, stateful in parts.items()}
-        try:
-            for part, stateful in parts.items():
-                stateful.load_state_dict(states[part])
-        except (ValueError, TypeError) as error:
-            for part, stateful in parts.items():
-                stateful.load_state_dict(before[part])
-            raise ValueError(f"checkpoint does not fit the {part}: {error}") from error
+        before = {part: copy.deepcopy(parts[part].state_dict()) for part in parts}
+        for part in parts:
+            try:
+                parts[part].load_state_dict(states[part])
+            except (ValueError, TypeError) as error:
+                for changed in parts:
+                    parts[changed].load_state_dict(before[changed])
+                raise ValueError(f"checkpoint does not fit the {part}: {error}") from error
 
 
 def _is_history(history: Any) -> TypeGuard[History]:
