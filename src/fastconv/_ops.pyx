@@ -5,18 +5,29 @@ geometry no further than a memory error: shapes are compared, values are not cop
 any strides.
 """
 
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython cimport floating
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t
+from libc.string cimport strcmp
 
-from fastconv._drivers cimport depthwise, direct, planes
+from fastconv._drivers cimport depthwise, direct, elementwise, norm, planes
 from fastconv._drivers.correlation cimport Correlation, forward_taps
-from fastconv._drivers.kernels cimport fc_size
+from fastconv._drivers.kernels cimport (
+    FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_TANH,
+    fc_size)
 from fastconv._drivers.pool cimport Pool, PoolAxis, pool, pool_backward
+from fastconv._drivers.runtime cimport (
+    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release)
 from fastconv._drivers.weight cimport correlate_weight
-from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels
 
 from operator import index
+
+import numpy as np
 
 
 cdef int raise_for(int status) except -1:
@@ -618,6 +629,301 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
     with nogil:
         status = pool_backward(&p, num_threads)
     raise_for(status)
+
+
+# ---------------------------------------------------------------- elementwise, softmax, batch norm
+#
+# These take arrays of any rank and layout, so they ask for plain buffers: a typed memoryview is of
+# one rank. What an op reads is laid out as what it writes, by a copy where it is not.
+
+RELU, LEAKY_RELU, SIGMOID, TANH = FC_RELU, FC_LEAKY_RELU, FC_SIGMOID, FC_TANH
+SILU, GELU, GELU_TANH = FC_SILU, FC_GELU, FC_GELU_TANH
+
+
+cdef enum:
+    MOST_BUFFERS = 8  # batch_norm's
+
+
+@cython.freelist(8)
+cdef class Buffers:
+    """The buffers that a call reads and writes, held until the last reference to this is gone."""
+    cdef Py_buffer views[MOST_BUFFERS]
+    cdef int count
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.count):
+            PyBuffer_Release(&self.views[i])
+
+    cdef Py_buffer *add(self, object array, bint writable) except NULL:
+        cdef Py_buffer *view = &self.views[self.count]
+        PyObject_GetBuffer(array, view,
+                           PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        self.count += 1
+        if strcmp(view.format, b"f") != 0 and strcmp(view.format, b"d") != 0:
+            raise TypeError("expected arrays of float32 or float64, aligned, in native byte order")
+        return view
+
+    cdef Py_buffer *output(self, object array) except NULL:
+        """Memory to write to: an array without gaps."""
+        cdef Py_buffer *view = self.add(array, True)
+        cdef Py_ssize_t step = view.itemsize
+        cdef int i, found = 0
+        cdef bint progress = view.len > 0
+        while progress:  # find the axis that steps over what the axes before it span
+            progress = False
+            for i in range(view.ndim):
+                if view.shape[i] > 1 and view.strides[i] == step:
+                    step *= view.shape[i]
+                    progress = True
+                    break
+        if step != view.len and view.len > 0:
+            raise ValueError("expected an array without gaps to write to")
+        return view
+
+    cdef Py_buffer *input(self, object array, const Py_buffer *out) except NULL:
+        """The elements of `array` in the order of `out`: the array itself, or else a copy."""
+        cdef Py_buffer *view = self.add(array, False)
+        cdef bint alike = True
+        cdef int i
+        if view.itemsize != out.itemsize:
+            raise TypeError("expected arrays of one dtype")
+        if view.ndim != out.ndim:
+            raise ValueError("expected arrays of one shape")
+        for i in range(view.ndim):
+            if view.shape[i] != out.shape[i]:
+                raise ValueError("expected arrays of one shape")
+            alike &= view.shape[i] <= 1 or view.strides[i] == out.strides[i]
+        if alike:
+            return view
+        copy = np.empty_like(<object> out.obj)
+        np.copyto(copy, array)
+        self.count -= 1
+        PyBuffer_Release(view)
+        return self.add(copy, False)
+
+    cdef Py_buffer *vector(self, object array, const Py_buffer *out, Py_ssize_t n,
+                           bint writable) except? NULL:
+        """A vector of n elements of out's dtype, or NULL for None."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *view = self.add(array, writable)
+        if view.itemsize != out.itemsize:
+            raise TypeError("expected arrays of one dtype")
+        if view.ndim != 1 or view.shape[0] != n:
+            raise ValueError("expected one element for every channel")
+        return view
+
+
+cdef inline double get(const Py_buffer *vector, Py_ssize_t i, double default) noexcept nogil:
+    if vector == NULL:
+        return default
+    cdef char *at = <char *> vector.buf + i * vector.strides[0]
+    return (<float *> at)[0] if vector.itemsize == 4 else (<double *> at)[0]
+
+
+cdef inline void put(const Py_buffer *vector, Py_ssize_t i, double value) noexcept nogil:
+    cdef char *at = <char *> vector.buf + i * vector.strides[0]
+    if vector.itemsize == 4:
+        (<float *> at)[0] = <float> value
+    else:
+        (<double *> at)[0] = value
+
+
+ctypedef struct Split:
+    Py_ssize_t outer, size, inner
+
+cdef Split split_at(const Py_buffer *view, int axis) except *:
+    """An array without gaps, in the order of its memory, as (outer, size of axis, inner)."""
+    cdef Split s
+    cdef Py_ssize_t elements = view.len // view.itemsize
+    if not 0 <= axis < view.ndim:
+        raise ValueError(f"axis {axis} is out of range for {view.ndim} dimensions")
+    s.size = view.shape[axis]
+    # the stride of an axis of one element means nothing
+    s.inner = view.strides[axis] // view.itemsize if s.size > 1 else elements
+    s.outer = elements // (s.size * s.inner) if elements else 0
+    return s
+
+
+def activation(int op, input, out, double param=0, int num_threads=0):
+    """out = op(input); ``param`` is leaky ReLU's negative slope."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *y = buffers.output(out)
+    cdef Py_buffer *x = buffers.input(input, y)
+    cdef int status
+    if not 0 <= op < FC_ACTIVATIONS:
+        raise ValueError(f"no activation is numbered {op}")
+    with nogil:
+        status = elementwise.activation(op, y.itemsize, x.buf, y.buf, y.len // y.itemsize, param,
+                                        num_threads)
+    raise_for(status)
+
+
+def activation_backward(int op, grad_output, saved, out, double param=0, int num_threads=0):
+    """out = grad_output op'(...); ``saved`` is sigmoid's or tanh's output, or another's input."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *dx = buffers.output(out)
+    cdef Py_buffer *g = buffers.input(grad_output, dx)
+    cdef Py_buffer *x = buffers.input(saved, dx)
+    cdef int status
+    if not 0 <= op < FC_ACTIVATIONS:
+        raise ValueError(f"no activation is numbered {op}")
+    with nogil:
+        status = elementwise.activation_backward(op, g.itemsize, g.buf, x.buf, dx.buf,
+                                                 dx.len // dx.itemsize, param, num_threads)
+    raise_for(status)
+
+
+def softmax(input, out, int axis, bint log=False, int num_threads=0):
+    """out = softmax of input over a non-negative axis, or its logarithm."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *y = buffers.output(out)
+    cdef Py_buffer *x = buffers.input(input, y)
+    cdef Split s = split_at(y, axis)
+    cdef int status = OK
+    if y.len:
+        with nogil:
+            status = elementwise.softmax(y.itemsize, x.buf, NULL, y.buf, s.outer, s.size, s.inner,
+                                         log, num_threads)
+    raise_for(status)
+
+
+def softmax_backward(grad_output, output, out, int axis, bint log=False, int num_threads=0):
+    """out = gradient of softmax's input, or log-softmax's, from what it returned."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *dx = buffers.output(out)
+    cdef Py_buffer *g = buffers.input(grad_output, dx)
+    cdef Py_buffer *y = buffers.input(output, dx)
+    cdef Split s = split_at(dx, axis)
+    cdef int status = OK
+    if dx.len:
+        with nogil:
+            status = elementwise.softmax(dx.itemsize, y.buf, g.buf, dx.buf, s.outer, s.size,
+                                         s.inner, log, num_threads)
+    raise_for(status)
+
+
+def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias, bint training,
+               double momentum, double eps, int num_threads=0):
+    """out = weight (input - mean) invstd + bias per channel, the second axis.
+
+    Fills ``mean`` and ``invstd``. In training they are the batch's, and the running vectors, unless
+    None, move towards the batch's; otherwise they are the running vectors'. ``weight`` and ``bias``
+    may be None.
+    """
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *y = buffers.output(out)
+    cdef Py_buffer *x = buffers.input(input, y)
+    cdef Split s = split_at(y, 1)
+    cdef Py_ssize_t channels = s.size, c
+    cdef Py_buffer *mean_out = buffers.vector(mean, y, channels, True)
+    cdef Py_buffer *invstd_out = buffers.vector(invstd, y, channels, True)
+    cdef Py_buffer *ema_mean = buffers.vector(running_mean, y, channels, training)
+    cdef Py_buffer *ema_var = buffers.vector(running_var, y, channels, training)
+    cdef Py_buffer *w = buffers.vector(weight, y, channels, False)
+    cdef Py_buffer *b = buffers.vector(bias, y, channels, False)
+    if mean_out == NULL or invstd_out == NULL:
+        raise TypeError("mean and invstd are written to: expected arrays")
+    if not training and (ema_mean == NULL or ema_var == NULL):
+        raise TypeError("evaluation needs running_mean and running_var")
+    cdef double n = s.outer * s.inner
+    if training and n < 2:
+        raise ValueError("training needs more than one element for every channel")
+    cdef double *shift = <double *> allocate(4 * channels * sizeof(double))
+    if shift == NULL:
+        raise MemoryError
+    cdef double *var = shift + channels
+    cdef double *scale = shift + 2 * channels
+    cdef double *offset = shift + 3 * channels
+    cdef norm.BatchNorm call = batch_norm_call(y, s, x, x, num_threads)
+    cdef int status = OK
+    with nogil:
+        if training:
+            status = norm.moments(&call, shift, var)
+        if status == OK:
+            for c in range(channels):
+                if training:
+                    if ema_mean != NULL:
+                        put(ema_mean, c, get(ema_mean, c, 0)
+                            + momentum * (shift[c] - get(ema_mean, c, 0)))
+                    if ema_var != NULL:
+                        put(ema_var, c, get(ema_var, c, 0)
+                            + momentum * (var[c] / (n - 1) - get(ema_var, c, 0)))
+                    var[c] /= n
+                else:
+                    shift[c], var[c] = get(ema_mean, c, 0), get(ema_var, c, 1)
+                scale[c] = 1 / sqrt(var[c] + eps)
+                put(mean_out, c, shift[c])
+                put(invstd_out, c, scale[c])
+                scale[c] *= get(w, c, 1)
+                # the mean rounded to the dtype is subtracted first, what it lost comes after
+                offset[c] = get(b, c, 0) - (shift[c] - get(mean_out, c, 0)) * scale[c]
+                shift[c] = get(mean_out, c, 0)
+            if y.len:
+                status = norm.apply(&call, shift, scale, offset)
+        release(<char *> shift)
+    raise_for(status)
+
+
+def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weight, grad_bias,
+                        bint training, int num_threads=0):
+    """Fills ``out`` with the input's gradient, and the vectors grad_weight and grad_bias."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *dx = buffers.output(out)
+    cdef Py_buffer *g = buffers.input(grad_output, dx)
+    cdef Py_buffer *x = buffers.input(input, dx)
+    cdef Split s = split_at(dx, 1)
+    cdef Py_ssize_t channels = s.size, c
+    cdef Py_buffer *w = buffers.vector(weight, dx, channels, False)
+    cdef Py_buffer *mean_in = buffers.vector(mean, dx, channels, False)
+    cdef Py_buffer *invstd_in = buffers.vector(invstd, dx, channels, False)
+    cdef Py_buffer *dw = buffers.vector(grad_weight, dx, channels, True)
+    cdef Py_buffer *db = buffers.vector(grad_bias, dx, channels, True)
+    if mean_in == NULL or invstd_in == NULL or dw == NULL or db == NULL:
+        raise TypeError("mean, invstd, grad_weight and grad_bias: expected arrays")
+    cdef double n = s.outer * s.inner, unit
+    cdef double *shift = <double *> allocate(6 * channels * sizeof(double))
+    if shift == NULL:
+        raise MemoryError
+    cdef double *sum_g = shift + channels
+    cdef double *sum_gx = shift + 2 * channels
+    cdef double *scale = shift + 3 * channels
+    cdef double *slope = shift + 4 * channels
+    cdef double *offset = shift + 5 * channels
+    cdef norm.BatchNorm call = batch_norm_call(dx, s, x, g, num_threads)
+    cdef int status = OK
+    with nogil:
+        for c in range(channels):
+            shift[c] = get(mean_in, c, 0)
+            sum_g[c] = sum_gx[c] = 0
+        if dx.len:
+            status = norm.gradient_sums(&call, shift, sum_g, sum_gx)
+        if status == OK:
+            for c in range(channels):
+                unit = get(invstd_in, c, 1)
+                put(db, c, sum_g[c])
+                put(dw, c, sum_gx[c] * unit)
+                scale[c] = get(w, c, 1) * unit
+                # scale (g - mean(g) - u mean(g u)), u = (x - shift) unit
+                slope[c] = -scale[c] * unit * unit * sum_gx[c] / n if training else 0
+                offset[c] = -scale[c] * sum_g[c] / n if training else 0
+            if dx.len:
+                status = norm.gradient(&call, shift, scale, slope, offset)
+        release(<char *> shift)
+    raise_for(status)
+
+
+cdef norm.BatchNorm batch_norm_call(const Py_buffer *out, Split s, const Py_buffer *x,
+                                    const Py_buffer *g, int num_threads):
+    cdef norm.BatchNorm call
+    call.itemsize = <int> out.itemsize
+    call.outer, call.channels, call.inner = s.outer, s.size, s.inner
+    if s.size == 1:
+        call.outer, call.inner = 1, s.outer * s.inner
+    call.x, call.g, call.out = <const char *> x.buf, <const char *> g.buf, <char *> out.buf
+    call.num_threads = num_threads
+    return call
 
 
 # ---------------------------------------------------------------- the C level

@@ -79,6 +79,44 @@ cdef extern from "kernels.h" nogil:
         const double *divisor
         fc_size channels
 
+    enum:
+        FC_RELU
+        FC_LEAKY_RELU
+        FC_SIGMOID
+        FC_TANH
+        FC_SILU
+        FC_GELU
+        FC_GELU_TANH
+        FC_ACTIVATIONS
+
+    ctypedef struct fc_activation:
+        void (*forward)(const void *x, void *y, fc_size n, double param) noexcept nogil
+        void (*backward)(const void *g, const void *saved, void *dx, fc_size n,
+                         double param) noexcept nogil
+
+    ctypedef struct fc_softmax:
+        const void *x
+        const void *g
+        void *out
+        fc_size positions, classes
+        fc_size position_stride, class_stride
+        bint log
+
+    ctypedef struct fc_norm:
+        const void *x
+        const void *g
+        void *out
+        fc_size lines, len, stride
+        bint crossing
+        fc_size channel, channels
+        const void *shift
+        const void *scale
+        const void *offset
+        const void *slope
+        double *first
+        double *second
+        double count
+
     ctypedef struct fc_kernels:
         const char *isa
         int itemsize, lanes, mr, nr
@@ -98,6 +136,13 @@ cdef extern from "kernels.h" nogil:
         void (*avg_pool_row)(const fc_pool_row *) noexcept nogil
         int (*max_pool_row_backward)(const fc_pool_row *) noexcept nogil
         void (*avg_pool_row_backward)(const fc_pool_row *) noexcept nogil
+        const fc_activation *activations
+        void (*softmax)(const fc_softmax *) noexcept nogil
+        void (*softmax_backward)(const fc_softmax *) noexcept nogil
+        void (*norm_moments)(const fc_norm *) noexcept nogil
+        void (*norm_apply)(const fc_norm *) noexcept nogil
+        void (*norm_gradient_sums)(const fc_norm *) noexcept nogil
+        void (*norm_gradient)(const fc_norm *) noexcept nogil
 
     int fc_select(const char *isa)
     const fc_kernels *fc_table_f32()

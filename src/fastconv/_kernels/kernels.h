@@ -99,6 +99,44 @@ typedef struct {
     fc_size channels;
 } fc_pool_row;
 
+/* ---- activations: n contiguous elements; out overlaps neither input ---- */
+
+enum { FC_RELU, FC_LEAKY_RELU, FC_SIGMOID, FC_TANH, FC_SILU, FC_GELU, FC_GELU_TANH, FC_ACTIVATIONS };
+
+/* `saved` is the output for sigmoid and tanh, the input for the others; `param` is leaky ReLU's
+ * slope, unused by the others */
+typedef struct {
+    void (*forward)(const void *x, void *y, fc_size n, double param);
+    void (*backward)(const void *g, const void *saved, void *dx, fc_size n, double param);
+} fc_activation;
+
+/* ---- softmax: positions x classes, strides in bytes; one of the two strides is itemsize ---- */
+
+typedef struct {
+    const void *x; /* the input; backward, the output */
+    const void *g; /* backward: the output's gradient */
+    void *out;     /* overlaps neither */
+    fc_size positions, classes;
+    fc_size position_stride, class_stride; /* of all three */
+    int log;                               /* log-softmax */
+} fc_softmax;
+
+/* ---- batch normalisation: lines of contiguous elements ----
+ * A line crosses all channels (len = channels), or lies in one. Lines that lie in one channel are
+ * all of the same channel for the sums, and of consecutive channels for the maps. */
+
+typedef struct {
+    const void *x;
+    const void *g; /* gradient of the output; as x */
+    void *out;     /* overlaps neither; as x */
+    fc_size lines, len, stride;
+    int crossing;
+    fc_size channel, channels;    /* maps: of the first line, after the last of which comes 0 */
+    const void *shift, *scale, *offset, *slope; /* [channels]; shift is [1] for a sum within one */
+    double *first, *second;       /* sums: [len] when crossing, or [1] */
+    double count;                 /* moments: elements that first and second stand for */
+} fc_norm;
+
 typedef struct fc_kernels {
     const char *isa;
     int itemsize;
@@ -134,6 +172,19 @@ typedef struct fc_kernels {
      * The first returns -1 when an index lies outside the plane, having written nothing there. */
     int (*max_pool_row_backward)(const fc_pool_row *);
     void (*avg_pool_row_backward)(const fc_pool_row *);
+
+    const fc_activation *activations; /* [FC_ACTIVATIONS] */
+    void (*softmax)(const fc_softmax *);
+    void (*softmax_backward)(const fc_softmax *);
+
+    /* first, second: mean and sum of squares about it, joined by this tile's */
+    void (*norm_moments)(const fc_norm *);
+    /* out = (x - shift) scale + offset */
+    void (*norm_apply)(const fc_norm *);
+    /* first += sum of g, second += sum of g (x - shift) */
+    void (*norm_gradient_sums)(const fc_norm *);
+    /* out = g scale + ((x - shift) slope + offset) */
+    void (*norm_gradient)(const fc_norm *);
 } fc_kernels;
 
 /* The tables for float and double: the best this processor has, or the one asked for by name.

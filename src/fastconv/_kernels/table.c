@@ -20,7 +20,14 @@
     void fc_max_pool_row_##real##_##set(const fc_pool_row *);              \
     void fc_avg_pool_row_##real##_##set(const fc_pool_row *);              \
     int fc_max_pool_row_backward_##real##_##set(const fc_pool_row *);      \
-    void fc_avg_pool_row_backward_##real##_##set(const fc_pool_row *);
+    void fc_avg_pool_row_backward_##real##_##set(const fc_pool_row *);     \
+    extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
+    void fc_softmax_##real##_##set(const fc_softmax *);                    \
+    void fc_softmax_backward_##real##_##set(const fc_softmax *);           \
+    void fc_norm_moments_##real##_##set(const fc_norm *);                  \
+    void fc_norm_apply_##real##_##set(const fc_norm *);                    \
+    void fc_norm_gradient_sums_##real##_##set(const fc_norm *);            \
+    void fc_norm_gradient_##real##_##set(const fc_norm *);
 
 #define FC_TABLE(real, set, size, vl, rows)                                \
     {                                                                      \
@@ -38,6 +45,13 @@
         .avg_pool_row = fc_avg_pool_row_##real##_##set,                    \
         .max_pool_row_backward = fc_max_pool_row_backward_##real##_##set,  \
         .avg_pool_row_backward = fc_avg_pool_row_backward_##real##_##set,  \
+        .activations = fc_activations_##real##_##set,                      \
+        .softmax = fc_softmax_##real##_##set,                              \
+        .softmax_backward = fc_softmax_backward_##real##_##set,            \
+        .norm_moments = fc_norm_moments_##real##_##set,                    \
+        .norm_apply = fc_norm_apply_##real##_##set,                        \
+        .norm_gradient_sums = fc_norm_gradient_sums_##real##_##set,        \
+        .norm_gradient = fc_norm_gradient_##real##_##set,                  \
     }
 
 #define FC_BOTH(set, bytes, rows)                                          \

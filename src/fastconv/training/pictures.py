@@ -203,7 +203,7 @@ def plot_misclassified(
         )
     for axes in tiles[len(shown) :]:
         axes.set_axis_off()
-    text = f"{len(wrong)} of {len(labels)} test images misclassified"
+    text = f"{len(wrong):,} of {len(labels):,} test images misclassified"
     if len(wrong) > len(shown):
         text += f"; the {len(shown)} surest mistakes"
     figure.suptitle(text, fontsize=11)

@@ -1,0 +1,11 @@
+from fastconv._drivers.kernels cimport fc_size
+
+# Arrays without gaps, all of one memory layout; outputs overlap no input. The result is a Status.
+cdef int activation(int op, int itemsize, const void *x, void *y, fc_size n, double param,
+                    int num_threads) noexcept nogil
+cdef int activation_backward(int op, int itemsize, const void *g, const void *saved, void *dx,
+                             fc_size n, double param, int num_threads) noexcept nogil
+
+# Over the middle axis of (outer, classes, inner); `g` is NULL forward, and `x` the output backward.
+cdef int softmax(int itemsize, const void *x, const void *g, void *out, fc_size outer,
+                 fc_size classes, fc_size inner, bint log, int num_threads) noexcept nogil

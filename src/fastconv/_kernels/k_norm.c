@@ -1,0 +1,173 @@
+/* Batch normalisation: moments per channel, the normalising map, and the gradient of both.
+ *
+ * A tile is some lines of contiguous elements. Either a line lies in one channel (the plane of an
+ * image), or it crosses all channels (a pixel of a channels-last image). Sums leave the tile in
+ * double; within a tile, which is at most a few thousand elements to a sum, they are of `real`. */
+#include "kernels.h"
+#include "simd.h"
+
+enum { BLOCK = 64 }; /* channels at a time, where a line crosses them */
+
+#define LINE(type, p, i) ((type *)((char *)(p) + (i) * t->stride))
+
+/* The first n elements of v, then zeros. */
+FC_INLINE vreal v_first(vreal v, int n) {
+    real lane[VL];
+    v_store(lane, v);
+    return v_load_n(lane, n);
+}
+
+/* Moments of n more elements, given as their mean and sum of squares about it, join those of
+ * `count` elements: Chan, Golub and LeVeque, Stanford report STAN-CS-79-773 (1979). */
+FC_INLINE void join(double *mean, double *m2, double mean_n, double m2_n, double count, double n) {
+    const double delta = mean_n - *mean, part = n / (count + n);
+    *mean += delta * part;
+    *m2 += m2_n + delta * delta * (count * part);
+}
+
+/* Two passes, the second about the first one's mean and corrected for its rounding: exact to the
+ * last digits however large the mean is beside the deviation. */
+static void moments_plane(const fc_norm *t) {
+    const double n = (double)t->lines * (double)t->len;
+    vreal s0 = v_zero(), s1 = v_zero(), d0 = v_zero(), d1 = v_zero(), q0 = v_zero(), q1 = v_zero();
+    for (fc_size i = 0; i < t->lines; i++) {
+        const real *x = LINE(const real, t->x, i);
+        fc_size j = 0;
+        for (; j + 2 * VL <= t->len; j += 2 * VL) {
+            s0 = v_add(s0, v_load(x + j));
+            s1 = v_add(s1, v_load(x + j + VL));
+        }
+        for (; j + VL <= t->len; j += VL) s0 = v_add(s0, v_load(x + j));
+        if (j < t->len) s1 = v_add(s1, v_load_n(x + j, (int)(t->len - j)));
+    }
+    const real middle = (real)((double)v_sum(v_add(s0, s1)) / n);
+    const vreal m = v_set1(middle);
+    for (fc_size i = 0; i < t->lines; i++) {
+        const real *x = LINE(const real, t->x, i);
+        fc_size j = 0;
+        for (; j + 2 * VL <= t->len; j += 2 * VL) {
+            const vreal a = v_sub(v_load(x + j), m), b = v_sub(v_load(x + j + VL), m);
+            d0 = v_add(d0, a), q0 = v_fma(a, a, q0);
+            d1 = v_add(d1, b), q1 = v_fma(b, b, q1);
+        }
+        for (; j < t->len; j += VL) {
+            const int rest = t->len - j < VL ? (int)(t->len - j) : VL;
+            const vreal a = v_first(v_sub(v_load_n(x + j, rest), m), rest);
+            d0 = v_add(d0, a), q0 = v_fma(a, a, q0);
+        }
+    }
+    const double d = v_sum(v_add(d0, d1)), q = v_sum(v_add(q0, q1));
+    join(t->first, t->second, middle + d / n, q - d * (d / n), t->count, n);
+}
+
+static void moments_columns(const fc_norm *t, fc_size c0, int channels) {
+    const double n = (double)t->lines;
+    real sum[BLOCK], middle[BLOCK], squares[BLOCK];
+    for (int c = 0; c < channels; c++) sum[c] = 0;
+    for (fc_size i = 0; i < t->lines; i++) {
+        const real *x = LINE(const real, t->x, i) + c0;
+        for (int c = 0; c < channels; c++) sum[c] += x[c];
+    }
+    for (int c = 0; c < channels; c++) middle[c] = sum[c] / (real)n, sum[c] = squares[c] = 0;
+    for (fc_size i = 0; i < t->lines; i++) {
+        const real *x = LINE(const real, t->x, i) + c0;
+        for (int c = 0; c < channels; c++) {
+            const real d = x[c] - middle[c];
+            sum[c] += d;
+            squares[c] += d * d;
+        }
+    }
+    for (int c = 0; c < channels; c++) {
+        const double d = sum[c];
+        join(t->first + c0 + c, t->second + c0 + c, middle[c] + d / n, squares[c] - d * (d / n),
+             t->count, n);
+    }
+}
+
+void FC_NAME(norm_moments)(const fc_norm *t) {
+    if (!t->crossing) {
+        moments_plane(t);
+        return;
+    }
+    for (fc_size c = 0; c < t->len; c += BLOCK)
+        moments_columns(t, c, t->len - c < BLOCK ? (int)(t->len - c) : BLOCK);
+}
+
+static void gradient_sums_plane(const fc_norm *t) {
+    const vreal m = v_set1(*(const real *)t->shift);
+    vreal s0 = v_zero(), s1 = v_zero(), p0 = v_zero(), p1 = v_zero();
+    for (fc_size i = 0; i < t->lines; i++) {
+        const real *x = LINE(const real, t->x, i), *g = LINE(const real, t->g, i);
+        fc_size j = 0;
+        for (; j + 2 * VL <= t->len; j += 2 * VL) {
+            const vreal a = v_load(g + j), b = v_load(g + j + VL);
+            s0 = v_add(s0, a), p0 = v_fma(a, v_sub(v_load(x + j), m), p0);
+            s1 = v_add(s1, b), p1 = v_fma(b, v_sub(v_load(x + j + VL), m), p1);
+        }
+        for (; j < t->len; j += VL) {
+            const int rest = t->len - j < VL ? (int)(t->len - j) : VL;
+            const vreal a = v_load_n(g + j, rest);
+            s0 = v_add(s0, a);
+            p0 = v_fma(a, v_first(v_sub(v_load_n(x + j, rest), m), rest), p0);
+        }
+    }
+    *t->first += v_sum(v_add(s0, s1));
+    *t->second += v_sum(v_add(p0, p1));
+}
+
+static void gradient_sums_columns(const fc_norm *t, fc_size c0, int channels) {
+    const real *shift = (const real *)t->shift + c0;
+    real sum[BLOCK], product[BLOCK];
+    for (int c = 0; c < channels; c++) sum[c] = product[c] = 0;
+    for (fc_size i = 0; i < t->lines; i++) {
+        const real *x = LINE(const real, t->x, i) + c0, *g = LINE(const real, t->g, i) + c0;
+        for (int c = 0; c < channels; c++) {
+            sum[c] += g[c];
+            product[c] += g[c] * (x[c] - shift[c]);
+        }
+    }
+    for (int c = 0; c < channels; c++) t->first[c0 + c] += sum[c], t->second[c0 + c] += product[c];
+}
+
+void FC_NAME(norm_gradient_sums)(const fc_norm *t) {
+    if (!t->crossing) {
+        gradient_sums_plane(t);
+        return;
+    }
+    for (fc_size c = 0; c < t->len; c += BLOCK)
+        gradient_sums_columns(t, c, t->len - c < BLOCK ? (int)(t->len - c) : BLOCK);
+}
+
+/* ---- the maps: lines of consecutive channels, or lines across all channels ---- */
+
+void FC_NAME(norm_apply)(const fc_norm *t) {
+    const real *shift = (const real *)t->shift, *scale = (const real *)t->scale;
+    const real *offset = (const real *)t->offset;
+    for (fc_size i = 0, c = t->channel; i < t->lines; i++, c = c + 1 < t->channels ? c + 1 : 0) {
+        const real *FC_RESTRICT x = LINE(const real, t->x, i);
+        real *FC_RESTRICT out = LINE(real, t->out, i);
+        if (t->crossing) {
+            for (fc_size j = 0; j < t->len; j++) out[j] = (x[j] - shift[j]) * scale[j] + offset[j];
+        } else {
+            const real m = shift[c], a = scale[c], b = offset[c];
+            for (fc_size j = 0; j < t->len; j++) out[j] = (x[j] - m) * a + b;
+        }
+    }
+}
+
+void FC_NAME(norm_gradient)(const fc_norm *t) {
+    const real *shift = (const real *)t->shift, *scale = (const real *)t->scale;
+    const real *offset = (const real *)t->offset, *slope = (const real *)t->slope;
+    for (fc_size i = 0, c = t->channel; i < t->lines; i++, c = c + 1 < t->channels ? c + 1 : 0) {
+        const real *FC_RESTRICT x = LINE(const real, t->x, i);
+        const real *FC_RESTRICT g = LINE(const real, t->g, i);
+        real *FC_RESTRICT out = LINE(real, t->out, i);
+        if (t->crossing) {
+            for (fc_size j = 0; j < t->len; j++)
+                out[j] = g[j] * scale[j] + ((x[j] - shift[j]) * slope[j] + offset[j]);
+        } else {
+            const real m = shift[c], a = scale[c], k = slope[c], b = offset[c];
+            for (fc_size j = 0; j < t->len; j++) out[j] = g[j] * a + ((x[j] - m) * k + b);
+        }
+    }
+}
