@@ -79,9 +79,11 @@ def _train(args: argparse.Namespace) -> int:
     out = args.out or Path("runs", args.dataset)
     recipe = _resumed_recipe(args, out) if args.resume else _new_recipe(args, out)
     dataset = DATASETS[args.dataset]
-    parts = load_dataset(
-        args.dataset, recipe.seed, args.data_dir or Path("data", args.dataset), args.download
-    )
+    data_dir = args.data_dir or Path("data", args.dataset)
+    try:
+        parts = load_dataset(args.dataset, recipe.seed, data_dir, args.download)
+    except FileNotFoundError as error:
+        raise ValueError(f"{error}; name its folder with --data-dir, or add --download") from error
     train, test = ((data.normalize(x, dataset.max_value), y) for x, y in parts)
     watched, watched_name = test, "test"
     if recipe.validation:

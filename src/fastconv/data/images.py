@@ -27,7 +27,7 @@ def load_images(
 
     A PNG or JPEG file is turned upright, made grey (what is transparent becomes white), inverted
     if need be, padded to the shape that is asked for with the brightness of its border, and
-    resized by averaging areas.
+    resized: shrunk by averaging areas, or enlarged bilinearly.
 
     An ``.npy`` file holds one image (H, W), or several (N, H, W) or (N, 1, H, W), of that size
     already: integers in [0, ``max_value``], or floating-point numbers in [0, 1]. They are taken
@@ -111,9 +111,10 @@ def _grey(path: Path) -> Array:
         if picture.mode.startswith("I"):
             # convert() would clip sixteen bits to eight
             return np.asarray(picture, np.float32) / 65535
-        paper = Image.new("RGBA", picture.size, "white")
-        grey = Image.alpha_composite(paper, picture.convert("RGBA")).convert("L")
-        return np.asarray(grey, np.float32) / 255
+        if picture.has_transparency_data:
+            paper = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(paper, picture.convert("RGBA"))
+        return np.asarray(picture.convert("L"), np.float32) / 255
 
 
 def _fit(grey: Array, ground: float, image_size: tuple[int, int]) -> Array:
@@ -128,8 +129,10 @@ def _fit(grey: Array, ground: float, image_size: tuple[int, int]) -> Array:
     rows, columns = (top, tall - height - top), (left, wide - width - left)
     padded = np.pad(grey, (rows, columns), constant_values=ground)
     Image, _ = _pillow()
-    picture = Image.fromarray(padded).resize(image_size[::-1], Image.Resampling.BILINEAR)
-    # the filter's weights add up to 1 but for rounding
+    # shrinking by areas is how the digits were made; enlarging so would leave steps
+    method = Image.Resampling.BOX if tall >= image_size[0] else Image.Resampling.BILINEAR
+    picture = Image.fromarray(padded).resize(image_size[::-1], method)
+    # the weights add up to 1 but for rounding
     fitted: Array = np.clip(np.asarray(picture), 0, 1)
     return fitted
 
