@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import math
 import struct
+import sys
 import tracemalloc
 
 import numpy as np
@@ -490,7 +491,179 @@ def test_augmentation_refuses():
     ):
         with pytest.raises(ValueError, match=r"\(1, 4, 4\)"):
             call()
-    with pytest.raises(ValueError, match="max_shift"):
-        data.random_shift(images, -1, 0)
+    for shift in (-1, 4):
+        with pytest.raises(ValueError, match="max_shift"):
+            data.random_shift(images, shift, 0)
     with pytest.raises(ValueError, match="p must"):
         data.random_flip(images, 0, p=1.5)
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pil():
+    return pytest.importorskip("PIL.Image")
+
+
+def stroke(height, width):
+    """A dark stroke, 0, on bright paper, 255."""
+    picture = np.full((height, width), 255, np.uint8)
+    picture[height // 4 : -(height // 4), width // 2 - width // 8 : width // 2 + width // 8] = 0
+    return picture
+
+
+def test_picture_becomes_bright_on_dark(tmp_path, pil):
+    ink = stroke(32, 32)
+    pil.fromarray(ink).save(tmp_path / "ink.png")
+    pil.fromarray(255 - ink).save(tmp_path / "chalk.png")
+    ink_image = data.load_images(tmp_path / "ink.png", (8, 8))
+    chalk_image = data.load_images(tmp_path / "chalk.png", (8, 8))
+    assert ink_image.shape == (1, 1, 8, 8)
+    assert ink_image.dtype == np.float32
+    np.testing.assert_array_equal(ink_image, chalk_image)
+    assert ink_image[0, 0, 4, 4] == 1
+    assert ink_image[0, 0, 0, 0] == 0
+    # asked for, polarity is a matter of obedience
+    as_is = data.load_images(tmp_path / "chalk.png", (8, 8), invert="no")
+    np.testing.assert_array_equal(as_is, chalk_image)
+    inverted = data.load_images(tmp_path / "chalk.png", (8, 8), invert="yes")
+    np.testing.assert_allclose(inverted, 1 - chalk_image, atol=1e-6)
+
+
+def test_picture_of_the_right_size_is_not_resampled(tmp_path, pil):
+    pixels = np.random.default_rng(0).integers(0, 100, (28, 28), np.uint8)
+    pil.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(
+        data.load_images(tmp_path / "a.png", (28, 28))[0, 0], data.normalize(pixels)
+    )
+
+
+def test_picture_is_padded_to_its_shape_not_stretched(tmp_path, pil):
+    pil.fromarray(np.full((10, 40), 255, np.uint8)).save(tmp_path / "a.png")
+    picture = data.load_images(tmp_path / "a.png", (8, 8), invert="no")
+    np.testing.assert_array_equal(picture, 1)
+    bar = np.zeros((10, 40), np.uint8)
+    bar[3:7, 5:35] = 255
+    pil.fromarray(bar).save(tmp_path / "b.png")
+    image = data.load_images(tmp_path / "b.png", (8, 8))[0, 0]
+    assert image[:3].max() == 0
+    assert image[5:].max() == 0
+    assert image[3:5, 2:6].min() > 0.2
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16"])
+def test_every_kind_of_picture(tmp_path, pil, mode):
+    name = "a.jpg" if mode == "CMYK" else "a.png"
+    if mode == "I;16":
+        picture = pil.fromarray(stroke(32, 32).astype(np.uint16) * 257)
+    else:
+        picture = pil.fromarray(stroke(32, 32)).convert("RGB").convert(mode)
+    picture.save(tmp_path / name)
+    image = data.load_images(tmp_path / name, (8, 8))[0, 0]
+    assert image[4, 4] > 0.95
+    assert image[0, 0] < 0.05
+
+
+def test_transparent_is_paper(tmp_path, pil):
+    pixels = np.zeros((16, 16, 4), np.uint8)
+    pixels[4:12, 6:10, 3] = 255  # black and opaque on transparent black
+    pil.fromarray(pixels).save(tmp_path / "a.png")
+    image = data.load_images(tmp_path / "a.png", (8, 8))[0, 0]
+    assert image[4, 4] == 1
+    assert image[0, 0] == 0
+
+
+def test_photograph_is_turned_upright(tmp_path, pil):
+    pixels = np.zeros((32, 32), np.uint8)
+    pixels[:8] = 255
+    exif = pil.Exif()
+    exif[0x0112] = 6  # the camera was held sideways
+    pil.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    image = data.load_images(tmp_path / "a.png", (8, 8), invert="no")[0, 0]
+    assert image[:, -1].min() > 0.9
+    assert image[:, 0].max() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8), (3, 1, 8, 8), (1, 8, 8)])
+def test_arrays_are_taken_as_they_are(tmp_path, shape):
+    raw = np.random.default_rng(0).integers(0, 17, shape)
+    n = 1 if len(shape) == 2 else shape[0]
+    for array in (raw, raw.astype(np.uint8), raw / 16):
+        np.save(tmp_path / "a.npy", array)
+        images = data.load_images(tmp_path / "a.npy", (8, 8), max_value=16)
+        np.testing.assert_allclose(images, (raw / 16).reshape(n, 1, 8, 8), rtol=1e-6)
+        assert images.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("array", "wrong"),
+    [
+        (np.zeros((8, 7)), r"\(8, 7\)"),
+        (np.zeros((2, 3, 8, 8)), r"\(2, 3, 8, 8\)"),
+        (np.zeros((0, 8, 8)), r"\(0, 8, 8\)"),
+        (np.zeros((1, 1, 1, 8, 8)), "must have shape"),
+        (np.full((8, 8), 17), r"\[0, 16\]"),
+        (np.full((8, 8), 1.5), r"\[0, 1\]"),
+        (np.full((8, 8), np.nan), r"\[0, 1\]"),
+        (np.full((8, 8), "x"), "not numeric"),
+    ],
+)
+def test_arrays_that_are_no_images(tmp_path, array, wrong):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=r"a\.npy.*" + wrong):
+        data.load_images(tmp_path / "a.npy", (8, 8), max_value=16)
+
+
+def test_pictures_that_are_none(tmp_path, pil):
+    path = tmp_path / "a.png"
+    with pytest.raises(FileNotFoundError):
+        data.load_images(path, (8, 8))
+    with pytest.raises(ValueError, match="invert"):
+        data.load_images(path, (8, 8), invert="maybe")
+    pil.fromarray(stroke(32, 32)).save(path)
+    whole = path.read_bytes()
+    for content in (b"", b"no picture", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.png"):
+            data.load_images(path, (8, 8))
+    # a format that is not asked for stays shut
+    pil.fromarray(stroke(32, 32)).save(path, format="TIFF")
+    with pytest.raises(ValueError, match=r"a\.png"):
+        data.load_images(path, (8, 8))
+
+
+def test_picture_bomb_is_refused(tmp_path, pil, monkeypatch):
+    monkeypatch.setattr(pil, "MAX_IMAGE_PIXELS", 1000)
+    for side in (40, 60):  # Pillow only warns of the first
+        pil.fromarray(stroke(side, side)).save(tmp_path / "bomb.png")
+        with pytest.raises(ValueError, match="bomb"):
+            data.load_images(tmp_path / "bomb.png", (8, 8))
+
+
+def test_mutated_pictures_are_read_or_refused(tmp_path, pil, monkeypatch):
+    # quick to decode, whatever size a mutant claims
+    monkeypatch.setattr(pil, "MAX_IMAGE_PIXELS", 10_000)
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "a.jpg"):
+        path = tmp_path / name
+        pil.fromarray(rng.integers(0, 256, (20, 20), np.uint8)).save(path)
+        whole = path.read_bytes()
+        for _ in range(100):
+            mutant = bytearray(whole)
+            for at in rng.integers(0, len(whole), rng.integers(1, 5)):
+                mutant[at] = rng.integers(0, 256)
+            path.write_bytes(mutant)
+            try:
+                image = data.load_images(path, (8, 8))
+            except ValueError:
+                continue
+            assert image.min() >= 0
+            assert image.max() <= 1
+
+
+def test_missing_pillow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(ImportError, match=r"fastconv\[train\]"):
+        data.load_images(tmp_path / "a.png", (8, 8))

@@ -123,6 +123,17 @@ def test_dropout_follows_its_generator(rng):
     F.dropout(x)  # a generator of its own
 
 
+def test_dropout_draws_alike_for_every_dtype_and_memory_format(rng):
+    x = rng.random((2, 3, 4, 5)) + 1
+    y, mask = F.dropout(x, 0.3, rng=1, return_mask=True)
+    assert_equal(F.dropout(x.astype(np.float32), 0.3, rng=1) != 0, mask)
+    channels_last = LAYOUTS["channels_last"](x)
+    z = F.dropout(channels_last, 0.3, rng=1)
+    assert_equal(z, y)
+    assert z.strides == channels_last.strides
+    assert F.dropout_backward(channels_last, mask, 0.3).strides == channels_last.strides
+
+
 def test_dropout_gradcheck(rng):
     x = rng.standard_normal((6, 7))
     _, mask = F.dropout(x, 0.4, rng=np.random.default_rng(3), return_mask=True)

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from geometries import Conv, convolutions, distinct, integers, poolings
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastconv.functional as F
@@ -44,11 +44,9 @@ def test_names_and_signatures_are_those_of_functional():
 
 
 @settings(max_examples=60)
-@given(case=convolutions(), seed=st.integers(0, 99))
+@given(case=convolutions(small=True), seed=st.integers(0, 99))
 def test_convolution_equals_its_loops(case, seed):
     x, w, b, g = case.operands(np.random.default_rng(seed))
-    assume(len(case.input_shape) == 4)
-    assume(g.size * w[0].size < 5000)
     assert_equal(
         reference.conv2d(x, w, b, *case.options), reference.conv2d_naive(x, w, b, *case.options)
     )

@@ -15,16 +15,15 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport strcmp
 
-from fastconv._drivers cimport depthwise, direct, elementwise, norm
-from fastconv._drivers.correlation cimport Correlation
+from fastconv._drivers cimport depthwise, direct, elementwise, norm, planes
+from fastconv._drivers.correlation cimport Correlation, forward_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_TANH,
-    fc_size,
-)
+    fc_size)
 from fastconv._drivers.pool cimport Pool, PoolAxis, pool, pool_backward
 from fastconv._drivers.runtime cimport (
-    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release,
-)
+    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release)
+from fastconv._drivers.weight cimport correlate_weight
 
 from operator import index
 
@@ -312,11 +311,16 @@ cdef Correlation forward_form(const Conv2dShape *s, int itemsize, Array4 x, Arra
     return c
 
 
-cdef int correlate(const Correlation *c, int num_threads) noexcept nogil:
+cdef int correlate(Correlation c, int num_threads) noexcept nogil:
     """The choice of algorithm for y from x and w."""
-    if depthwise.is_depthwise(c, False):
-        return depthwise.correlate(c, num_threads)
-    return direct.correlate(c, num_threads)
+    if c.batch * c.groups * c.filters * c.out_h * c.out_w == 0:
+        return OK
+    forward_taps(&c)
+    if depthwise.is_depthwise(&c):
+        return depthwise.correlate(&c, num_threads)
+    if planes.is_planes(&c):
+        return planes.correlate(&c, num_threads)
+    return direct.correlate(&c, num_threads)
 
 
 cdef int forward(const Conv2dShape *s, int itemsize, Array4 x, Array4 w, const void *bias,
@@ -324,7 +328,7 @@ cdef int forward(const Conv2dShape *s, int itemsize, Array4 x, Array4 w, const v
     cdef Correlation c = forward_form(s, itemsize, x, w, y)
     c.bias = <const char *> bias
     c.relu = relu
-    return correlate(&c, num_threads)
+    return correlate(c, num_threads)
 
 
 # Where the input gradient of one axis gets its values, for the inputs that lie `phase` past a
@@ -396,7 +400,7 @@ cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w,
             c.col0, c.col_d = h.first, -h.output_step
             if v.taps == 0 or h.taps == 0:
                 c.taps_h = c.taps_w = 0
-            status = correlate(&c, num_threads)
+            status = correlate(c, num_threads)
             if status != OK:
                 return status
     return OK
@@ -405,9 +409,9 @@ cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w,
 cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x, Array4 dw,
                          int num_threads) noexcept nogil:
     cdef Correlation c = forward_form(s, itemsize, x, dw, dy)
-    if depthwise.is_depthwise(&c, True):
+    if depthwise.is_depthwise(&c):
         return depthwise.correlate_weight(&c, num_threads)
-    return direct.correlate_weight(&c, num_threads)
+    return correlate_weight(&c, num_threads)
 
 
 cdef int check_shape(str name, const Py_ssize_t *shape, tuple expected) except -1:

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["atomic_write", "load", "load_array", "read_exactly", "save"]
+__all__ = ["atomic_write", "load", "load_array", "read_exactly", "refuse_damage", "save"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -102,7 +102,7 @@ def load(
     """
     path = Path(path)
     read = _load_npz if _suffix(path) == ".npz" else _load_safetensors
-    with path.open("rb") as stream, _refuse_damage(path):
+    with path.open("rb") as stream, refuse_damage(path):
         arrays, text = read(stream, path, max_expanded)
         metadata = json.loads(text)
         if not isinstance(metadata, dict):
@@ -121,7 +121,7 @@ def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
         If the file is truncated, damaged or hostile, or holds anything but numbers.
     """
     path = Path(path)
-    with path.open("rb") as stream, _refuse_damage(path):
+    with path.open("rb") as stream, refuse_damage(path):
         return _read_npy(stream, os.fstat(stream.fileno()).st_size)
 
 
@@ -181,6 +181,26 @@ def read_exactly(stream: IO[bytes], size: int) -> bytearray:
     return content
 
 
+@contextlib.contextmanager
+def refuse_damage(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever a parser makes of a damaged file into one ValueError that names the file.
+
+    Examples
+    --------
+    >>> with refuse_damage("model.npz"):
+    ...     raise EOFError("no more bytes")
+    Traceback (most recent call last):
+        ...
+    ValueError: model.npz is damaged, or not what its name says: no more bytes
+    """
+    try:
+        yield
+    except (MemoryError, ImportError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is damaged, or not what its name says: {error}") from error
+
+
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in (".npz", ".safetensors"):
@@ -204,17 +224,6 @@ def _storable(name: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"array {name!r} has dtype {array.dtype}, which cannot be stored")
     return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-
-
-@contextlib.contextmanager
-def _refuse_damage(path: Path) -> Iterator[None]:
-    """Turn whatever a parser makes of a damaged file into one ValueError that names the file."""
-    try:
-        yield
-    except (MemoryError, ImportError):
-        raise
-    except Exception as error:
-        raise ValueError(f"{path}: damaged or not what its name says: {error}") from error
 
 
 def _load_safetensors(stream: IO[bytes], path: Path, _: int) -> tuple[Arrays, str]:

@@ -37,3 +37,40 @@ cdef inline fc_size ceil_div(fc_size a, fc_size b) noexcept nogil:
 cdef inline fc_size part(fc_size total, fc_size parts, fc_size i) noexcept nogil:
     # where part i starts when `total` is cut into `parts` as evenly as can be
     return (total // parts) * i + min(i, total % parts)
+
+cdef inline fc_size round_up(fc_size nbytes) noexcept nogil:
+    return (nbytes + 63) // 64 * 64
+
+cdef inline void valid(fc_size first, fc_size step, fc_size size, fc_size n,
+                       fc_size *lo, fc_size *hi) noexcept nogil:
+    # outputs i in [lo, hi) of n for which first + i * step lies in [0, size)
+    lo[0] = 0 if first >= 0 else (-first + step - 1) // step
+    hi[0] = 0 if first >= size else (size - 1 - first) // step + 1
+    lo[0] = min(lo[0], n)
+    hi[0] = max(min(hi[0], n), lo[0])
+
+cdef inline void forward_taps(Correlation *c) noexcept nogil:
+    # Number the taps so that they go down and to the right; where there is one tap, always inside
+    # the image, a step is only a longer stride.
+    if c.row_d < 0:
+        c.row0 += (c.taps_h - 1) * c.row_d
+        c.row_d = -c.row_d
+        c.w += (c.taps_h - 1) * c.w_h
+        c.w_h = -c.w_h
+    if c.col_d < 0:
+        c.col0 += (c.taps_w - 1) * c.col_d
+        c.col_d = -c.col_d
+        c.w += (c.taps_w - 1) * c.w_w
+        c.w_w = -c.w_w
+    if c.taps_h == 1 and c.row0 >= 0 and c.row0 + (c.out_h - 1) * c.step_h < c.height:
+        c.x += c.row0 * c.x_h
+        c.row0 = 0
+        c.x_h *= c.step_h
+        c.step_h = 1
+        c.height = c.out_h
+    if c.taps_w == 1 and c.col0 >= 0 and c.col0 + (c.out_w - 1) * c.step_w < c.width:
+        c.x += c.col0 * c.x_w
+        c.col0 = 0
+        c.x_w *= c.step_w
+        c.step_w = 1
+        c.width = c.out_w

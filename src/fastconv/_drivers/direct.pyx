@@ -1,23 +1,22 @@
 """Direct convolution as an implicit matrix product: no im2col of the image.
 
-`correlate` computes y from x and w (forward, and every phase of the input gradient);
-`correlate_weight` computes w from x and y. Both feed the register tile of the kernel table: rows
-are pixels (or input channels), columns are filters, a vector at a time. What differs between
-memory formats is only where a tile's rows come from:
+`correlate` computes y from x and w: the forward pass, and every phase of the input gradient. It
+feeds the register tile of the kernel table: rows are pixels, columns are filters, a vector at a
+time. What differs between memory formats is only where a tile's rows come from:
 
 IN_PLACE  channels contiguous: rows point into the image, or to zeros beyond its border
 WINDOW    otherwise: the piece of the image under a block of outputs is copied, channels last and
           with its border of zeros, to this thread's scratch; rows point there
 GATHER    steps or dilations so large that such a piece would hold mostly pixels nobody reads: only
           the pixels read are copied, tap by tap
-PLANES    1x1, width contiguous: no rearranging of outputs. Rows are filters, columns are pixels
 """
 
 from libc.string cimport memcpy, memset
 
-from fastconv._drivers.correlation cimport Correlation, ceil_div, multiply_adds, part
+from fastconv._drivers.correlation cimport (
+    Correlation, ceil_div, multiply_adds, part, round_up)
 from fastconv._drivers.kernels cimport (
-    FC_TILE_ACCUMULATE, FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_kernels, fc_size, fc_tile)
+    FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile)
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
 
 
@@ -35,12 +34,11 @@ cdef enum:
     BLOCK_PIXELS = 256
     LEAST_PIXELS = 56
     POINTER_BYTES = 128 * 1024
+    PANEL_BYTES = 2 * 1024 * 1024
     # Enough tasks to share out evenly among a few threads. Shapes alone decide, never the number
     # of threads.
     TASKS = 16
 
-
-# ---------------------------------------------------------------- forward and input gradient
 
 ctypedef struct Plan:
     Correlation c
@@ -48,16 +46,19 @@ ctypedef struct Plan:
     char *panels         # [groups][n_panels][taps_h][taps_w][channels][nr], packed filters
     fc_size panel_bytes
     fc_size n_panels
-    char *bias           # [groups][n_panels * nr], zero beyond the filters, or NULL
+    char *bias           # [groups][n_panels * nr], zero beyond the filters
     char *zeros          # one pixel of zeros, what lies beyond the border (IN_PLACE)
     fc_size block_h, block_w, blocks_h, blocks_w
     fc_size splits       # the panels of a block are shared out over this many tasks
+    # Filters that outweigh the image are not packed beforehand: a task packs one panel, which stays
+    # in its cache, and takes it over every block.
+    bint panel_tasks
     # A segment is a run of contiguous elements under every pixel: one tap's channels, or in a
     # WINDOW without dilation one row of taps with all their channels.
     fc_size n_segments, segment_len, chunk
     bint direct          # tiles may be stored straight into y
-    # scratch: pointers | image piece | result of a block for one panel
-    fc_size pointers_at, piece_at, result_at, scratch_bytes
+    # scratch: pointers | image piece | result of a block for one panel | the task's panel and bias
+    fc_size pointers_at, piece_at, result_at, panel_at, scratch_bytes
 
 
 ctypedef struct Block:
@@ -69,17 +70,22 @@ cdef inline void tile_rows(const Block *b, fc_size t, fc_size *first, fc_size *c
     count[0] = part(b.pixels, b.tiles, t + 1) - first[0]
 
 
+cdef void fill_panel(const Plan *p, fc_size g, fc_size panel, char *to, char *bias) noexcept nogil:
+    """Filters of one panel, [taps_h][taps_w][channels][nr], and their bias, zero beyond the last."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size nr = c.kernels.nr, size = c.kernels.itemsize, first = panel * nr
+    cdef fc_size n = min(nr, c.filters - first)
+    c.kernels.pack_filters(to, c.w + g * c.w_g + first * c.w_k, n, c.channels,
+                           c.taps_h, c.taps_w, c.w_k, c.w_c, c.w_h, c.w_w, nr)
+    if c.bias != NULL:
+        memcpy(bias, c.bias + (g * c.filters + first) * size, n * size)
+        memset(bias + n * size, 0, (nr - n) * size)
+
+
 cdef int pack_panel(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *p = <Plan *> context
-    cdef Correlation *c = &p.c
-    cdef fc_size nr = c.kernels.nr
-    cdef fc_size g = task // p.n_panels, first = task % p.n_panels * nr
-    cdef fc_size n = min(nr, c.filters - first)
-    c.kernels.pack_filters(p.panels + task * p.panel_bytes, c.w + g * c.w_g + first * c.w_k,
-                           n, c.channels, c.taps_h, c.taps_w, c.w_k, c.w_c, c.w_h, c.w_w, nr)
-    if p.bias != NULL:
-        memcpy(p.bias + task * nr * c.kernels.itemsize,
-               c.bias + (g * c.filters + first) * c.kernels.itemsize, n * c.kernels.itemsize)
+    fill_panel(p, task // p.n_panels, task % p.n_panels, p.panels + task * p.panel_bytes,
+               p.bias + task * p.c.kernels.nr * p.c.kernels.itemsize)
     return OK
 
 
@@ -187,55 +193,49 @@ cdef void store_block(const Plan *p, const Block *b, fc_size panel, const char *
                          width, n)
 
 
-cdef int correlate_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef Plan *p = <Plan *> context
-    cdef Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size split = task % p.splits, block = task // p.splits
-    cdef fc_size bh, bw, panel, first_panel, last_panel, chunk, last, t, start, count, n
-    cdef Block b
-    cdef fc_tile tile
-    bw = block % p.blocks_w
-    block = block // p.blocks_w
-    bh = block % p.blocks_h
-    block = block // p.blocks_h
-    b.g = block % c.groups
-    b.n = block // c.groups
-    b.i0 = bh * p.block_h
+cdef void find_block(const Plan *p, fc_size index, Block *b) noexcept nogil:
+    """Block number `index` of an image and group: its outputs."""
+    cdef const Correlation *c = &p.c
+    b.i0 = index // p.blocks_w * p.block_h
     b.i1 = min(b.i0 + p.block_h, c.out_h)
-    b.j0 = bw * p.block_w
+    b.j0 = index % p.blocks_w * p.block_w
     b.j1 = min(b.j0 + p.block_w, c.out_w)
     b.pixels = (b.i1 - b.i0) * (b.j1 - b.j0)
     b.tiles = ceil_div(b.pixels, c.kernels.mr)
-    first_panel = part(p.n_panels, p.splits, split)
-    last_panel = part(p.n_panels, p.splits, split + 1)
 
-    tile.a_k = size
-    tile.b_k = nr * size
-    tile.b_segment = p.segment_len * nr * size
-    tile.len = p.segment_len
+
+cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size last_panel,
+                    const char *panels, const char *bias, char *scratch) noexcept nogil:
+    """One block of outputs for some panels of filters, which `panels` and `bias` hold."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
+    cdef fc_size panel, chunk, last, t, start, count, n
     cdef char *result = scratch + p.result_at
     cdef char *y = c.y + b.n * c.y_n + b.g * c.y_g + b.i0 * c.y_h + b.j0 * c.y_w
+    cdef fc_tile tile
+    tile.a_k = size
+    tile.b_k = nr * size
+    tile.b_at = NULL
+    tile.b_segment = p.segment_len * nr * size
+    tile.len = p.segment_len
     for panel in range(first_panel, last_panel):
         n = min(nr, c.filters - panel * nr)
-        tile.n = <int> n
-        tile.bias = NULL if p.bias == NULL else p.bias + (b.g * p.n_panels + panel) * nr * size
+        # whole vectors where the result has room: the packed zeros are free
+        tile.n = <int> (n if p.direct else nr)
+        tile.bias = NULL if bias == NULL else bias + (panel - first_panel) * nr * size
         chunk = 0
         while True:
             last = min(chunk + p.chunk, p.n_segments)
             if panel == first_panel or p.chunk < p.n_segments:
-                point_rows(p, &b, scratch, chunk, last)
+                point_rows(p, b, scratch, chunk, last)
             tile.segments = last - chunk
             tile.a = <const void **> (scratch + p.pointers_at)
-            tile.b = (p.panels + (b.g * p.n_panels + panel) * p.panel_bytes
-                      + chunk * tile.b_segment)
+            tile.b = panels + (panel - first_panel) * p.panel_bytes + chunk * tile.b_segment
             tile.flags = FC_TILE_ACCUMULATE if chunk else 0
             if last == p.n_segments and c.relu:
                 tile.flags |= FC_TILE_RELU
-            if not p.direct:
-                tile.n = <int> nr  # whole vectors: the result has room, the packed zeros are free
             for t in range(b.tiles):
-                tile_rows(&b, t, &start, &count)
+                tile_rows(b, t, &start, &count)
                 tile.m = <int> count
                 if p.direct:
                     tile.c = y + start * c.y_w + panel * nr * size
@@ -249,7 +249,45 @@ cdef int correlate_block(void *context, Py_ssize_t task, char *scratch) noexcept
             if chunk >= p.n_segments:
                 break
         if not p.direct:
-            store_block(p, &b, panel, result, n)
+            store_block(p, b, panel, result, n)
+
+
+cdef int correlate_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """One block of outputs, all panels or a share of them."""
+    cdef Plan *p = <Plan *> context
+    cdef Correlation *c = &p.c
+    cdef fc_size blocks = p.blocks_h * p.blocks_w
+    cdef fc_size split = task % p.splits, rest = task // p.splits
+    cdef fc_size first = part(p.n_panels, p.splits, split)
+    cdef char *bias = NULL
+    cdef Block b
+    find_block(p, rest % blocks, &b)
+    b.g = rest // blocks % c.groups
+    b.n = rest // blocks // c.groups
+    if c.bias != NULL:
+        bias = p.bias + (b.g * p.n_panels + first) * c.kernels.nr * c.kernels.itemsize
+    run_block(p, &b, first, part(p.n_panels, p.splits, split + 1),
+              p.panels + (b.g * p.n_panels + first) * p.panel_bytes, bias, scratch)
+    return OK
+
+
+cdef int correlate_panel(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """One panel of filters, packed here, over every block of every image."""
+    cdef Plan *p = <Plan *> context
+    cdef Correlation *c = &p.c
+    cdef fc_size panel = task % p.n_panels, n, i
+    cdef char *packed = scratch + p.panel_at
+    cdef char *bias = NULL
+    cdef Block b
+    if c.bias != NULL:
+        bias = packed + p.panel_bytes
+    b.g = task // p.n_panels
+    fill_panel(p, b.g, panel, packed, bias)
+    for n in range(c.batch):
+        b.n = n
+        for i in range(p.blocks_h * p.blocks_w):
+            find_block(p, i, &b)
+            run_block(p, &b, panel, panel + 1, packed, bias, scratch)
     return OK
 
 
@@ -290,6 +328,8 @@ cdef void choose_blocks(Plan *p) noexcept nogil:
     p.block_w = ceil_div(c.out_w, p.blocks_w)
     cdef fc_size tasks = images * p.blocks_h * p.blocks_w
     p.splits = min(p.n_panels, ceil_div(TASKS, max(1, tasks)))
+    p.panel_tasks = (c.filters * c.taps_h * c.taps_w > c.batch * c.height * c.width
+                     and c.groups * p.n_panels >= TASKS // 2 and p.panel_bytes <= PANEL_BYTES)
 
 
 cdef void choose_segments(Plan *p) noexcept nogil:
@@ -312,40 +352,12 @@ cdef void choose_segments(Plan *p) noexcept nogil:
     p.pointers_at = 0
     p.piece_at = round_up(p.chunk * pixels * sizeof(void *))
     p.result_at = p.piece_at + round_up(piece)
-    p.scratch_bytes = p.result_at
+    p.panel_at = p.result_at
     if not p.direct:
-        p.scratch_bytes += round_up(pixels * c.kernels.nr * size)
-
-
-cdef inline fc_size round_up(fc_size nbytes) noexcept nogil:
-    return (nbytes + 63) // 64 * 64
-
-
-cdef void forward_taps(Correlation *c) noexcept nogil:
-    """Number the taps so that they go down and to the right; where there is one tap inside the
-    image, a step is only a longer stride."""
-    if c.row_d < 0:
-        c.row0 += (c.taps_h - 1) * c.row_d
-        c.row_d = -c.row_d
-        c.w += (c.taps_h - 1) * c.w_h
-        c.w_h = -c.w_h
-    if c.col_d < 0:
-        c.col0 += (c.taps_w - 1) * c.col_d
-        c.col_d = -c.col_d
-        c.w += (c.taps_w - 1) * c.w_w
-        c.w_w = -c.w_w
-    if c.taps_h == 1 and c.row0 >= 0 and c.row0 + (c.out_h - 1) * c.step_h < c.height:
-        c.x += c.row0 * c.x_h
-        c.row0 = 0
-        c.x_h *= c.step_h
-        c.step_h = 1
-        c.height = c.out_h
-    if c.taps_w == 1 and c.col0 >= 0 and c.col0 + (c.out_w - 1) * c.step_w < c.width:
-        c.x += c.col0 * c.x_w
-        c.col0 = 0
-        c.x_w *= c.step_w
-        c.step_w = 1
-        c.width = c.out_w
+        p.panel_at += round_up(pixels * c.kernels.nr * size)
+    p.scratch_bytes = p.panel_at
+    if p.panel_tasks:
+        p.scratch_bytes += p.panel_bytes + c.kernels.nr * size
 
 
 cdef int correlate(const Correlation *correlation, int num_threads) noexcept nogil:
@@ -353,11 +365,6 @@ cdef int correlate(const Correlation *correlation, int num_threads) noexcept nog
     cdef Correlation *c = &p.c
     cdef int status = OUT_OF_MEMORY
     c[0] = correlation[0]
-    if c.batch * c.groups * c.filters * c.out_h * c.out_w == 0:
-        return OK
-    forward_taps(c)
-    if is_planes(c):
-        return correlate_planes(c, num_threads)
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
     p.n_panels = ceil_div(c.filters, nr)
     p.panel_bytes = c.taps_h * c.taps_w * c.channels * nr * size
@@ -365,340 +372,24 @@ cdef int correlate(const Correlation *correlation, int num_threads) noexcept nog
     choose_segments(&p)
     cdef fc_size bias_bytes = c.groups * p.n_panels * nr * size if c.bias != NULL else 0
     cdef fc_size packed_bytes = c.groups * p.n_panels * p.panel_bytes
+    if p.panel_tasks:
+        packed_bytes = bias_bytes = 0
     cdef char *memory = allocate(packed_bytes + bias_bytes + c.channels * size)
     if memory == NULL:
         return status
     p.panels = memory
-    p.bias = memory + packed_bytes if bias_bytes else NULL
+    p.bias = memory + packed_bytes
     p.zeros = memory + packed_bytes + bias_bytes
-    memset(p.panels + packed_bytes, 0, bias_bytes + c.channels * size)
-    status = parallel_for(pack_panel, &p, c.groups * p.n_panels, 0,
-                          <double> packed_bytes / size, num_threads)
-    if status == OK:
-        status = parallel_for(correlate_block, &p,
-                              c.batch * c.groups * p.blocks_h * p.blocks_w * p.splits,
-                              p.scratch_bytes, multiply_adds(c), num_threads)
+    memset(p.zeros, 0, c.channels * size)
+    if p.panel_tasks:
+        status = parallel_for(correlate_panel, &p, c.groups * p.n_panels, p.scratch_bytes,
+                              multiply_adds(c), num_threads)
+    else:
+        status = parallel_for(pack_panel, &p, c.groups * p.n_panels, 0,
+                              <double> packed_bytes / size, num_threads)
+        if status == OK:
+            status = parallel_for(correlate_block, &p,
+                                  c.batch * c.groups * p.blocks_h * p.blocks_w * p.splits,
+                                  p.scratch_bytes, multiply_adds(c), num_threads)
     release(memory)
     return status
-
-
-# ---------------------------------------------------------------- 1x1 over contiguous planes
-
-cdef enum:
-    PLANE_PANELS = 4  # vectors-of-pixels panels of a task
-
-ctypedef struct Planes:
-    Correlation c
-    char *filters       # [groups][filters][channels], contiguous along channels
-    fc_size f_g, f_k
-    fc_size pixels, blocks
-    fc_size scratch_bytes
-
-
-cdef bint is_planes(const Correlation *c) noexcept nogil:
-    """1x1 without steps or border, both sides' planes contiguous."""
-    cdef fc_size size = c.kernels.itemsize
-    return (c.taps_h == 1 and c.taps_w == 1 and c.step_h == 1 and c.step_w == 1
-            and c.row0 == 0 and c.col0 == 0
-            and c.height == c.out_h and c.width == c.out_w
-            and c.x_w == size and c.x_h == c.width * size
-            and c.y_w == size and c.y_h == c.width * size)
-
-
-cdef int planes_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef Planes *p = <Planes *> context
-    cdef Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, mr = c.kernels.mr
-    cdef fc_size block = task % p.blocks, g = task // p.blocks % c.groups
-    cdef fc_size n = task // p.blocks // c.groups
-    cdef const char *x = c.x + n * c.x_n + g * c.x_g
-    cdef char *y = c.y + n * c.y_n + g * c.y_g
-    cdef const char *w = p.filters + g * p.f_g
-    cdef const void **rows = <const void **> scratch
-    cdef char *panel = scratch + round_up(mr * sizeof(void *))  # [channels][nr]
-    cdef fc_size first, last = min((block + 1) * PLANE_PANELS * nr, p.pixels)
-    cdef fc_size tiles = ceil_div(c.filters, mr), t, k, i, count
-    cdef fc_tile tile
-    tile.a = rows
-    tile.a_k = size
-    tile.b = panel
-    tile.b_k = nr * size
-    tile.b_segment = 0
-    tile.segments = 1
-    tile.len = c.channels
-    tile.c_m = c.y_k
-    tile.flags = FC_TILE_BIAS_PER_ROW | (FC_TILE_RELU if c.relu else 0)
-    first = block * PLANE_PANELS * nr
-    while first < last:
-        tile.n = <int> min(nr, last - first)
-        c.kernels.copy2d(panel, nr * size, size, x + first * size, c.x_c, size,
-                         c.channels, tile.n)
-        for t in range(tiles):
-            k = part(c.filters, tiles, t)
-            count = part(c.filters, tiles, t + 1) - k
-            for i in range(count):
-                rows[i] = w + (k + i) * p.f_k
-            tile.m = <int> count
-            tile.bias = NULL if c.bias == NULL else c.bias + (g * c.filters + k) * size
-            tile.c = y + k * c.y_k + first * size
-            c.kernels.tile(&tile)
-        first += nr
-    return OK
-
-
-cdef int correlate_planes(const Correlation *correlation, int num_threads) noexcept nogil:
-    cdef Planes p
-    cdef Correlation *c = &p.c
-    cdef fc_size g
-    cdef char *turned = NULL
-    cdef int status
-    c[0] = correlation[0]
-    cdef fc_size size = c.kernels.itemsize
-    p.filters = <char *> c.w
-    p.f_g = c.w_g
-    p.f_k = c.w_k
-    if c.w_c != size:  # the input gradient reads the filters the other way round
-        p.f_k = c.channels * size
-        p.f_g = c.filters * p.f_k
-        turned = allocate(c.groups * p.f_g)
-        if turned == NULL:
-            return OUT_OF_MEMORY
-        for g in range(c.groups):
-            c.kernels.copy2d(turned + g * p.f_g, p.f_k, size, c.w + g * c.w_g, c.w_k, c.w_c,
-                             c.filters, c.channels)
-        p.filters = turned
-    p.pixels = c.out_h * c.out_w
-    p.blocks = ceil_div(p.pixels, PLANE_PANELS * c.kernels.nr)
-    p.scratch_bytes = round_up(c.kernels.mr * sizeof(void *)) + c.channels * c.kernels.nr * size
-    status = parallel_for(planes_block, &p, c.batch * c.groups * p.blocks, p.scratch_bytes,
-                          multiply_adds(c), num_threads)
-    release(turned)
-    return status
-
-
-# ---------------------------------------------------------------- weight gradient
-#
-# Rows are input channels (in a WINDOW, all of a row of taps' channels: they are contiguous there),
-# columns are filters, and the sum runs over the pixels of every image. A task owns its piece of the
-# gradient and sums alone, in an order that the shape fixes.
-
-cdef enum:
-    ROW_BLOCK = 56        # rows (input channels) of a task
-    CHUNK_PIXELS = 128    # pixels between two loads of the accumulators
-    MOST_TAPS = 16        # of a task: bounds its sums
-
-ctypedef struct WeightPlan:
-    Correlation c
-    bint in_place        # both operands have contiguous channels
-    fc_size taps         # taps of a task: those of a row, or one
-    bint merged          # taps of a row lie side by side in the window
-    fc_size channel_blocks, filter_blocks, block_filters
-    fc_size chunk_rows, chunk_cols
-    fc_size pointers_at, x_at, y_at, sums_at, scratch_bytes
-    fc_size block_channels
-
-
-cdef inline void valid(fc_size first, fc_size step, fc_size size, fc_size n,
-                       fc_size *lo, fc_size *hi) noexcept nogil:
-    """Outputs i in [lo, hi) of n for which first + i * step lies in [0, size)."""
-    lo[0] = 0 if first >= 0 else (-first + step - 1) // step
-    hi[0] = 0 if first >= size else (size - 1 - first) // step + 1
-    lo[0] = min(lo[0], n)
-    hi[0] = max(min(hi[0], n), lo[0])
-
-
-# A piece of the images on both sides: some rows of outputs, columns [j0, j1) of them.
-ctypedef struct WeightPiece:
-    fc_size channels, filters, panels
-    fc_size rows, j0, j1
-    fc_size col0            # column under the task's first tap for output 0
-    const char *x           # first row, this task's channels
-    const char *y           # first row, this task's filters
-    # operands of a tap: a[row][pixel][channel] and b[panel][row][pixel][filter]
-    const char *a
-    fc_size a_row
-    const char *b
-    fc_size b_panel
-
-
-cdef inline fc_size piece_cols(const WeightPlan *p, fc_size outputs) noexcept nogil:
-    """Columns copied for so many outputs: a window over all taps, or just those a tap reads."""
-    return (outputs - 1) * p.c.step_w + p.taps if p.merged else outputs
-
-
-cdef void copy_piece(const WeightPlan *p, const WeightPiece *b, char *x_piece,
-                     char *y_piece) noexcept nogil:
-    """x to [rows][cols][channels], zero beyond the border; y to [panels][rows][cols][nr]."""
-    cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, pixel = b.channels * size
-    cdef fc_size outputs = b.j1 - b.j0, cols = piece_cols(p, outputs)
-    cdef fc_size step = 1 if p.merged else c.step_w
-    cdef fc_size left = b.col0 + b.j0 * c.step_w
-    cdef fc_size i, panel, lo, hi
-    cdef char *to
-    valid(left, step, c.width, cols, &lo, &hi)
-    for i in range(b.rows):
-        to = x_piece + i * cols * pixel
-        memset(to, 0, lo * pixel)
-        c.kernels.copy2d(to + lo * pixel, pixel, size,
-                         b.x + i * c.step_h * c.x_h + (left + lo * step) * c.x_w,
-                         step * c.x_w, c.x_c, hi - lo, b.channels)
-        memset(to + hi * pixel, 0, (cols - hi) * pixel)
-        for panel in range(b.panels):
-            c.kernels.copy2d(y_piece + (panel * b.rows + i) * outputs * nr * size, nr * size, size,
-                             b.y + i * c.y_h + b.j0 * c.y_w + panel * nr * c.y_k, c.y_w, c.y_k,
-                             outputs, min(nr, b.filters - panel * nr))
-
-
-cdef void operands(const WeightPlan *p, WeightPiece *b, fc_size s, const char *x_piece,
-                   const char *y_piece, fc_tile *tile) noexcept nogil:
-    """Where tap s finds its rows and columns."""
-    cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, pixel = b.channels * size
-    cdef fc_size outputs = b.j1 - b.j0, first, lo, hi
-    if p.in_place:
-        first = b.col0 + s * c.col_d + b.j0 * c.step_w
-        valid(first, c.step_w, c.width, outputs, &lo, &hi)
-        tile.len = hi - lo
-        tile.a_k = c.step_w * c.x_w
-        tile.b_k = c.y_w
-        tile.b_segment = c.y_h
-        b.a = b.x + (first + lo * c.step_w) * c.x_w
-        b.a_row = c.step_h * c.x_h
-        b.b = b.y + (b.j0 + lo) * c.y_w
-        b.b_panel = nr * size
-    else:
-        tile.len = outputs
-        tile.a_k = c.step_w * pixel if p.merged else pixel
-        tile.b_k = nr * size
-        tile.b_segment = outputs * nr * size
-        b.a = x_piece
-        b.a_row = piece_cols(p, outputs) * pixel
-        b.b = y_piece
-        b.b_panel = b.rows * outputs * nr * size
-
-
-cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef WeightPlan *p = <WeightPlan *> context
-    cdef Correlation *c = &p.c
-    cdef const fc_kernels *kernels = c.kernels
-    cdef fc_size size = kernels.itemsize, nr = kernels.nr, mr = kernels.mr
-    # task -> group, row of taps, (tap,) block of filters, block of channels
-    cdef fc_size rest = task
-    cdef fc_size cb = rest % p.channel_blocks
-    rest = rest // p.channel_blocks
-    cdef fc_size fb = rest % p.filter_blocks
-    rest = rest // p.filter_blocks
-    cdef fc_size tap_groups = c.taps_w // p.taps
-    cdef fc_size s0 = rest % tap_groups * p.taps
-    rest = rest // tap_groups
-    cdef fc_size r = rest % c.taps_h, g = rest // c.taps_h
-    cdef fc_size c0 = part(c.channels, p.channel_blocks, cb)
-    cdef fc_size channels = part(c.channels, p.channel_blocks, cb + 1) - c0
-    cdef fc_size k0 = fb * p.block_filters
-    cdef fc_size filters = min(p.block_filters, c.filters - k0)
-    cdef fc_size panels = ceil_div(filters, nr)
-
-    cdef const char *x = c.x + g * c.x_g + c0 * c.x_c
-    cdef const char *y = c.y + g * c.y_g + k0 * c.y_k
-    cdef char *x_piece = scratch + p.x_at   # [rows][cols][channels]
-    cdef char *y_piece = scratch + p.y_at   # [panels][rows][out_w][nr]
-    cdef char *sums = scratch + p.sums_at   # [taps][channels][panels * nr]
-    cdef const void **pointers = <const void **> (scratch + p.pointers_at)
-    cdef fc_size sums_row = panels * nr * size
-    cdef fc_size n, i, i0, i1, i_lo, i_hi, j0, j1, s, t, start, count, tiles, panel, q
-    cdef fc_size row0 = c.row0 + r * c.row_d
-    cdef WeightPiece piece
-    cdef fc_tile tile
-    memset(sums, 0, p.taps * channels * sums_row)
-    valid(row0, c.step_h, c.height, c.out_h, &i_lo, &i_hi)
-
-    piece.channels = channels
-    piece.filters = filters
-    piece.panels = panels
-    piece.col0 = c.col0 + s0 * c.col_d
-    tile.flags = FC_TILE_ACCUMULATE
-    tile.bias = NULL
-    tile.a = pointers
-    tile.c_m = sums_row
-    for n in range(c.batch):
-        i0 = i_lo
-        j0 = 0
-        while i0 < i_hi:
-            i1 = min(i0 + p.chunk_rows, i_hi)
-            j1 = min(j0 + p.chunk_cols, c.out_w)
-            piece.rows = i1 - i0
-            piece.j0 = j0
-            piece.j1 = j1
-            piece.x = x + n * c.x_n + (row0 + i0 * c.step_h) * c.x_h
-            piece.y = y + n * c.y_n + i0 * c.y_h
-            if not p.in_place:
-                copy_piece(p, &piece, x_piece, y_piece)
-            tile.segments = piece.rows
-            for s in range(1 if p.merged else p.taps):
-                operands(p, &piece, s, x_piece, y_piece, &tile)
-                if tile.len == 0:
-                    continue
-                count = channels * p.taps if p.merged else channels
-                tiles = ceil_div(count, mr)
-                for t in range(tiles):
-                    start = part(count, tiles, t)
-                    tile.m = <int> (part(count, tiles, t + 1) - start)
-                    for i in range(piece.rows):
-                        for q in range(tile.m):
-                            pointers[i * tile.m + q] = (piece.a + i * piece.a_row
-                                                        + (start + q) * size)
-                    for panel in range(panels):
-                        tile.n = <int> min(nr, filters - panel * nr)
-                        tile.b = piece.b + panel * piece.b_panel
-                        tile.c = sums + (s * channels + start) * sums_row + panel * nr * size
-                        kernels.tile(&tile)
-            j0 = j1
-            if j0 == c.out_w:
-                j0 = 0
-                i0 = i1
-    for s in range(p.taps):
-        kernels.copy2d(<char *> c.w + g * c.w_g + k0 * c.w_k + c0 * c.w_c + r * c.w_h
-                       + (s0 + s) * c.w_w, c.w_c, c.w_k,
-                       sums + s * channels * sums_row, sums_row, size, channels, filters)
-    return OK
-
-
-cdef int correlate_weight(const Correlation *correlation, int num_threads) noexcept nogil:
-    """w from x and y; the correlation's w is written, not read."""
-    cdef WeightPlan p
-    cdef Correlation *c = &p.c
-    c[0] = correlation[0]
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    if c.groups * c.filters * c.channels * c.taps_h * c.taps_w == 0:
-        return OK
-    p.in_place = c.x_c == size and c.y_k == size and c.channels * size >= 32
-    # a window holds a row of taps side by side, unless dilation or a long step leaves gaps
-    p.merged = (not p.in_place and c.col_d == 1 and c.step_w <= max(2, c.taps_w)
-                and c.taps_w <= MOST_TAPS)
-    p.taps = c.taps_w if (p.merged or p.in_place) and c.taps_w <= MOST_TAPS else 1
-    p.channel_blocks = ceil_div(c.channels, ROW_BLOCK)
-    p.block_channels = ceil_div(c.channels, p.channel_blocks)
-    p.block_filters = min(2, ceil_div(c.filters, nr)) * nr
-    cdef fc_size units = c.groups * c.taps_h * (c.taps_w // p.taps)
-    if units * p.channel_blocks * ceil_div(c.filters, p.block_filters) < TASKS:
-        p.block_filters = nr
-    p.filter_blocks = ceil_div(c.filters, p.block_filters)
-    while units * p.channel_blocks * p.filter_blocks < TASKS and p.block_channels > 16:
-        p.channel_blocks += 1
-        p.block_channels = ceil_div(c.channels, p.channel_blocks)
-    p.chunk_cols = min(c.out_w, 2 * CHUNK_PIXELS)
-    p.chunk_rows = 1
-    if p.chunk_cols == c.out_w:
-        p.chunk_rows = max(1, min(c.out_h, CHUNK_PIXELS // max(1, c.out_w)))
-    cdef fc_size cols = piece_cols(&p, p.chunk_cols)
-    p.pointers_at = 0
-    p.x_at = round_up(p.chunk_rows * c.kernels.mr * sizeof(void *))
-    p.y_at = p.x_at
-    p.sums_at = p.y_at
-    if not p.in_place:
-        p.y_at += round_up(p.chunk_rows * cols * p.block_channels * size)
-        p.sums_at = p.y_at + round_up(p.chunk_rows * p.chunk_cols * p.block_filters * size)
-    p.scratch_bytes = p.sums_at + p.taps * p.block_channels * p.block_filters * size
-    return parallel_for(weight_block, &p, units * p.channel_blocks * p.filter_blocks,
-                        p.scratch_bytes, multiply_adds(c), num_threads)

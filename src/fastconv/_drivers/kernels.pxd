@@ -14,6 +14,7 @@ cdef extern from "kernels.h" nogil:
         const void **a
         fc_size a_k
         const void *b
+        const void **b_at
         fc_size b_k, b_segment
         fc_size segments, len
         const void *bias
@@ -25,21 +26,40 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fc_depthwise_row:
         const void **rows
         fc_size taps_h, taps_w
-        fc_size x_c, x_w
+        fc_size x_w
         fc_size width
         fc_size col0, step, col_dx
         const void *w
         const void *bias
         void *out
-        fc_size out_c, out_w, out_width
+        fc_size out_w, out_width
         fc_size channels
         int relu
 
+    ctypedef struct fc_depthwise_flat:
+        const void *x
+        const fc_size *at
+        fc_size taps
+        const void *w
+        void *out
+        fc_size n
+        double bias
+        int relu
+
+    ctypedef struct fc_depthwise_flat_grad:
+        const void *x
+        const fc_size *at
+        fc_size taps
+        void *dw
+        const void *dy
+        fc_size rows, width
+        fc_size x_row, dy_row
+
     ctypedef struct fc_depthwise_weight_row:
         const void *x
-        fc_size x_c, x_w, width
+        fc_size x_w, width
         const void *dy
-        fc_size dy_c, dy_w, dy_width
+        fc_size dy_w, dy_width
         fc_size col0, step, col_dx, taps_w
         void *dw
         fc_size channels
@@ -101,14 +121,17 @@ cdef extern from "kernels.h" nogil:
         const char *isa
         int itemsize, lanes, mr, nr
         void (*tile)(const fc_tile *) noexcept nogil
+        void (*tile_adjacent)(const fc_tile *) noexcept nogil
         void (*copy2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
                        fc_size, fc_size) noexcept nogil
         void (*pack_filters)(void *, const void *, fc_size, fc_size, fc_size, fc_size,
                              fc_size, fc_size, fc_size, fc_size, fc_size) noexcept nogil
+        void (*unpack_filters)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
+                               fc_size) noexcept nogil
         void (*depthwise_row_nhwc)(const fc_depthwise_row *) noexcept nogil
-        void (*depthwise_row_nchw)(const fc_depthwise_row *) noexcept nogil
         void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *) noexcept nogil
-        void (*depthwise_weight_row_nchw)(const fc_depthwise_weight_row *) noexcept nogil
+        void (*depthwise_flat)(const fc_depthwise_flat *) noexcept nogil
+        void (*depthwise_flat_weight)(const fc_depthwise_flat_grad *) noexcept nogil
         void (*max_pool_row)(const fc_pool_row *) noexcept nogil
         void (*avg_pool_row)(const fc_pool_row *) noexcept nogil
         int (*max_pool_row_backward)(const fc_pool_row *) noexcept nogil

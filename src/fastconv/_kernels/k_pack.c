@@ -4,15 +4,53 @@
 #include "simd.h"
 #include "kernels.h"
 
-enum { BLOCK = 8 }; /* rows turned at a time: a cache line or two on either side */
-
-/* Both strides along i, or along j, are one element: BLOCK contiguous pieces at a time. */
-FC_INLINE void turn(char *d, fc_size d_j, const char *s, fc_size s_i, fc_size s_j, const int n,
-                    fc_size cols) {
-    for (fc_size j = 0; j < cols; j++) {
-        real *out = (real *)(d + j * d_j);
-        for (int i = 0; i < n; i++) out[i] = *(const real *)(s + i * s_i + j * s_j);
+/* dst[j][i] = src[i][j] for i < n, j < cols, both at most VL: all VL rows are loaded (the last one
+ * again where there are fewer), so that the loops unroll. */
+FC_INLINE void turn_block(char *d, fc_size d_j, const char *s, fc_size s_i, int n, int cols) {
+    vreal r[VL];
+    for (int i = 0; i < VL; i++) {
+        const real *row = (const real *)(s + (i < n ? i : n - 1) * s_i);
+        r[i] = cols == VL ? v_load(row) : v_load_n(row, cols);
     }
+    v_transpose(r);
+    for (int j = 0; j < VL; j++) {
+        if (j >= cols) break;
+        if (n == VL)
+            v_store((real *)(d + j * d_j), r[j]);
+        else
+            v_store_n((real *)(d + j * d_j), r[j], n);
+    }
+}
+
+/* dst[j][i] = src[i][j], both contiguous along their last index */
+static void turn(char *d, fc_size d_j, const char *s, fc_size s_i, fc_size rows, fc_size cols) {
+    const fc_size one = sizeof(real);
+    for (fc_size i = 0; i < rows; i += VL) {
+        const int n = rows - i < VL ? (int)(rows - i) : VL;
+        for (fc_size j = 0; j < cols; j += VL) {
+            const int m = cols - j < VL ? (int)(cols - j) : VL;
+            if (n == VL && m == VL)
+                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, VL);
+            else
+                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, n, m);
+        }
+    }
+}
+
+/* Short runs are the rule (a row of a small image): no call, no branch on the size. */
+FC_INLINE void copy_run(real *d, const real *s, fc_size n) {
+    if (n > 64 * VL) {
+        memcpy(d, s, n * sizeof(real));
+        return;
+    }
+    for (; n >= VL; n -= VL, d += VL, s += VL) v_store(d, v_load(s));
+    if (n) v_store_n(d, v_load_n(s, (int)n), (int)n);
+}
+
+FC_INLINE void swap(fc_size *a, fc_size *b) {
+    const fc_size t = *a;
+    *a = *b;
+    *b = t;
 }
 
 void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,
@@ -20,32 +58,71 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
     const fc_size one = sizeof(real);
     char *d = dst;
     const char *s = src;
+    if (d_i == one && d_j != one) { /* write along j, where either will do */
+        swap(&d_i, &d_j);
+        swap(&s_i, &s_j);
+        swap(&rows, &cols);
+    }
     if (d_j == one && s_j == one) {
-        for (fc_size i = 0; i < rows; i++) memcpy(d + i * d_i, s + i * s_i, cols * sizeof(real));
-        return;
+        for (fc_size i = 0; i < rows; i++)
+            copy_run((real *)(d + i * d_i), (const real *)(s + i * s_i), cols);
+    } else if (d_j == one && s_i == one) {
+        turn(d, d_i, s, s_j, cols, rows);
+    } else {
+        for (fc_size i = 0; i < rows; i++)
+            for (fc_size j = 0; j < cols; j++)
+                *(real *)(d + i * d_i + j * d_j) = *(const real *)(s + i * s_i + j * s_j);
     }
-    if (d_j == one) { /* write along the contiguous side: swap the names of i and j */
-        fc_size t;
-        t = d_i, d_i = d_j, d_j = t;
-        t = s_i, s_i = s_j, s_j = t;
-        t = rows, rows = cols, cols = t;
+}
+
+/* One filter's taps lie side by side (backwards where s_w < 0): turn them a vector of filters at a
+ * time. `run` elements of a filter are contiguous: all its channels' taps, or one channel's. */
+static void pack_runs(real *d, const char *s, fc_size n, fc_size channels, fc_size taps, fc_size s_n,
+                      fc_size run, int backwards, fc_size c0, fc_size nr) {
+    real *to[VL];
+    fc_size c = c0, t = 0;
+    for (fc_size e = 0; e < run; e += VL) {
+        const int m = run - e < VL ? (int)(run - e) : VL;
+        for (int q = 0; q < m; q++) {
+            to[q] = d + ((backwards ? taps - 1 - t : t) * channels + c) * nr;
+            if (++t == taps) t = 0, c++;
+        }
+        for (fc_size i = 0; i < nr; i += VL) {
+            const fc_size left = n - i;
+            const int rows = left >= VL ? VL : left > 0 ? (int)left : 0;
+            const char *from = s + i * s_n + e * (fc_size)sizeof(real);
+            /* filters beyond n read as zero: all VL columns are written */
+            vreal r[VL];
+            for (int k = 0; k < VL; k++) {
+                const real *row = (const real *)(from + k * s_n);
+                r[k] = k >= rows ? v_zero() : m == VL ? v_load(row) : v_load_n(row, m);
+            }
+            v_transpose(r);
+            for (int q = 0; q < m; q++) v_store(to[q] + i, r[q]);
+        }
     }
-    if (d_i == one) {
-        fc_size i = 0;
-        for (; i + BLOCK <= rows; i += BLOCK)
-            turn(d + i * one, d_j, s + i * s_i, s_i, s_j, BLOCK, cols);
-        turn(d + i * one, d_j, s + i * s_i, s_i, s_j, (int)(rows - i), cols);
-        return;
-    }
-    for (fc_size i = 0; i < rows; i++)
-        for (fc_size j = 0; j < cols; j++)
-            *(real *)(d + i * d_i + j * d_j) = *(const real *)(s + i * s_i + j * s_j);
 }
 
 void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channels, fc_size taps_h,
                            fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h, fc_size s_w,
                            fc_size nr) {
-    real *FC_RESTRICT d = dst;
+    const fc_size one = sizeof(real), taps = taps_h * taps_w;
+    real *d = dst;
+    const int row_backwards = taps_w > 1 ? s_w == -one : s_h == -one;
+    const fc_size step = row_backwards ? -one : one;
+    if ((taps_w == 1 || s_w == step) && (taps_h == 1 || s_h == taps_w * step)) {
+        /* the lowest address of a channel's taps */
+        const char *s = (const char *)src + (row_backwards ? (1 - taps) * one : 0);
+        if (s_c == taps * one) {
+            pack_runs(d, s, n, channels, taps, s_n, channels * taps, row_backwards, 0, nr);
+            return;
+        }
+        if (taps > 1) {
+            for (fc_size c = 0; c < channels; c++)
+                pack_runs(d, s + c * s_c, n, channels, taps, s_n, taps, row_backwards, c, nr);
+            return;
+        }
+    }
     const fc_size tap = channels * nr; /* elements from one tap's [channels][nr] to the next */
     for (fc_size c = 0; c < channels; c++) /* taps inside: each filter is then read in order */
         for (fc_size h = 0; h < taps_h; h++)
@@ -53,7 +130,40 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
                 const char *from = (const char *)src + c * s_c + h * s_h + w * s_w;
                 real *to = d + (h * taps_w + w) * tap + c * nr;
                 fc_size i = 0;
+                if (s_n == one) {
+                    memcpy(to, from, n * sizeof(real));
+                    i = n;
+                }
                 for (; i < n; i++) to[i] = *(const real *)(from + i * s_n);
                 for (; i < nr; i++) to[i] = 0;
             }
+}
+
+void FC_NAME(unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
+                             fc_size channels, fc_size taps) {
+    const fc_size run = channels * taps;
+    const char *from[VL];
+    fc_size c = 0, t = 0;
+    for (fc_size e = 0; e < run; e += VL) {
+        const int m = run - e < VL ? (int)(run - e) : VL;
+        for (int q = 0; q < VL; q++) { /* beyond m, the last one again */
+            from[q] = (const char *)src + (t * channels + c) * s_row;
+            if (q < m - 1 && ++t == taps) t = 0, c++;
+        }
+        if (++t == taps) t = 0, c++;
+        for (fc_size i = 0; i < n; i += VL) {
+            const int filters = n - i < VL ? (int)(n - i) : VL;
+            char *to = (char *)dst + i * d_n + e * (fc_size)sizeof(real);
+            vreal r[VL];
+            for (int q = 0; q < VL; q++) r[q] = v_load((const real *)from[q] + i);
+            v_transpose(r);
+            for (int k = 0; k < VL; k++) {
+                if (k >= filters) break;
+                if (m == VL)
+                    v_store((real *)(to + k * d_n), r[k]);
+                else
+                    v_store_n((real *)(to + k * d_n), r[k], m);
+            }
+        }
+    }
 }

@@ -7,8 +7,10 @@
 #include "simd.h"
 #include "kernels.h"
 
-/* tail: columns of the last vector that exist, or 0 where it is full */
-FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail) {
+/* tail: columns of the last vector that exist, or 0 where it is full.
+ * adjacent: the rows' elements lie side by side, so that one pointer a segment does for all. */
+FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail,
+                    const int adjacent) {
     vreal acc[FC_MR][2];
     const char *c = t->c;
 #pragma GCC unroll 16
@@ -31,11 +33,12 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
     const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
     const char *const *rows = (const char *const *)t->a;
     const char *segment = t->b;
-    for (fc_size s = 0; s < t->segments; s++, rows += m, segment += t->b_segment) {
+    for (fc_size s = 0; s < t->segments; s++, segment += t->b_segment) {
         const char *a[FC_MR];
 #pragma GCC unroll 16
-        for (int i = 0; i < m; i++) a[i] = rows[i];
-        const char *b = segment;
+        for (int i = 0; i < m; i++)
+            a[i] = adjacent ? rows[s] + i * (fc_size)sizeof(real) : rows[s * m + i];
+        const char *b = t->b_at ? t->b_at[s] : segment;
         fc_size at = 0;
         for (fc_size k = 0; k < len; k++, at += a_k, b += b_k) {
             vreal bv[2];
@@ -85,15 +88,24 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
 #endif
 
 #define FC_DEFINE(m)                                                                     \
-    static void tile_##m##x1(const fc_tile *t) { tile(t, m, 1, 0); }                     \
-    static void tile_##m##x2(const fc_tile *t) { tile(t, m, 2, 0); }                     \
-    static void tile_##m##x1_tail(const fc_tile *t) { tile(t, m, 1, t->n); }             \
-    static void tile_##m##x2_tail(const fc_tile *t) { tile(t, m, 2, t->n - VL); }
+    static void rows_##m##x1(const fc_tile *t) { tile(t, m, 1, 0, 0); }                  \
+    static void rows_##m##x2(const fc_tile *t) { tile(t, m, 2, 0, 0); }                  \
+    static void rows_##m##x1_tail(const fc_tile *t) { tile(t, m, 1, t->n, 0); }          \
+    static void rows_##m##x2_tail(const fc_tile *t) { tile(t, m, 2, t->n - VL, 0); }     \
+    static void adjacent_##m##x1(const fc_tile *t) { tile(t, m, 1, 0, 1); }              \
+    static void adjacent_##m##x2(const fc_tile *t) { tile(t, m, 2, 0, 1); }              \
+    static void adjacent_##m##x1_tail(const fc_tile *t) { tile(t, m, 1, t->n, 1); }      \
+    static void adjacent_##m##x2_tail(const fc_tile *t) { tile(t, m, 2, t->n - VL, 1); }
 FC_ROWS(FC_DEFINE)
 
-#define FC_ENTRY(m) {{tile_##m##x1, tile_##m##x1_tail}, {tile_##m##x2, tile_##m##x2_tail}},
-static void (*const tiles[FC_MR][2][2])(const fc_tile *) = {FC_ROWS(FC_ENTRY)};
+#define FC_ENTRY(m) {{rows_##m##x1, rows_##m##x1_tail}, {rows_##m##x2, rows_##m##x2_tail}},
+#define FC_ADJACENT(m)                                                                   \
+    {{adjacent_##m##x1, adjacent_##m##x1_tail}, {adjacent_##m##x2, adjacent_##m##x2_tail}},
+static void (*const rows[FC_MR][2][2])(const fc_tile *) = {FC_ROWS(FC_ENTRY)};
+static void (*const adjacent[FC_MR][2][2])(const fc_tile *) = {FC_ROWS(FC_ADJACENT)};
 
-void FC_NAME(tile)(const fc_tile *t) {
-    tiles[t->m - 1][t->n > VL][t->n % VL != 0](t);
+void FC_NAME(tile)(const fc_tile *t) { rows[t->m - 1][t->n > VL][t->n % VL != 0](t); }
+
+void FC_NAME(tile_adjacent)(const fc_tile *t) {
+    adjacent[t->m - 1][t->n > VL][t->n % VL != 0](t);
 }

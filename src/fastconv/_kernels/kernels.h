@@ -17,9 +17,12 @@ typedef ptrdiff_t fc_size;
 enum { FC_TILE_ACCUMULATE = 1, FC_TILE_RELU = 2, FC_TILE_BIAS_PER_ROW = 4 };
 
 typedef struct {
-    const void *const *a; /* [segments][m]: start of each row's run of `len` elements */
+    /* [segments][m]: start of each row's run of `len` elements; where rows are adjacent elements,
+     * [segments]: start of the first row's */
+    const void *const *a;
     fc_size a_k;          /* from one element of a run to the next */
-    const void *b;        /* [segments][len][n] */
+    const void *b;        /* [segments][len][n], unless */
+    const void *const *b_at; /* where each segment of b starts is given here */
     fc_size b_k, b_segment;
     fc_size segments, len;
     const void *bias; /* [n], or [m] with FC_TILE_BIAS_PER_ROW, or NULL; unused when accumulating */
@@ -34,22 +37,46 @@ typedef struct {
 typedef struct {
     const void *const *rows; /* [taps_h]: input row of each filter row, or NULL outside the image */
     fc_size taps_h, taps_w;
-    fc_size x_c, x_w;           /* input strides */
+    fc_size x_w;                /* input stride */
     fc_size width;              /* columns of the input */
     fc_size col0, step, col_dx; /* output j, tap s reads column col0 + j * step + s * col_dx */
     const void *w;              /* [taps_h][taps_w][channels] */
     const void *bias;           /* [channels] or NULL */
     void *out;
-    fc_size out_c, out_w, out_width;
+    fc_size out_w, out_width;
     fc_size channels;
     int relu;
 } fc_depthwise_row;
 
+/* A plane as one long row: out[p] = act(bias + sum over taps of w[t] * x[p + at[t]]) for p < n.
+ * Whole vectors are read and written beyond n: both buffers have room. */
+typedef struct {
+    const void *x;
+    const fc_size *at; /* [taps], in elements */
+    fc_size taps;
+    const void *w; /* [taps] */
+    void *out;
+    fc_size n;
+    double bias;
+    int relu;
+} fc_depthwise_flat;
+
+/* Its weight gradient, row by row: what lies between rows must not count. */
+typedef struct {
+    const void *x;
+    const fc_size *at;
+    fc_size taps;
+    void *dw; /* [taps], added to */
+    const void *dy;
+    fc_size rows, width;
+    fc_size x_row, dy_row; /* bytes */
+} fc_depthwise_flat_grad;
+
 typedef struct {
     const void *x; /* input row that filter row meets */
-    fc_size x_c, x_w, width;
+    fc_size x_w, width;
     const void *dy; /* output-gradient row */
-    fc_size dy_c, dy_w, dy_width;
+    fc_size dy_w, dy_width;
     fc_size col0, step, col_dx, taps_w; /* as above */
     void *dw;                           /* [taps_w][channels], added to */
     fc_size channels;
@@ -117,6 +144,7 @@ typedef struct fc_kernels {
     int mr, nr; /* largest register tile */
 
     void (*tile)(const fc_tile *);
+    void (*tile_adjacent)(const fc_tile *);
 
     /* dst[i][j] = src[i][j], any strides */
     void (*copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,
@@ -127,11 +155,16 @@ typedef struct fc_kernels {
                          fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h, fc_size s_w,
                          fc_size nr);
 
-    /* channels contiguous (nhwc) or columns contiguous (nchw) */
+    /* the way back: [taps][channels] rows of n filters (whole vectors readable) to
+     * [n][channels][taps], contiguous but for d_n */
+    void (*unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
+                           fc_size channels, fc_size taps);
+
+    /* channels contiguous */
     void (*depthwise_row_nhwc)(const fc_depthwise_row *);
-    void (*depthwise_row_nchw)(const fc_depthwise_row *);
     void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *);
-    void (*depthwise_weight_row_nchw)(const fc_depthwise_weight_row *);
+    void (*depthwise_flat)(const fc_depthwise_flat *);
+    void (*depthwise_flat_weight)(const fc_depthwise_flat_grad *);
 
     void (*max_pool_row)(const fc_pool_row *);
     void (*avg_pool_row)(const fc_pool_row *);

@@ -163,6 +163,89 @@ FC_INLINE void v_store_n(real *p, vreal v, int n) {
 }
 #endif
 
+/* Rows become columns: r[i] holds element i of each of the VL vectors it was given. */
+FC_INLINE void v_transpose(vreal *r) {
+#if defined(FC_ISA_AVX512) && defined(FC_F32)
+    vreal t[16];
+#define FC_PD(op, a, b) \
+    _mm512_castpd_ps(_mm512_##op##_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+    for (int i = 0; i < 16; i += 2) { /* pairs of rows, then fours: within 128-bit lanes */
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = FC_PD(unpacklo, t[i], t[i + 2]);
+        r[i + 1] = FC_PD(unpackhi, t[i], t[i + 2]);
+        r[i + 2] = FC_PD(unpacklo, t[i + 1], t[i + 3]);
+        r[i + 3] = FC_PD(unpackhi, t[i + 1], t[i + 3]);
+    }
+#undef FC_PD
+    for (int k = 0; k < 4; k++) /* then the lanes themselves: even ones 0x88, odd ones 0xdd */
+        for (int i = 0; i < 16; i += 8) {
+            t[i + k] = _mm512_shuffle_f32x4(r[i + k], r[i + 4 + k], 0x88);
+            t[i + 4 + k] = _mm512_shuffle_f32x4(r[i + k], r[i + 4 + k], 0xdd);
+        }
+    for (int k = 0; k < 8; k++) {
+        r[k] = _mm512_shuffle_f32x4(t[k], t[8 + k], 0x88);
+        r[8 + k] = _mm512_shuffle_f32x4(t[k], t[8 + k], 0xdd);
+    }
+#elif defined(FC_ISA_AVX512)
+    vreal t[8];
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm512_unpacklo_pd(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_pd(r[i], r[i + 1]);
+    }
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 8; i += 4) {
+            r[i + k] = _mm512_shuffle_f64x2(t[i + k], t[i + 2 + k], 0x88);
+            r[i + 2 + k] = _mm512_shuffle_f64x2(t[i + k], t[i + 2 + k], 0xdd);
+        }
+    for (int k = 0; k < 4; k++) {
+        t[k] = _mm512_shuffle_f64x2(r[k], r[4 + k], 0x88);
+        t[4 + k] = _mm512_shuffle_f64x2(r[k], r[4 + k], 0xdd);
+    }
+    for (int k = 0; k < 8; k++) r[k] = t[k];
+#elif defined(FC_ISA_AVX2) && defined(FC_F32)
+    vreal t[8];
+#define FC_PD(op, a, b) \
+    _mm256_castpd_ps(_mm256_##op##_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = FC_PD(unpacklo, t[i], t[i + 2]);
+        r[i + 1] = FC_PD(unpackhi, t[i], t[i + 2]);
+        r[i + 2] = FC_PD(unpacklo, t[i + 1], t[i + 3]);
+        r[i + 3] = FC_PD(unpackhi, t[i + 1], t[i + 3]);
+    }
+#undef FC_PD
+    for (int k = 0; k < 4; k++) {
+        t[k] = _mm256_permute2f128_ps(r[k], r[4 + k], 0x20);
+        t[4 + k] = _mm256_permute2f128_ps(r[k], r[4 + k], 0x31);
+    }
+    for (int k = 0; k < 8; k++) r[k] = t[k];
+#elif defined(FC_ISA_AVX2)
+    vreal t[4];
+    for (int i = 0; i < 4; i += 2) {
+        t[i] = _mm256_unpacklo_pd(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_pd(r[i], r[i + 1]);
+    }
+    for (int k = 0; k < 2; k++) {
+        r[k] = _mm256_permute2f128_pd(t[k], t[2 + k], 0x20);
+        r[2 + k] = _mm256_permute2f128_pd(t[k], t[2 + k], 0x31);
+    }
+#else
+    real t[VL][VL];
+    for (int i = 0; i < VL; i++) v_store(t[i], r[i]);
+    for (int i = 0; i < VL; i++) {
+        real row[VL];
+        for (int j = 0; j < VL; j++) row[j] = t[j][i];
+        r[i] = v_load(row);
+    }
+#endif
+}
+
 /* Pairwise over the lanes: (0 + VL/2) + (VL/4 + ...) and so on, the same order everywhere. */
 FC_INLINE real v_sum(vreal v) {
     real t[VL];

@@ -6,14 +6,17 @@
 
 #define FC_DECLARE(real, set)                                              \
     void fc_tile_##real##_##set(const fc_tile *);                          \
+    void fc_tile_adjacent_##real##_##set(const fc_tile *);                 \
     void fc_copy2d_##real##_##set(void *, fc_size, fc_size, const void *, fc_size, fc_size, fc_size, \
                                   fc_size);                                \
     void fc_pack_filters_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, fc_size,    \
                                         fc_size, fc_size, fc_size, fc_size, fc_size);                \
+    void fc_unpack_filters_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,  \
+                                          fc_size);                        \
     void fc_depthwise_row_nhwc_##real##_##set(const fc_depthwise_row *);   \
-    void fc_depthwise_row_nchw_##real##_##set(const fc_depthwise_row *);   \
+    void fc_depthwise_flat_##real##_##set(const fc_depthwise_flat *);      \
     void fc_depthwise_weight_row_nhwc_##real##_##set(const fc_depthwise_weight_row *);               \
-    void fc_depthwise_weight_row_nchw_##real##_##set(const fc_depthwise_weight_row *);               \
+    void fc_depthwise_flat_weight_##real##_##set(const fc_depthwise_flat_grad *);                    \
     void fc_max_pool_row_##real##_##set(const fc_pool_row *);              \
     void fc_avg_pool_row_##real##_##set(const fc_pool_row *);              \
     int fc_max_pool_row_backward_##real##_##set(const fc_pool_row *);      \
@@ -30,12 +33,14 @@
     {                                                                      \
         .isa = #set, .itemsize = size, .lanes = vl, .mr = rows, .nr = 2 * vl,                        \
         .tile = fc_tile_##real##_##set,                                    \
+        .tile_adjacent = fc_tile_adjacent_##real##_##set,                  \
         .copy2d = fc_copy2d_##real##_##set,                                \
         .pack_filters = fc_pack_filters_##real##_##set,                    \
+        .unpack_filters = fc_unpack_filters_##real##_##set,                \
         .depthwise_row_nhwc = fc_depthwise_row_nhwc_##real##_##set,        \
-        .depthwise_row_nchw = fc_depthwise_row_nchw_##real##_##set,        \
+        .depthwise_flat = fc_depthwise_flat_##real##_##set,                \
         .depthwise_weight_row_nhwc = fc_depthwise_weight_row_nhwc_##real##_##set,                    \
-        .depthwise_weight_row_nchw = fc_depthwise_weight_row_nchw_##real##_##set,                    \
+        .depthwise_flat_weight = fc_depthwise_flat_weight_##real##_##set,  \
         .max_pool_row = fc_max_pool_row_##real##_##set,                    \
         .avg_pool_row = fc_avg_pool_row_##real##_##set,                    \
         .max_pool_row_backward = fc_max_pool_row_backward_##real##_##set,  \

@@ -33,7 +33,7 @@ def random_shift(
     Raises
     ------
     ValueError
-        If ``images`` does not have four axes, or ``max_shift`` is negative.
+        If ``images`` does not have four axes, or ``max_shift`` is not in [0, min(H, W)).
 
     Examples
     --------
@@ -42,10 +42,13 @@ def random_shift(
     (2, 1, 4, 4)
     """
     _check_images(images)
-    if max_shift < 0:
-        raise ValueError(f"max_shift must not be negative, got {max_shift}")
-    rng = np.random.default_rng(rng)
     n, _, height, width = images.shape
+    if not 0 <= max_shift < min(height, width):
+        raise ValueError(
+            f"max_shift must not be negative, and less than the images' {height}x{width} pixels; "
+            f"got {max_shift}"
+        )
+    rng = np.random.default_rng(rng)
     m = max_shift
     padded = np.pad(images, ((0, 0), (0, 0), (m, m), (m, m)), constant_values=fill)
     # (N, C, 2m + 1, 2m + 1, H, W): every shift of every image, as a view

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.data.idx import read_idx
+from fastconv.data.preprocessing import check_labels
 from fastconv.io import atomic_write
-
-from .idx import read_idx
-from .preprocessing import check_labels
 
 #: images (N, 1, H, W) of uint8, labels (N,) of int64
 Examples = tuple[NDArray[np.uint8], NDArray[np.int64]]

@@ -3,14 +3,13 @@
 import gzip
 import math
 import os
-import zlib
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.io import read_exactly
+from fastconv.io import read_exactly, refuse_damage
 
 #: the third byte of the magic number
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -62,11 +61,8 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**30) -> NDArray
         gzipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         stream = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if gzipped else file
-        try:
+        with refuse_damage(path):
             return _read(stream, max_bytes)
-        except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
-            kind = "gzipped IDX" if gzipped else "IDX"
-            raise ValueError(f"{path}: not a sound {kind} file: {error}") from error
 
 
 def _read(stream: IO[bytes], max_bytes: int) -> NDArray[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .preprocessing import check_labels
+from fastconv.data.preprocessing import check_labels
 
 Indices = NDArray[np.int64]
 

@@ -1,5 +1,23 @@
 """Functions on NumPy arrays: every op of a convolutional network, forward and backward."""
 
+from fastconv.functional.activation import (
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
 from fastconv.functional.conv import (
     conv2d,
     conv2d_backward_bias,
@@ -21,6 +39,10 @@ from fastconv.functional.loss import (
     cross_entropy_backward,
     mse_loss,
     mse_loss_backward,
+)
+from fastconv.functional.norm import (
+    batch_norm,
+    batch_norm_backward,
 )
 from fastconv.functional.pool import (
     adaptive_avg_pool2d,
@@ -48,6 +70,8 @@ __all__ = [
     "adaptive_max_pool2d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
     "conv2d",
@@ -60,16 +84,30 @@ __all__ = [
     "dropout_backward",
     "flatten",
     "flatten_backward",
+    "gelu",
+    "gelu_backward",
     "global_avg_pool2d",
     "global_avg_pool2d_backward",
     "global_max_pool2d",
     "global_max_pool2d_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
     "linear",
     "linear_backward",
+    "log_softmax",
+    "log_softmax_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "mse_loss",
     "mse_loss_backward",
+    "relu",
+    "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "silu",
+    "silu_backward",
+    "softmax",
+    "softmax_backward",
+    "tanh",
+    "tanh_backward",
 ]
-from fastconv.functional.activation import *  # noqa
-from fastconv.functional.norm import *  # noqa

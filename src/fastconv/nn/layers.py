@@ -131,7 +131,7 @@ class Conv2d(Module):
             F.conv2d_backward_weight(
                 grad_output,
                 input,
-                self.weight.shape,
+                self.weight.data.shape,
                 *self._geometry(),
                 algorithm=self.algorithm,
             )
@@ -379,7 +379,8 @@ class MaxPool2d(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.max_pool2d_backward(grad_output, *self._recall())
+        indices, input_shape = self._recall()
+        return F.max_pool2d_backward(grad_output, indices, input_shape)
 
     def extra_repr(self) -> str:
         return (
@@ -480,7 +481,8 @@ class AdaptiveAvgPool2d(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.adaptive_avg_pool2d_backward(grad_output, *self._recall())
+        (input_shape,) = self._recall()
+        return F.adaptive_avg_pool2d_backward(grad_output, input_shape)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
@@ -513,7 +515,8 @@ class AdaptiveMaxPool2d(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.adaptive_max_pool2d_backward(grad_output, *self._recall())
+        indices, input_shape = self._recall()
+        return F.adaptive_max_pool2d_backward(grad_output, indices, input_shape)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
@@ -535,7 +538,8 @@ class GlobalAvgPool2d(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.global_avg_pool2d_backward(grad_output, *self._recall())
+        (input_shape,) = self._recall()
+        return F.global_avg_pool2d_backward(grad_output, input_shape)
 
 
 class Dropout(Module):
@@ -608,7 +612,8 @@ class ReLU(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.relu_backward(grad_output, *self._recall())
+        (output,) = self._recall()
+        return F.relu_backward(grad_output, output)
 
 
 class LeakyReLU(Module):
@@ -635,7 +640,8 @@ class LeakyReLU(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.leaky_relu_backward(grad_output, *self._recall(), self.negative_slope)
+        (input,) = self._recall()
+        return F.leaky_relu_backward(grad_output, input, self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
@@ -657,7 +663,8 @@ class Sigmoid(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.sigmoid_backward(grad_output, *self._recall())
+        (output,) = self._recall()
+        return F.sigmoid_backward(grad_output, output)
 
 
 class Tanh(Module):
@@ -676,7 +683,8 @@ class Tanh(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.tanh_backward(grad_output, *self._recall())
+        (output,) = self._recall()
+        return F.tanh_backward(grad_output, output)
 
 
 class GELU(Module):
@@ -707,7 +715,8 @@ class GELU(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.gelu_backward(grad_output, *self._recall(), self.approximate)
+        (input,) = self._recall()
+        return F.gelu_backward(grad_output, input, self.approximate)
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
@@ -729,7 +738,8 @@ class SiLU(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.silu_backward(grad_output, *self._recall())
+        (input,) = self._recall()
+        return F.silu_backward(grad_output, input)
 
 
 class Softmax(Module):
@@ -758,7 +768,8 @@ class Softmax(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.softmax_backward(grad_output, *self._recall(), self.dim)
+        (output,) = self._recall()
+        return F.softmax_backward(grad_output, output, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -788,7 +799,8 @@ class LogSoftmax(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.log_softmax_backward(grad_output, *self._recall(), self.dim)
+        (output,) = self._recall()
+        return F.log_softmax_backward(grad_output, output, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -819,7 +831,8 @@ class Flatten(Module):
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        return F.flatten_backward(grad_output, *self._recall())
+        (input_shape,) = self._recall()
+        return F.flatten_backward(grad_output, input_shape)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -842,14 +855,20 @@ class Identity(Module):
         return grad_output
 
 
-def _check_positive(**sizes: int) -> None:
+def _check_positive(**sizes: object) -> None:
     for name, size in sizes.items():
+        if not isinstance(size, int | np.integer):
+            raise TypeError(f"{name} must be an integer, got {size!r}")
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
 
 
 def _pair(name: str, value: Pair) -> tuple[int, int]:
-    rows, cols = (value, value) if isinstance(value, int) else value
+    """Rows and columns of what may be one number for both."""
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be one integer or two, got {value}")
+    rows, cols = pair
     _check_positive(**{name: rows})
     _check_positive(**{name: cols})
     return rows, cols

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,9 +73,9 @@ class Checkpoint:
         """
         arrays, metadata = io.load(path)
         settings, history = metadata.get("settings"), metadata.get("history")
-        if not isinstance(settings, dict) or not _is_history(history):
-            raise ValueError(f"{path}: not a training checkpoint")
-        return cls(arrays, settings, history)
+        if isinstance(settings, dict) and _is_history(history):
+            return cls(arrays, settings, history)
+        raise ValueError(f"{path}: not a training checkpoint")
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings than those that the run was started with.
@@ -105,17 +105,17 @@ class Checkpoint:
             if part not in states:
                 raise ValueError(f"checkpoint holds {key!r}, but the run has only {list(parts)}")
             states[part][name] = array
-        before = {part: copy.deepcopy(stateful.state_dict()) for part, stateful in parts.items()}
-        try:
-            for part, stateful in parts.items():
-                stateful.load_state_dict(states[part])
-        except (ValueError, TypeError) as error:
-            for part, stateful in parts.items():
-                stateful.load_state_dict(before[part])
-            raise ValueError(f"checkpoint does not fit the {part}: {error}") from error
+        before = {part: copy.deepcopy(parts[part].state_dict()) for part in parts}
+        for part in parts:
+            try:
+                parts[part].load_state_dict(states[part])
+            except (ValueError, TypeError) as error:
+                for changed in parts:
+                    parts[changed].load_state_dict(before[changed])
+                raise ValueError(f"checkpoint does not fit the {part}: {error}") from error
 
 
-def _is_history(history: Any) -> bool:
+def _is_history(history: Any) -> TypeGuard[History]:
     return isinstance(history, list) and all(
         isinstance(row, dict) and all(isinstance(value, float) for value in row.values())
         for row in history

@@ -1,10 +1,12 @@
 """The training loop, and the measures of what it has learned."""
 
+import importlib
 import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -129,7 +131,7 @@ def fit(
         "epochs": epochs,
         "batch_size": batch_size,
         "seed": seed,
-        "data": zlib.crc32(labels, zlib.crc32(np.ascontiguousarray(images))),
+        "data": zlib.crc32(labels.data, zlib.crc32(np.ascontiguousarray(images).data)),
         **(settings or {}),
     }
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
@@ -212,23 +214,29 @@ def evaluate(
     """
     images, labels = _check_examples("images and labels", (images, labels))
     criterion = criterion or nn.CrossEntropyLoss()
+    logits = compute_logits(model, images, batch_size=batch_size)
     with nn.no_grad():
-        logits = compute_logits(model, images, batch_size=batch_size)
         loss = float(criterion(logits, labels))
     return Evaluation(loss, float(np.mean(logits.argmax(1) == labels)), logits)
 
 
 def compute_logits(model: nn.Module, images: Array, *, batch_size: int = 256) -> Array:
     """A model's outputs (N, K) in evaluation mode; its mode is as before afterwards."""
+    with evaluating(model):
+        return np.concatenate([model(x) for (x,) in batches(images, batch_size=batch_size)])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within this context ``model`` is in evaluation mode and remembers nothing."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with nn.no_grad():
-            outputs = [model(chunk) for (chunk,) in batches(images, batch_size=batch_size)]
+            yield
     finally:
         for module, mode in modes:
             module.training = mode
-    return np.concatenate(outputs)
 
 
 def confusion_matrix(
@@ -306,7 +314,7 @@ class _ProgressBar:
 
     def __init__(self, total: int, description: str) -> None:
         try:
-            from tqdm import tqdm
+            tqdm = importlib.import_module("tqdm").tqdm
         except ImportError as error:
             raise ImportError(
                 'a progress bar needs the package tqdm: pip install "fastconv[train]"'

@@ -1,0 +1,4 @@
+from fastconv._drivers.correlation cimport Correlation
+
+cdef bint is_planes(const Correlation *c) noexcept nogil
+cdef int correlate(const Correlation *c, int num_threads) noexcept nogil

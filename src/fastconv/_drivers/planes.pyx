@@ -1,0 +1,275 @@
+"""Direct convolution with pixels along the vectors: rows of the register tile are filters.
+
+Two cases want it. A 1x1 convolution over contiguous planes is a plain matrix product of the filters
+with the planes, and nothing need be rearranged. And where filters are few (the input gradient of a
+first layer, small groups, LeNet), vectors of filters would be mostly empty, but there are always
+pixels enough: a block of output rows is laid out with the columns of its padded input, so that
+every tap is one fixed distance away, and runs of pixels cross from row to row; what is computed
+between rows is thrown away.
+"""
+
+from libc.string cimport memset
+
+from fastconv._drivers.correlation cimport (
+    Correlation, ceil_div, multiply_adds, part, round_up, valid)
+from fastconv._drivers.kernels cimport FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
+
+
+cdef enum:
+    PANELS = 4                # panels of nr pixels in a 1x1 task
+    PIECE_BYTES = 256 * 1024  # of the input under a block of rows
+    MOST_PIECE_BYTES = 1024 * 1024
+    TASKS = 16                # see direct.pyx
+
+
+ctypedef struct Plan:
+    Correlation c
+    char *filters         # [groups][segments][filters][len], contiguous
+    fc_size f_g, f_segment, f_k
+    fc_size segments, len
+    bint along_channels   # a segment runs over the channels of a tap, or the taps of a channel's row
+    fc_size cols          # of the layout
+    fc_size block_rows, blocks_h
+    fc_size pixels, blocks  # 1x1
+    fc_size plane         # elements of one channel's piece
+    fc_size pointers_at, starts_at, piece_at, result_at, scratch_bytes
+
+
+cdef bint is_pointwise(const Correlation *c) noexcept nogil:
+    """1x1 without steps or border, both sides' planes contiguous."""
+    cdef fc_size size = c.kernels.itemsize
+    return (c.taps_h == 1 and c.taps_w == 1 and c.step_h == 1 and c.step_w == 1
+            and c.row0 == 0 and c.col0 == 0
+            and c.height == c.out_h and c.width == c.out_w
+            and c.x_w == size and c.x_h == c.width * size
+            and c.y_w == size and c.y_h == c.width * size)
+
+
+cdef fc_size piece_bytes(const Correlation *c, fc_size rows) noexcept nogil:
+    cdef double cols = c.out_w + (<double> c.taps_w - 1) * c.col_d
+    cdef double lines = rows + (<double> c.taps_h - 1) * c.row_d + 1
+    return <fc_size> min(1e15, c.channels * (cols * lines + c.kernels.nr) * c.kernels.itemsize)
+
+
+cdef bint is_planes(const Correlation *c) noexcept nogil:
+    """Whether this module takes it; taps are numbered downwards already."""
+    if is_pointwise(c):
+        return True
+    return (c.step_h == 1 and c.step_w == 1 and c.taps_h * c.taps_w > 0
+            and (c.filters <= c.kernels.lanes // 2
+                 # a first layer: so few products per output that rearranging outputs would cost more
+                 or (c.channels * c.taps_h * c.taps_w <= 32 and c.y_w == c.kernels.itemsize))
+            and c.taps_h * c.taps_w <= 1024
+            and piece_bytes(c, 1) <= MOST_PIECE_BYTES)
+
+
+cdef int correlate(const Correlation *c, int num_threads) noexcept nogil:
+    if is_pointwise(c):
+        return correlate_pointwise(c, num_threads)
+    return correlate_few(c, num_threads)
+
+
+# ---------------------------------------------------------------- 1x1
+
+cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef Plan *p = <Plan *> context
+    cdef Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, mr = c.kernels.mr
+    cdef fc_size block = task % p.blocks, g = task // p.blocks % c.groups
+    cdef fc_size n = task // p.blocks // c.groups
+    cdef const char *x = c.x + n * c.x_n + g * c.x_g
+    cdef char *y = c.y + n * c.y_n + g * c.y_g
+    cdef const char *w = p.filters + g * p.f_g
+    cdef const void **rows = <const void **> scratch
+    cdef char *panel = scratch + p.piece_at  # [channels][nr]
+    cdef fc_size first, last = min((block + 1) * PANELS * nr, p.pixels)
+    cdef fc_size tiles = ceil_div(c.filters, mr), t, k, i, count
+    cdef fc_tile tile
+    tile.a = rows
+    tile.a_k = size
+    tile.b = panel
+    tile.b_at = NULL
+    tile.b_k = nr * size
+    tile.b_segment = 0
+    tile.segments = 1
+    tile.len = c.channels
+    tile.c_m = c.y_k
+    tile.flags = FC_TILE_BIAS_PER_ROW | (FC_TILE_RELU if c.relu else 0)
+    first = block * PANELS * nr
+    while first < last:
+        tile.n = <int> min(nr, last - first)
+        c.kernels.copy2d(panel, nr * size, size, x + first * size, c.x_c, size,
+                         c.channels, tile.n)
+        for t in range(tiles):
+            k = part(c.filters, tiles, t)
+            count = part(c.filters, tiles, t + 1) - k
+            for i in range(count):
+                rows[i] = w + (k + i) * p.f_k
+            tile.m = <int> count
+            tile.bias = NULL if c.bias == NULL else c.bias + (g * c.filters + k) * size
+            tile.c = y + k * c.y_k + first * size
+            c.kernels.tile(&tile)
+        first += nr
+    return OK
+
+
+cdef int correlate_pointwise(const Correlation *correlation, int num_threads) noexcept nogil:
+    cdef Plan p
+    cdef Correlation *c = &p.c
+    cdef fc_size g
+    cdef char *turned = NULL
+    cdef int status
+    c[0] = correlation[0]
+    cdef fc_size size = c.kernels.itemsize
+    p.filters = <char *> c.w
+    p.f_g = c.w_g
+    p.f_k = c.w_k
+    if c.w_c != size:  # the input gradient reads the filters the other way round
+        p.f_k = c.channels * size
+        p.f_g = c.filters * p.f_k
+        turned = allocate(c.groups * p.f_g)
+        if turned == NULL:
+            return OUT_OF_MEMORY
+        for g in range(c.groups):
+            c.kernels.copy2d(turned + g * p.f_g, p.f_k, size, c.w + g * c.w_g, c.w_k, c.w_c,
+                             c.filters, c.channels)
+        p.filters = turned
+    p.pixels = c.out_h * c.out_w
+    p.blocks = ceil_div(p.pixels, PANELS * c.kernels.nr)
+    p.piece_at = round_up(c.kernels.mr * sizeof(void *))
+    p.scratch_bytes = p.piece_at + c.channels * c.kernels.nr * size
+    status = parallel_for(pointwise_block, &p, c.batch * c.groups * p.blocks, p.scratch_bytes,
+                          multiply_adds(c), num_threads)
+    release(turned)
+    return status
+
+
+# ---------------------------------------------------------------- few filters
+
+cdef void fill_piece(const Plan *p, fc_size n, fc_size g, fc_size i0, fc_size rows,
+                     char *piece) noexcept nogil:
+    """The input under some output rows, [channels][rows][cols], zero beyond the border."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, plane = p.plane * size
+    cdef fc_size lines = rows + (c.taps_h - 1) * c.row_d
+    cdef fc_size r, row, lo, hi
+    cdef const char *x = c.x + n * c.x_n + g * c.x_g
+    valid(c.col0, 1, c.width, p.cols, &lo, &hi)
+    memset(piece, 0, c.channels * plane)
+    for r in range(lines):
+        row = c.row0 + i0 + r
+        if 0 <= row < c.height:
+            c.kernels.copy2d(piece + (r * p.cols + lo) * size, plane, size,
+                             x + row * c.x_h + (c.col0 + lo) * c.x_w, c.x_c, c.x_w,
+                             c.channels, hi - lo)
+
+
+cdef void segment_starts(const Plan *p, const char *piece, const void **starts) noexcept nogil:
+    """Where each segment's pixels start for output 0."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, r, s, ch
+    for r in range(c.taps_h):
+        if p.along_channels:
+            for s in range(c.taps_w):
+                starts[r * c.taps_w + s] = piece + (r * c.row_d * p.cols + s * c.col_d) * size
+        else:
+            for ch in range(c.channels):
+                starts[r * c.channels + ch] = piece + (ch * p.plane + r * c.row_d * p.cols) * size
+
+
+cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef Plan *p = <Plan *> context
+    cdef Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, mr = c.kernels.mr
+    cdef fc_size i0 = task % p.blocks_h * p.block_rows
+    cdef fc_size g = task // p.blocks_h % c.groups, n = task // p.blocks_h // c.groups
+    cdef fc_size rows = min(p.block_rows, c.out_h - i0), pixels = rows * p.cols
+    cdef fc_size tiles = ceil_div(c.filters, mr), t, k, count, s, i, first
+    cdef fc_size line = round_up(pixels * size + nr * size)  # bytes of one filter's result
+    cdef const void **pointers = <const void **> (scratch + p.pointers_at)
+    cdef const void **starts = <const void **> (scratch + p.starts_at)
+    cdef char *piece = scratch + p.piece_at
+    cdef char *result = scratch + p.result_at
+    cdef char *y = c.y + n * c.y_n + g * c.y_g + i0 * c.y_h
+    cdef fc_tile tile
+    fill_piece(p, n, g, i0, rows, piece)
+    segment_starts(p, piece, starts)
+    tile.a = pointers
+    tile.a_k = size
+    tile.b_at = starts
+    tile.b_k = (p.plane if p.along_channels else c.col_d) * size
+    tile.segments = p.segments
+    tile.len = p.len
+    tile.c_m = line
+    tile.n = <int> nr
+    tile.flags = FC_TILE_BIAS_PER_ROW | (FC_TILE_RELU if c.relu else 0)
+    for t in range(tiles):
+        k = part(c.filters, tiles, t)
+        count = part(c.filters, tiles, t + 1) - k
+        for s in range(p.segments):
+            for i in range(count):
+                pointers[s * count + i] = (p.filters + g * p.f_g + s * p.f_segment
+                                           + (k + i) * p.f_k)
+        tile.m = <int> count
+        tile.bias = NULL if c.bias == NULL else c.bias + (g * c.filters + k) * size
+        first = 0
+        while first < pixels:
+            tile.c = result + k * line + first * size
+            c.kernels.tile(&tile)
+            for s in range(p.segments):
+                starts[s] = <const char *> starts[s] + nr * size
+            first += nr
+        for s in range(p.segments):
+            starts[s] = <const char *> starts[s] - first * size
+    for i in range(rows):
+        c.kernels.copy2d(y + i * c.y_h, c.y_k, c.y_w, result + i * p.cols * size, line, size,
+                         c.filters, c.out_w)
+    return OK
+
+
+cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept nogil:
+    cdef Plan p
+    cdef Correlation *c = &p.c
+    cdef fc_size g, s, r, ch, images, count
+    cdef int status
+    c[0] = correlation[0]
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
+    p.along_channels = c.channels >= c.taps_w
+    p.segments = c.taps_h * (c.taps_w if p.along_channels else c.channels)
+    p.len = c.channels if p.along_channels else c.taps_w
+    p.f_k = p.len * size
+    p.f_segment = c.filters * p.f_k
+    p.f_g = p.segments * p.f_segment
+    p.filters = allocate(c.groups * p.f_g)
+    if p.filters == NULL:
+        return OUT_OF_MEMORY
+    for g in range(c.groups):
+        for r in range(c.taps_h):
+            count = c.taps_w if p.along_channels else c.channels
+            for s in range(count):
+                c.kernels.copy2d(
+                    p.filters + g * p.f_g + (r * count + s) * p.f_segment, p.f_k, size,
+                    c.w + g * c.w_g + r * c.w_h + s * (c.w_w if p.along_channels else c.w_c),
+                    c.w_k, c.w_c if p.along_channels else c.w_w, c.filters, p.len)
+    p.cols = c.out_w + (c.taps_w - 1) * c.col_d
+    images = c.batch * c.groups
+    p.block_rows = c.out_h
+    while p.block_rows > 1 and (piece_bytes(c, p.block_rows) > PIECE_BYTES
+                                or images * ceil_div(c.out_h, p.block_rows) < TASKS
+                                and p.block_rows * p.cols > 8 * nr):
+        p.block_rows = (p.block_rows + 1) // 2
+    p.blocks_h = ceil_div(c.out_h, p.block_rows)
+    p.block_rows = ceil_div(c.out_h, p.blocks_h)
+    # the last panel of pixels reads up to nr past the last output, and a row of taps past that
+    p.plane = (p.block_rows + (c.taps_h - 1) * c.row_d + 1) * p.cols + nr
+    p.pointers_at = 0
+    p.starts_at = round_up(p.segments * min(c.filters, c.kernels.mr) * sizeof(void *))
+    p.piece_at = p.starts_at + round_up(p.segments * sizeof(void *))
+    p.result_at = p.piece_at + round_up(c.channels * p.plane * size)
+    p.scratch_bytes = (p.result_at
+                       + c.filters * round_up((p.block_rows * p.cols + nr) * size))
+    status = parallel_for(few_block, &p, images * p.blocks_h, p.scratch_bytes, multiply_adds(c),
+                          num_threads)
+    release(p.filters)
+    return status
