@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -516,3 +517,12 @@ def test_plot_confusion_matrix(pictures, tmp_path):
 def test_history_is_what_json_keeps(tmp_path):
     _, history = run(epochs=1, validation=(IMAGES, LABELS))
     assert json.loads(json.dumps(history)) == history
+
+
+def test_the_example_of_the_user_page_runs(tmp_path, monkeypatch, capsys):
+    page = Path(__file__).parents[1] / "docs" / "training.md"
+    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    with fastconv.threads(1):
+        exec(compile(code, str(page), "exec"), {})
+    assert float(capsys.readouterr().out) > 0.95
