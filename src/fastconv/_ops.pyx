@@ -668,7 +668,7 @@ cdef class Buffers:
         """Memory to write to: an array without gaps."""
         cdef Py_buffer *view = self.add(array, True)
         cdef Py_ssize_t step = view.itemsize
-        cdef int i, found = 0
+        cdef int i
         cdef bint progress = view.len > 0
         while progress:  # find the axis that steps over what the axes before it span
             progress = False

@@ -6,7 +6,7 @@ from fastconv._drivers.runtime cimport OK, kernels, parallel_for
 
 cdef enum:
     CHUNK = 16384  # elements of a task: a first-level cache or two, and some microseconds of work
-    BLOCK = 128    # positions of a softmax task come in multiples of this, a kernel's block
+    BLOCK = 128    # positions of a softmax task come in multiples of this, as every kernel likes
 
 
 cdef inline double cost(int op, bint backward) noexcept nogil:

@@ -1,7 +1,7 @@
 from fastconv._drivers.kernels cimport fc_size
 
-# Arrays (outer, channels, inner) without gaps, all of one layout, outputs apart from inputs, none of
-# the three sizes 0. Channel vectors are double, [channels]. The result is a Status.
+# Arrays (outer, channels, inner) without gaps, all of one layout, outputs apart from inputs; no
+# size is 0. Channel vectors are double, [channels]. The result is a Status.
 ctypedef struct BatchNorm:
     int itemsize
     fc_size outer, channels, inner

@@ -101,7 +101,16 @@ typedef struct {
 
 /* ---- activations: n contiguous elements; out overlaps neither input ---- */
 
-enum { FC_RELU, FC_LEAKY_RELU, FC_SIGMOID, FC_TANH, FC_SILU, FC_GELU, FC_GELU_TANH, FC_ACTIVATIONS };
+enum {
+    FC_RELU,
+    FC_LEAKY_RELU,
+    FC_SIGMOID,
+    FC_TANH,
+    FC_SILU,
+    FC_GELU,
+    FC_GELU_TANH,
+    FC_ACTIVATIONS
+};
 
 /* `saved` is the output for sigmoid and tanh, the input for the others; `param` is leaky ReLU's
  * slope, unused by the others */
