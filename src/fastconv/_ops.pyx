@@ -20,7 +20,7 @@ from fastconv._drivers.correlation cimport Correlation, forward_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_TANH,
     fc_size)
-from fastconv._drivers.pool cimport Pool, PoolAxis, pool, pool_backward
+from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.runtime cimport (
     INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release)
 from fastconv._drivers.weight cimport correlate_weight
@@ -575,10 +575,10 @@ def max_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
 def max_pool2d_backward(const floating[:, :, :, :] grad_output,
                         const int64_t[:, :, :, :] indices, floating[:, :, :, :] grad_input,
                         *, int num_threads=0):
-    """Add every output's gradient to the input element that `indices` names.
+    """Write to `grad_input` every output's gradient, at the input element that `indices` names.
 
-    `grad_input` holds zeros, or a gradient to be added to. An index outside the plane is an
-    IndexError; the others have been added by then.
+    The rows of `grad_input` follow each other without a gap, as in both memory formats. An index
+    outside the plane is an IndexError; the others have been served by then.
     """
     cdef tuple in_shape = tuple([grad_input.shape[i] for i in range(4)])
     cdef tuple out_shape = tuple([grad_output.shape[i] for i in range(4)])
@@ -593,8 +593,12 @@ def max_pool2d_backward(const floating[:, :, :, :] grad_output,
         p.indices = <const char *> &indices[0, 0, 0, 0]
     p.i_n, p.i_c = indices.strides[0], indices.strides[1]
     p.i_h, p.i_w = indices.strides[2], indices.strides[3]
+    if p.w.size == 1:
+        p.x_w = p.x_h  # the stride of an axis of one element is anything
+    if p.h.size > 1 and p.x_h != p.w.size * p.x_w:
+        raise ValueError("grad_input must be C-contiguous or channels-last")
     with nogil:
-        status = pool_backward(&p, num_threads)
+        status = max_backward(&p, num_threads)
     raise_for(status)
 
 
@@ -618,7 +622,7 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
                         floating[:, :, :, :] grad_input, PoolShape shape not None, *,
                         bint count_include_pad=True, Py_ssize_t divisor_override=0,
                         int num_threads=0):
-    """Add every output's gradient, divided by its window's count, to that window of `grad_input`."""
+    """Write to `grad_input` every output's gradient, shared out evenly over its window."""
     check_shape("grad_output", grad_output.shape, shape.output_shape)
     check_shape("grad_input", grad_input.shape, shape.input_shape)
     cdef Pool p = pool_form(shape, sizeof(floating), view(grad_input), const_view(grad_output))
@@ -627,7 +631,7 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
     p.include_pad = count_include_pad
     p.divisor_override = divisor_override
     with nogil:
-        status = pool_backward(&p, num_threads)
+        status = mean_backward(&p, num_threads)
     raise_for(status)
 
 
