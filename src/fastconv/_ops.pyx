@@ -23,6 +23,7 @@ from fastconv._drivers.kernels cimport (
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.runtime cimport (
     INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release)
+from fastconv._drivers.sums cimport Sums, channel_sums
 from fastconv._drivers.weight cimport correlate_weight
 
 from operator import index
@@ -469,6 +470,34 @@ def conv2d_backward_weight(const floating[:, :, :, :] grad_output,
     check_shape("grad_weight", grad_weight.shape, shape.weight_shape)
     with nogil:
         status = backward_weight(&shape.shape, sizeof(floating), dy, x, dw, num_threads)
+    raise_for(status)
+
+
+def conv2d_backward_bias(const floating[:, :, :, :] grad_output, floating[::1] grad_bias, *,
+                         int num_threads=0):
+    """Write the sum of every channel to `grad_bias`.
+
+    `grad_output` is C-contiguous or channels-last.
+    """
+    cdef Sums s
+    cdef Array4 dy = const_view(grad_output)
+    cdef fc_size size = sizeof(floating)
+    cdef int status
+    s.batch, s.channels = grad_output.shape[0], grad_output.shape[1]
+    s.height, s.width = grad_output.shape[2], grad_output.shape[3]
+    check_shape("grad_bias", grad_bias.shape, (s.channels,))
+    if s.channels == 0:
+        return
+    s.kernels = kernels(size)
+    s.x = dy.data
+    s.x_n, s.x_c, s.x_h, s.x_w = dy.s0, dy.s1, dy.s2, dy.s3
+    if s.width == 1:  # the stride of an axis of one element is anything
+        s.x_w = size if s.x_c != size else s.channels * size
+    if s.x_w != size and (s.x_c != size or s.x_w != s.channels * size):
+        raise ValueError("grad_output must be C-contiguous or channels-last")
+    s.out = <char *> &grad_bias[0]
+    with nogil:
+        status = channel_sums(&s, num_threads)
     raise_for(status)
 
 
