@@ -20,9 +20,10 @@ from fastconv._drivers.correlation cimport Correlation, forward_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_TANH,
     fc_size)
-from fastconv._drivers.pool cimport Pool, PoolAxis, pool, pool_backward
+from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.runtime cimport (
     INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release)
+from fastconv._drivers.sums cimport Sums, channel_sums
 from fastconv._drivers.weight cimport correlate_weight
 
 from operator import index
@@ -472,6 +473,34 @@ def conv2d_backward_weight(const floating[:, :, :, :] grad_output,
     raise_for(status)
 
 
+def conv2d_backward_bias(const floating[:, :, :, :] grad_output, floating[::1] grad_bias, *,
+                         int num_threads=0):
+    """Write the sum of every channel to `grad_bias`.
+
+    `grad_output` is C-contiguous or channels-last.
+    """
+    cdef Sums s
+    cdef Array4 dy = const_view(grad_output)
+    cdef fc_size size = sizeof(floating)
+    cdef int status
+    s.batch, s.channels = grad_output.shape[0], grad_output.shape[1]
+    s.height, s.width = grad_output.shape[2], grad_output.shape[3]
+    check_shape("grad_bias", grad_bias.shape, (s.channels,))
+    if s.channels == 0:
+        return
+    s.kernels = kernels(size)
+    s.x = dy.data
+    s.x_n, s.x_c, s.x_h, s.x_w = dy.s0, dy.s1, dy.s2, dy.s3
+    if s.width == 1:  # the stride of an axis of one element is anything
+        s.x_w = size if s.x_c != size else s.channels * size
+    if s.x_w != size and (s.x_c != size or s.x_w != s.channels * size):
+        raise ValueError("grad_output must be C-contiguous or channels-last")
+    s.out = <char *> &grad_bias[0]
+    with nogil:
+        status = channel_sums(&s, num_threads)
+    raise_for(status)
+
+
 # ---------------------------------------------------------------- pooling
 
 cdef class PoolShape:
@@ -575,10 +604,10 @@ def max_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
 def max_pool2d_backward(const floating[:, :, :, :] grad_output,
                         const int64_t[:, :, :, :] indices, floating[:, :, :, :] grad_input,
                         *, int num_threads=0):
-    """Add every output's gradient to the input element that `indices` names.
+    """Write to `grad_input` every output's gradient, at the input element that `indices` names.
 
-    `grad_input` holds zeros, or a gradient to be added to. An index outside the plane is an
-    IndexError; the others have been added by then.
+    The rows of `grad_input` follow each other without a gap, as in both memory formats. An index
+    outside the plane is an IndexError; the others have been served by then.
     """
     cdef tuple in_shape = tuple([grad_input.shape[i] for i in range(4)])
     cdef tuple out_shape = tuple([grad_output.shape[i] for i in range(4)])
@@ -593,8 +622,12 @@ def max_pool2d_backward(const floating[:, :, :, :] grad_output,
         p.indices = <const char *> &indices[0, 0, 0, 0]
     p.i_n, p.i_c = indices.strides[0], indices.strides[1]
     p.i_h, p.i_w = indices.strides[2], indices.strides[3]
+    if p.w.size == 1:
+        p.x_w = p.x_h  # the stride of an axis of one element is anything
+    if p.h.size > 1 and p.x_h != p.w.size * p.x_w:
+        raise ValueError("grad_input must be C-contiguous or channels-last")
     with nogil:
-        status = pool_backward(&p, num_threads)
+        status = max_backward(&p, num_threads)
     raise_for(status)
 
 
@@ -618,7 +651,7 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
                         floating[:, :, :, :] grad_input, PoolShape shape not None, *,
                         bint count_include_pad=True, Py_ssize_t divisor_override=0,
                         int num_threads=0):
-    """Add every output's gradient, divided by its window's count, to that window of `grad_input`."""
+    """Write to `grad_input` every output's gradient, shared out evenly over its window."""
     check_shape("grad_output", grad_output.shape, shape.output_shape)
     check_shape("grad_input", grad_input.shape, shape.input_shape)
     cdef Pool p = pool_form(shape, sizeof(floating), view(grad_input), const_view(grad_output))
@@ -627,7 +660,7 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
     p.include_pad = count_include_pad
     p.divisor_override = divisor_override
     with nogil:
-        status = pool_backward(&p, num_threads)
+        status = mean_backward(&p, num_threads)
     raise_for(status)
 
 

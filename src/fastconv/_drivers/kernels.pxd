@@ -64,20 +64,18 @@ cdef extern from "kernels.h" nogil:
         void *dw
         fc_size channels
 
-    ctypedef struct fc_pool_row:
-        const void *x
-        fc_size x_c, x_h, x_w, width
-        fc_size plane
-        fc_size h_start, h_end, h_step
-        const fc_size *w_start
-        const fc_size *w_end
-        fc_size w_step
+    ctypedef struct fc_pool_slide:
+        void *row
+        const void *at
         void *out
-        fc_size out_c, out_w, out_width
         int64_t *indices
-        fc_size idx_c, idx_w
+        void *scratch
+        const fc_size *start
+        const fc_size *end
+        fc_size step
         const double *divisor
-        fc_size channels
+        fc_size width, out_width, inner
+        fc_size lo, hi, stride, taps
 
     enum:
         FC_RELU
@@ -132,10 +130,13 @@ cdef extern from "kernels.h" nogil:
         void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *) noexcept nogil
         void (*depthwise_flat)(const fc_depthwise_flat *) noexcept nogil
         void (*depthwise_flat_weight)(const fc_depthwise_flat_grad *) noexcept nogil
-        void (*max_pool_row)(const fc_pool_row *) noexcept nogil
-        void (*avg_pool_row)(const fc_pool_row *) noexcept nogil
-        int (*max_pool_row_backward)(const fc_pool_row *) noexcept nogil
-        void (*avg_pool_row_backward)(const fc_pool_row *) noexcept nogil
+        void (*max_fold)(void *, void *, const void *, fc_size, fc_size, int) noexcept nogil
+        void (*max_slide)(const fc_pool_slide *) noexcept nogil
+        void (*add_fold)(void *, const void *, fc_size, int) noexcept nogil
+        void (*mean_slide)(const fc_pool_slide *) noexcept nogil
+        void (*mean_spread)(const fc_pool_slide *) noexcept nogil
+        int (*max_scatter)(void *, const void *, const int64_t *, fc_size, fc_size, fc_size,
+                           fc_size, fc_size, fc_size) noexcept nogil
         const fc_activation *activations
         void (*softmax)(const fc_softmax *) noexcept nogil
         void (*softmax_backward)(const fc_softmax *) noexcept nogil

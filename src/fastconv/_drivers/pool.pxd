@@ -24,4 +24,5 @@ ctypedef struct Pool:
     fc_size divisor_override  # 0: none
 
 cdef int pool(const Pool *p, int num_threads) noexcept nogil
-cdef int pool_backward(const Pool *p, int num_threads) noexcept nogil
+cdef int mean_backward(const Pool *p, int num_threads) noexcept nogil
+cdef int max_backward(const Pool *p, int num_threads) noexcept nogil

@@ -1,20 +1,25 @@
 """Max and average pooling, forward and backward, regular or adaptive, in either memory format.
 
 Every window is clipped to the image once per axis, so that padding, ceil mode, dilation, adaptive
-and global pooling are all the same loop over rows.
+and global pooling are all the same: the rows of a window are folded into one row, then windows
+slide along it. A row is [width][inner]: with contiguous channels inner is all of them (or a block,
+where rows are long), otherwise each channel is a plane of its own.
 """
 
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
-from fastconv._drivers.correlation cimport ceil_div, part
-from fastconv._drivers.kernels cimport fc_kernels, fc_pool_row, fc_size
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
-from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE
+from fastconv._drivers.correlation cimport ceil_div, round_up
+from fastconv._drivers.kernels cimport fc_pool_slide, fc_size
+from fastconv._drivers.runtime cimport (
+    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, parallel_for, release)
 
 
 cdef enum:
-    ROWS = 4              # output rows of a channels-last task
-    CHANNEL_BYTES = 256   # channels of a channels-last task going backward, which owns its planes
+    TASKS = 16                # see direct.pyx
+    ROW_BYTES = 256 * 1024    # of a row of all channels; beyond, channels are taken in blocks
+    TASK_ELEMENTS = 16384     # of several small planes
+    SCATTER_CHANNELS = 64     # of a channels-last task that scatters: it owns its planes
 
 ctypedef struct Plan:
     Pool p
@@ -25,7 +30,12 @@ ctypedef struct Plan:
     fc_size *w_end
     double *h_count
     double *w_count
-    fc_size row_tasks, channel_blocks, block_channels
+    fc_size inner                     # channels of a row
+    fc_size task_channels, channel_blocks
+    fc_size block_rows, row_blocks
+    fc_size lo, hi                    # output columns whose windows lie inside the image
+    bint x_rows, y_rows, i_rows       # a row lies [width][inner] already: no copy
+    fc_size row_at, at_at, x_at, y_at, i_at, divisor_at, scratch_at, scratch_bytes
 
 
 cdef void windows(const PoolAxis *a, bint include_pad, fc_size *start, fc_size *end,
@@ -75,75 +85,210 @@ cdef int prepare(Plan *plan, const Pool *p) noexcept nogil:
     return OK
 
 
-cdef int run_rows(const Plan *plan, fc_size n, fc_size c0, fc_size channels, fc_size i0,
-                  fc_size i1, bint backward, double *divisor) noexcept nogil:
-    """Output rows [i0, i1) of some channels of image n."""
+cdef void inside(const PoolAxis *a, fc_size *lo, fc_size *hi) noexcept nogil:
+    """Outputs in [lo, hi) have their whole window inside the image."""
+    cdef fc_size span = (a.kernel - 1) * a.dilation + 1
+    lo[0] = min(ceil_div(a.pad, a.stride), a.out)
+    hi[0] = lo[0]
+    if a.size + a.pad >= span:
+        hi[0] = max(lo[0], min((a.size + a.pad - span) // a.stride + 1, a.out))
+
+
+cdef void plan_rows(Plan *plan, fc_size rows) noexcept nogil:
+    """Share out channels and `rows` rows, and lay out a task's scratch."""
     cdef const Pool *p = &plan.p
-    cdef fc_size i, j
-    cdef int status = OK
-    cdef fc_pool_row row
-    row.x = p.x + n * p.x_n + c0 * p.x_c
-    row.x_c = p.x_c
-    row.x_h = p.x_h
-    row.x_w = p.x_w
-    row.width = p.w.size
-    row.plane = p.h.size * p.w.size
-    row.h_step = 1 if p.h.adaptive else p.h.dilation
-    row.w_step = 1 if p.w.adaptive else p.w.dilation
-    row.w_start = plan.w_start
-    row.w_end = plan.w_end
-    row.out_c = p.y_c
-    row.out_w = p.y_w
-    row.out_width = p.w.out
-    row.idx_c = p.i_c
-    row.idx_w = p.i_w
-    row.divisor = divisor
-    row.channels = channels
-    for i in range(i0, i1):
-        row.h_start = plan.h_start[i]
-        row.h_end = plan.h_end[i]
-        row.out = <char *> p.y + n * p.y_n + c0 * p.y_c + i * p.y_h
-        row.indices = NULL
+    cdef fc_size size = p.kernels.itemsize, widest = max(p.w.size, p.w.out)
+    plan.inner = 1
+    if p.x_c == size and p.channels > 1:
+        plan.inner = max(1, min(p.channels, ROW_BYTES // (widest * size)))
+    plan.task_channels = plan.inner
+    if plan.inner == 1:  # small planes by the dozen
+        plan.task_channels = max(1, TASK_ELEMENTS // (p.h.size * p.w.size))
+        while plan.task_channels > 1 and p.batch * ceil_div(p.channels, plan.task_channels) < TASKS:
+            plan.task_channels = plan.task_channels // 2
+    plan.channel_blocks = ceil_div(p.channels, plan.task_channels)
+    plan.row_blocks = max(1, min(rows, ceil_div(TASKS, max(1, p.batch * plan.channel_blocks))))
+    plan.block_rows = max(1, ceil_div(rows, plan.row_blocks))
+    plan.row_blocks = ceil_div(rows, plan.block_rows)
+    cdef bint whole = plan.inner == p.channels or plan.inner == 1
+    plan.x_rows = whole and p.x_w == plan.inner * size and (plan.inner == 1 or p.x_c == size)
+    plan.y_rows = whole and p.y_w == plan.inner * size and (plan.inner == 1 or p.y_c == size)
+    plan.i_rows = whole and p.i_w == plan.inner * 8 and (plan.inner == 1 or p.i_c == 8)
+    plan.lo = plan.hi = 0
+    if not p.w.adaptive:
+        inside(&p.w, &plan.lo, &plan.hi)
+    plan.row_at = 0
+    plan.at_at = round_up(p.w.size * plan.inner * size)
+    plan.x_at = 2 * plan.at_at
+    plan.y_at = 3 * plan.at_at
+    plan.i_at = plan.y_at + round_up(p.w.out * plan.inner * size)
+    plan.divisor_at = plan.i_at + round_up(p.w.out * plan.inner * sizeof(int64_t))
+    plan.scratch_at = plan.divisor_at + round_up(p.w.out * sizeof(double))
+    plan.scratch_bytes = plan.scratch_at + 2 * max(plan.inner, p.w.out) * size
+
+
+# A task: some rows of some channels of an image; [c0, c0 + channels) are those of one row.
+ctypedef struct Part:
+    fc_size n, c0, channels, c_end, i0, i1
+
+
+cdef Part find_part(const Plan *plan, fc_size task, fc_size rows) noexcept nogil:
+    cdef Part t
+    t.i0 = task % plan.row_blocks * plan.block_rows
+    t.i1 = min(t.i0 + plan.block_rows, rows)
+    task = task // plan.row_blocks
+    t.c0 = task % plan.channel_blocks * plan.task_channels
+    t.c_end = min(t.c0 + plan.task_channels, plan.p.channels)
+    t.channels = min(plan.inner, t.c_end - t.c0)
+    t.n = task // plan.channel_blocks
+    return t
+
+
+cdef fc_pool_slide slide_form(const Plan *plan, const Part *t, char *scratch) noexcept nogil:
+    cdef const Pool *p = &plan.p
+    cdef fc_pool_slide s
+    s.row = scratch + plan.row_at
+    s.at = NULL
+    s.out = NULL
+    s.indices = NULL
+    s.scratch = scratch + plan.scratch_at
+    s.start = plan.w_start
+    s.end = plan.w_end
+    s.step = 1 if p.w.adaptive else p.w.dilation
+    s.divisor = <double *> (scratch + plan.divisor_at)
+    s.width = p.w.size
+    s.out_width = p.w.out
+    s.inner = t.channels
+    s.lo = plan.lo
+    s.hi = plan.hi
+    s.stride = p.w.stride
+    s.taps = p.w.kernel
+    return s
+
+
+cdef void fill_divisors(const Plan *plan, fc_size i, char *scratch) noexcept nogil:
+    cdef const Pool *p = &plan.p
+    cdef double *divisor = <double *> (scratch + plan.divisor_at)
+    cdef fc_size j
+    for j in range(p.w.out):
+        divisor[j] = plan.h_count[i] * plan.w_count[j]
+        if p.divisor_override:
+            divisor[j] = <double> p.divisor_override
+
+
+cdef const char *input_row(const Plan *plan, const Part *t, fc_size h, char *scratch) noexcept nogil:
+    cdef const Pool *p = &plan.p
+    cdef const char *x = p.x + t.n * p.x_n + t.c0 * p.x_c + h * p.x_h
+    cdef fc_size size = p.kernels.itemsize
+    if plan.x_rows:
+        return x
+    p.kernels.copy2d(scratch + plan.x_at, t.channels * size, size, x, p.x_w, p.x_c, p.w.size,
+                     t.channels)
+    return scratch + plan.x_at
+
+
+cdef int forward_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef Plan *plan = <Plan *> context
+    cdef Part t = find_part(plan, task, plan.p.h.out)
+    while t.c0 < t.c_end:
+        forward_rows(plan, &t, scratch)
+        t.c0 += plan.inner
+    return OK
+
+
+cdef void forward_rows(const Plan *plan, const Part *part, char *scratch) noexcept nogil:
+    cdef const Pool *p = &plan.p
+    cdef Part t = part[0]
+    cdef fc_size size = p.kernels.itemsize, n = p.w.size * t.channels
+    cdef fc_size step = 1 if p.h.adaptive else p.h.dilation
+    cdef fc_size i, h
+    cdef bint first
+    cdef char *y
+    cdef char *idx = NULL
+    cdef fc_pool_slide s = slide_form(plan, &t, scratch)
+    if p.indices != NULL:
+        s.at = scratch + plan.at_at
+    for i in range(t.i0, t.i1):
+        y = <char *> p.y + t.n * p.y_n + t.c0 * p.y_c + i * p.y_h
+        s.out = y if plan.y_rows else scratch + plan.y_at
         if p.indices != NULL:
-            row.indices = <int64_t *> (<char *> p.indices + n * p.i_n + c0 * p.i_c + i * p.i_h)
-        if p.average:
-            for j in range(p.w.out):
-                divisor[j] = plan.h_count[i] * plan.w_count[j]
-                if p.divisor_override:
-                    divisor[j] = <double> p.divisor_override
-            if backward:
-                p.kernels.avg_pool_row_backward(&row)
+            idx = <char *> p.indices + t.n * p.i_n + t.c0 * p.i_c + i * p.i_h
+            s.indices = <int64_t *> (idx if plan.i_rows else scratch + plan.i_at)
+        first = True
+        h = plan.h_start[i]
+        while h < plan.h_end[i]:
+            if p.average:
+                p.kernels.add_fold(s.row, input_row(plan, &t, h, scratch), n, first)
             else:
-                p.kernels.avg_pool_row(&row)
-        elif backward:
-            if p.kernels.max_pool_row_backward(&row) != 0:
-                status = INDEX_OUT_OF_RANGE
+                p.kernels.max_fold(s.row, <void *> s.at, input_row(plan, &t, h, scratch), n, h,
+                                   first)
+            first = False
+            h += step
+        if p.average:
+            fill_divisors(plan, i, scratch)
+            p.kernels.mean_slide(&s)
         else:
-            p.kernels.max_pool_row(&row)
-    return status
+            # a dilated window that steps over all rows is empty whatever its columns
+            s.end = plan.w_start if first else plan.w_end
+            s.hi = s.lo if first else plan.hi
+            p.kernels.max_slide(&s)
+        if not plan.y_rows:
+            p.kernels.copy2d(y, p.y_w, p.y_c, s.out, t.channels * size, size, p.w.out, t.channels)
+        if idx != NULL and not plan.i_rows:
+            kernels(8).copy2d(idx, p.i_w, p.i_c, s.indices, t.channels * 8, 8, p.w.out, t.channels)
 
 
-cdef int forward_rows(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """Channels last: some rows, all channels."""
+cdef void clear_row(const Pool *p, char *row, fc_size channels) noexcept nogil:
+    """Zero in [width][channels] of the input gradient, whatever its strides."""
+    cdef fc_size size = p.kernels.itemsize, w
+    cdef double zero = 0
+    if channels == 1 and p.x_w == size:
+        memset(row, 0, p.w.size * size)
+    elif p.x_c == size and p.x_w == channels * size:
+        memset(row, 0, p.w.size * channels * size)
+    else:
+        p.kernels.copy2d(row, p.x_w, p.x_c, &zero, 0, 0, p.w.size, channels)
+
+
+cdef int mean_backward_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *plan = <Plan *> context
-    cdef fc_size i0 = task % plan.row_tasks * ROWS
-    return run_rows(plan, task // plan.row_tasks, 0, plan.p.channels, i0,
-                    min(i0 + ROWS, plan.p.h.out), False, <double *> scratch)
+    cdef Part t = find_part(plan, task, plan.p.h.size)
+    while t.c0 < t.c_end:
+        mean_backward_rows(plan, &t, scratch)
+        t.c0 += plan.inner
+    return OK
 
 
-cdef int forward_plane(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef Plan *plan = <Plan *> context
-    return run_rows(plan, task // plan.p.channels, task % plan.p.channels, 1, 0, plan.p.h.out,
-                    False, <double *> scratch)
-
-
-cdef int backward_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """Windows overlap, so a task owns whole planes: as many as are read together."""
-    cdef Plan *plan = <Plan *> context
-    cdef fc_size c0 = task % plan.channel_blocks * plan.block_channels
-    return run_rows(plan, task // plan.channel_blocks, c0,
-                    min(plan.block_channels, plan.p.channels - c0), 0, plan.p.h.out, True,
-                    <double *> scratch)
+cdef void mean_backward_rows(const Plan *plan, const Part *part, char *scratch) noexcept nogil:
+    """Some input rows: each is the sum of the spread rows of the outputs whose windows cover it."""
+    cdef const Pool *p = &plan.p
+    cdef Part t = part[0]
+    cdef fc_size size = p.kernels.itemsize, n = p.w.size * t.channels
+    cdef fc_size i, h
+    cdef char *x = <char *> p.x + t.n * p.x_n + t.c0 * p.x_c
+    cdef const char *y
+    cdef fc_pool_slide s = slide_form(plan, &t, scratch)
+    for h in range(t.i0, t.i1):
+        clear_row(p, x + h * p.x_h, t.channels)
+    for i in range(p.h.out):
+        if plan.h_end[i] <= t.i0:
+            continue
+        if plan.h_start[i] >= t.i1:
+            break
+        y = p.y + t.n * p.y_n + t.c0 * p.y_c + i * p.y_h
+        s.out = <char *> y
+        if not plan.y_rows:
+            s.out = scratch + plan.y_at
+            p.kernels.copy2d(s.out, t.channels * size, size, y, p.y_w, p.y_c, p.w.out, t.channels)
+        fill_divisors(plan, i, scratch)
+        p.kernels.mean_spread(&s)
+        for h in range(max(t.i0, plan.h_start[i]), min(t.i1, plan.h_end[i])):
+            if plan.x_rows:
+                p.kernels.add_fold(x + h * p.x_h, s.row, n, False)
+            else:
+                p.kernels.add_fold(<char *> input_row(plan, &t, h, scratch), s.row, n, False)
+                p.kernels.copy2d(x + h * p.x_h, p.x_w, p.x_c, scratch + plan.x_at,
+                                 t.channels * size, size, p.w.size, t.channels)
 
 
 cdef double work(const Pool *p) noexcept nogil:
@@ -153,29 +298,71 @@ cdef double work(const Pool *p) noexcept nogil:
     return max(outputs * window, <double> p.batch * p.channels * p.h.size * p.w.size)
 
 
-cdef int pool(const Pool *p, int num_threads) noexcept nogil:
+cdef Pool one_row(const Pool *p) noexcept nogil:
+    """A mean over whole contiguous planes is one over a single row."""
+    cdef Pool q = p[0]
+    if (q.average and q.h.adaptive and q.h.out == 1 and q.w.out == 1
+            and q.x_w == q.kernels.itemsize and q.x_h == q.w.size * q.x_w):
+        q.w.size *= q.h.size
+        q.h.size = 1
+    return q
+
+
+cdef int pool(const Pool *given, int num_threads) noexcept nogil:
     cdef Plan plan
-    cdef bint channels_last = p.x_c == p.kernels.itemsize and p.channels > 1
+    cdef Pool q = one_row(given)
+    cdef const Pool *p = &q
     cdef int status = prepare(&plan, p)
     if status == OK:
-        plan.row_tasks = ceil_div(p.h.out, ROWS)
-        status = parallel_for(forward_rows if channels_last else forward_plane, &plan,
-                              p.batch * (plan.row_tasks if channels_last else p.channels),
-                              p.w.out * sizeof(double), work(p), num_threads)
+        plan_rows(&plan, p.h.out)
+        status = parallel_for(forward_task, &plan, p.batch * plan.channel_blocks * plan.row_blocks,
+                              plan.scratch_bytes, work(p), num_threads)
         release(<char *> plan.h_start)
     return status
 
 
-cdef int pool_backward(const Pool *p, int num_threads) noexcept nogil:
-    """Adds to x, which holds zeros or a gradient to be added to."""
+cdef int mean_backward(const Pool *given, int num_threads) noexcept nogil:
+    """The whole of x is written."""
     cdef Plan plan
+    cdef Pool q = one_row(given)
+    cdef const Pool *p = &q
+    cdef int status = prepare(&plan, p)
+    if status == OK:
+        plan_rows(&plan, p.h.size)
+        status = parallel_for(mean_backward_task, &plan,
+                              p.batch * plan.channel_blocks * plan.row_blocks,
+                              plan.scratch_bytes, work(p), num_threads)
+        release(<char *> plan.h_start)
+    return status
+
+
+cdef int scatter_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """Windows overlap, so a task owns whole planes: as many as lie side by side in memory."""
+    cdef Plan *plan = <Plan *> context
+    cdef Pool *p = &plan.p
     cdef fc_size size = p.kernels.itemsize
-    cdef bint channels_last = p.x_c == size and p.channels > 1
-    cdef int status = prepare(&plan, p)
-    if status == OK:
-        plan.block_channels = CHANNEL_BYTES // size if channels_last else 1
-        plan.channel_blocks = ceil_div(p.channels, plan.block_channels)
-        status = parallel_for(backward_planes, &plan, p.batch * plan.channel_blocks,
-                              p.w.out * sizeof(double), work(p), num_threads)
-        release(<char *> plan.h_start)
+    cdef fc_size n = task // plan.channel_blocks, c0 = task % plan.channel_blocks * plan.inner
+    cdef fc_size channels = min(plan.inner, p.channels - c0), h, i
+    cdef char *x = <char *> p.x + n * p.x_n + c0 * p.x_c
+    cdef int status = OK
+    for h in range(p.h.size):
+        clear_row(p, x + h * p.x_h, channels)
+    for i in range(p.h.out):
+        if p.kernels.max_scatter(
+                x, p.y + n * p.y_n + c0 * p.y_c + i * p.y_h,
+                <const int64_t *> (p.indices + n * p.i_n + c0 * p.i_c + i * p.i_h), p.w.out,
+                channels, p.x_w // size, p.y_w // size, p.i_w // 8, p.h.size * p.w.size) != 0:
+            status = INDEX_OUT_OF_RANGE
     return status
+
+
+cdef int max_backward(const Pool *p, int num_threads) noexcept nogil:
+    """The whole of x is written; its rows follow each other without a gap."""
+    cdef Plan plan
+    plan.p = p[0]
+    plan.inner = 1
+    if p.x_c == p.kernels.itemsize and p.y_c == p.x_c and p.i_c == sizeof(int64_t):
+        plan.inner = min(p.channels, SCATTER_CHANNELS)
+    plan.channel_blocks = ceil_div(p.channels, plan.inner)
+    return parallel_for(scatter_planes, &plan, p.batch * plan.channel_blocks, 0, work(p),
+                        num_threads)

@@ -1,136 +1,286 @@
-/* Pooling, one output row at a time, every window already clipped to the image. */
+/* Pooling, separably: the rows of a window are folded into one row, a vector of columns at a time;
+ * then windows slide along that row. A row is [width][inner]: inner is 1 where columns are
+ * contiguous, the number of channels where channels are.
+ */
 #include <math.h>
 
 #include "simd.h"
 #include "kernels.h"
 
-enum { CHANNELS = 64 }; /* channels kept on the stack at a time when they are contiguous */
+/* The rule of every framework: a larger value or a NaN takes over, so that NaN wins, ties keep the
+ * first and the last of several NaNs is the one found. */
+FC_INLINE int takes_over(real v, real best) { return (v > best) | (v != v); }
 
-FC_INLINE const char *pixel(const fc_pool_row *p, fc_size h, fc_size w) {
-    return (const char *)p->x + h * p->x_h + w * p->x_w;
+FC_INLINE vreal load_upto(const real *p, int n) { return n == VL ? v_load(p) : v_load_n(p, n); }
+
+FC_INLINE void store_upto(real *p, vreal v, int n) {
+    if (n == VL)
+        v_store(p, v);
+    else
+        v_store_n(p, v, n);
 }
 
-/* The rule of every framework: a larger value or a NaN takes over, so NaN wins and ties keep the
- * first. */
-FC_INLINE int takes_over(real v, real best) { return v > best || v != v; }
-
-/* The first element of output j's window, or -1: dilated windows can step over the whole image. */
-FC_INLINE fc_size first_element(const fc_pool_row *p, fc_size j) {
-    const int empty = p->h_start >= p->h_end || p->w_start[j] >= p->w_end[j];
-    return empty ? -1 : p->h_start * p->width + p->w_start[j];
+/* n outputs of one tap, `stride` elements apart (1 or 2) */
+FC_INLINE vreal load_apart(const real *p, const fc_size stride, int n) {
+    return stride == 1 ? load_upto(p, n) : v_load_even(p, n);
 }
 
-static void max_channels(const fc_pool_row *p, fc_size c0, int n, fc_size j) {
-    real best[CHANNELS];
-    intreal at[CHANNELS];
-    const fc_size w0 = p->w_start[j], w1 = p->w_end[j];
-    const intreal first = (intreal)first_element(p, j);
-    for (int c = 0; c < n; c++) best[c] = -(real)INFINITY, at[c] = first;
-    for (fc_size h = p->h_start; h < p->h_end; h += p->h_step)
-        for (fc_size w = w0; w < w1; w += p->w_step) {
-            const real *FC_RESTRICT x = (const real *)pixel(p, h, w) + c0;
-            const intreal here = (intreal)(h * p->width + w);
-            for (int c = 0; c < n; c++) {
-                const real v = x[c];
-                const int take = (v > best[c]) | (v != v);
-                best[c] = take ? v : best[c];
-                at[c] = take ? here : at[c];
-            }
+FC_INLINE int upto(fc_size left) { return left < VL ? (int)left : VL; }
+
+void FC_NAME(max_fold)(void *best_, void *at_, const void *row_, fc_size n, fc_size h, int first) {
+    real *FC_RESTRICT best = best_;
+    const real *FC_RESTRICT row = row_;
+    intreal *FC_RESTRICT at = at_;
+    if (first && at)
+        for (fc_size i = 0; i < n; i++) best[i] = row[i], at[i] = (intreal)h;
+    else if (first)
+        for (fc_size i = 0; i < n; i += VL)
+            store_upto(best + i, load_upto(row + i, upto(n - i)), upto(n - i));
+    else if (at)
+        for (fc_size i = 0; i < n; i++) {
+            const int take = takes_over(row[i], best[i]);
+            best[i] = take ? row[i] : best[i];
+            at[i] = take ? (intreal)h : at[i];
         }
-    real *out = (real *)((char *)p->out + j * p->out_w) + c0;
-    for (int c = 0; c < n; c++) out[c] = best[c];
-    if (p->indices) {
-        int64_t *idx = (int64_t *)((char *)p->indices + j * p->idx_w) + c0;
-        for (int c = 0; c < n; c++) idx[c] = at[c];
-    }
+    else
+        for (fc_size i = 0; i < n; i += VL) {
+            const int m = upto(n - i);
+            store_upto(best + i, v_max_nan(load_upto(best + i, m), load_upto(row + i, m)), m);
+        }
 }
 
-void FC_NAME(max_pool_row)(const fc_pool_row *p) {
-    if (p->x_c == sizeof(real) && p->out_c == sizeof(real) &&
-        (!p->indices || p->idx_c == sizeof(int64_t)) && p->plane == (fc_size)(intreal)p->plane) {
-        for (fc_size j = 0; j < p->out_width; j++)
-            for (fc_size c = 0; c < p->channels; c += CHANNELS)
-                max_channels(p, c, p->channels - c < CHANNELS ? (int)(p->channels - c) : CHANNELS,
-                             j);
+/* Columns come left to right, each with the row its maximum was found in: among equals the upper
+ * row is first, among NaNs the lower row is last. */
+FC_INLINE int column_takes_over(real v, intreal row, real best, intreal best_row) {
+    return (v > best) | ((v == best) & (row < best_row)) |
+           ((v != v) & ((best == best) | (row >= best_row)));
+}
+
+/* Single columns, outputs [lo, hi): whole windows `stride` apart, so that neighbours go side by side
+ * in a vector. */
+FC_INLINE void slide_max_regular(const fc_pool_slide *p, const fc_size stride) {
+    const real *FC_RESTRICT row = (const real *)p->row + p->start[p->lo];
+    const fc_size n = p->hi - p->lo, taps = p->taps;
+    real *FC_RESTRICT out = (real *)p->out + p->lo;
+    if (!p->indices && stride <= 2) {
+        for (fc_size j = 0; j < n; j += VL) {
+            const int m = upto(n - j);
+            vreal best = load_apart(row + j * stride, stride, m);
+            for (fc_size s = 1; s < taps; s++)
+                best = v_max_nan(best, load_apart(row + s * p->step + j * stride, stride, m));
+            store_upto(out + j, best, m);
+        }
         return;
     }
-    for (fc_size c = 0; c < p->channels; c++)
-        for (fc_size j = 0; j < p->out_width; j++) {
-            fc_size at = first_element(p, j);
-            real best = -(real)INFINITY;
-            for (fc_size h = p->h_start; h < p->h_end; h += p->h_step)
-                for (fc_size w = p->w_start[j]; w < p->w_end[j]; w += p->w_step) {
-                    const real v = *(const real *)(pixel(p, h, w) + c * p->x_c);
-                    if (takes_over(v, best)) best = v, at = h * p->width + w;
-                }
-            *(real *)((char *)p->out + c * p->out_c + j * p->out_w) = best;
+    for (fc_size j = 0; j < n; j++) out[j] = row[j * stride];
+    if (!p->indices) {
+        for (fc_size s = 1; s < taps; s++) {
+            const real *FC_RESTRICT x = row + s * p->step;
+            for (fc_size j = 0; j < n; j++) {
+                const real v = x[j * stride];
+                out[j] = takes_over(v, out[j]) ? v : out[j];
+            }
+        }
+        return;
+    }
+    const intreal *FC_RESTRICT at = (const intreal *)p->at + p->start[p->lo];
+    intreal *FC_RESTRICT best_row = p->scratch;
+    intreal *FC_RESTRICT best_col = best_row + p->out_width;
+    const intreal first = (intreal)p->start[p->lo];
+    for (fc_size j = 0; j < n; j++) best_row[j] = at[j * stride];
+    for (fc_size j = 0; j < n; j++) best_col[j] = first + (intreal)(j * stride);
+    for (fc_size s = 1; s < taps; s++) {
+        const real *FC_RESTRICT x = row + s * p->step;
+        const intreal *FC_RESTRICT h = at + s * p->step;
+        const intreal column = first + (intreal)(s * p->step);
+        for (fc_size j = 0; j < n; j++) {
+            const real v = x[j * stride];
+            const int take = column_takes_over(v, h[j * stride], out[j], best_row[j]);
+            out[j] = take ? v : out[j];
+            best_row[j] = take ? h[j * stride] : best_row[j];
+            best_col[j] = take ? column + (intreal)(j * stride) : best_col[j];
+        }
+    }
+    for (fc_size j = 0; j < n; j++)
+        p->indices[p->lo + j] = (int64_t)best_row[j] * p->width + (int64_t)best_col[j];
+}
+
+FC_INLINE void slide_max(const fc_pool_slide *p, const int inner_is_one, fc_size from, fc_size to) {
+    const fc_size inner = inner_is_one ? 1 : p->inner;
+    const intreal *rows = p->at;
+    for (fc_size j = from; j < to; j++) {
+        real *FC_RESTRICT out = (real *)p->out + j * inner;
+        const fc_size w0 = p->start[j], w1 = p->end[j];
+        if (w0 >= w1) { /* a dilated window that steps over the whole image */
+            for (fc_size c = 0; c < inner; c++) out[c] = -(real)INFINITY;
             if (p->indices)
-                *(int64_t *)((char *)p->indices + c * p->idx_c + j * p->idx_w) = at;
+                for (fc_size c = 0; c < inner; c++) p->indices[j * inner + c] = -1;
+            continue;
+        }
+        const real *FC_RESTRICT x = (const real *)p->row + w0 * inner;
+        if (!p->indices) {
+            for (fc_size c = 0; c < inner; c++) out[c] = x[c];
+            for (fc_size w = w0 + p->step; w < w1; w += p->step) {
+                x += p->step * inner;
+                for (fc_size c = 0; c < inner; c++) out[c] = takes_over(x[c], out[c]) ? x[c] : out[c];
+            }
+            continue;
+        }
+        int64_t *FC_RESTRICT idx = p->indices + j * inner;
+        intreal *FC_RESTRICT best_row = p->scratch;
+        intreal *FC_RESTRICT best_col = best_row + inner;
+        for (fc_size c = 0; c < inner; c++) {
+            out[c] = x[c];
+            best_row[c] = rows[w0 * inner + c];
+            best_col[c] = (intreal)w0;
+        }
+        for (fc_size w = w0 + p->step; w < w1; w += p->step) {
+            x += p->step * inner;
+            const intreal *FC_RESTRICT row = rows + w * inner;
+            for (fc_size c = 0; c < inner; c++) {
+                const int take = column_takes_over(x[c], row[c], out[c], best_row[c]);
+                out[c] = take ? x[c] : out[c];
+                best_row[c] = take ? row[c] : best_row[c];
+                best_col[c] = take ? (intreal)w : best_col[c];
+            }
+        }
+        for (fc_size c = 0; c < inner; c++)
+            idx[c] = (int64_t)best_row[c] * p->width + (int64_t)best_col[c];
+    }
+}
+
+void FC_NAME(max_slide)(const fc_pool_slide *p) {
+    if (p->inner > 1) {
+        slide_max(p, 0, 0, p->out_width);
+        return;
+    }
+    slide_max(p, 1, 0, p->lo);
+    if (p->lo < p->hi) {
+        if (p->stride == 1)
+            slide_max_regular(p, 1);
+        else if (p->stride == 2)
+            slide_max_regular(p, 2);
+        else
+            slide_max_regular(p, p->stride);
+    }
+    slide_max(p, 1, p->hi, p->out_width);
+}
+
+void FC_NAME(add_fold)(void *sum_, const void *row_, fc_size n, int first) {
+    real *FC_RESTRICT sum = sum_;
+    const real *FC_RESTRICT row = row_;
+    if (first)
+        for (fc_size i = 0; i < n; i += VL)
+            store_upto(sum + i, load_upto(row + i, upto(n - i)), upto(n - i));
+    else
+        for (fc_size i = 0; i < n; i += VL) {
+            const int m = upto(n - i);
+            store_upto(sum + i, v_add(load_upto(sum + i, m), load_upto(row + i, m)), m);
         }
 }
 
-int FC_NAME(max_pool_row_backward)(const fc_pool_row *p) {
+FC_INLINE void slide_mean_regular(const fc_pool_slide *p, const fc_size stride) {
+    const real *FC_RESTRICT row = (const real *)p->row + p->start[p->lo];
+    const fc_size n = p->hi - p->lo;
+    real *FC_RESTRICT out = (real *)p->out + p->lo;
+    if (stride <= 2) {
+        const vreal divisor = v_set1((real)p->divisor[p->lo]); /* whole windows count the same */
+        for (fc_size j = 0; j < n; j += VL) {
+            const int m = upto(n - j);
+            vreal sum = load_apart(row + j * stride, stride, m);
+            for (fc_size s = 1; s < p->taps; s++)
+                sum = v_add(sum, load_apart(row + s + j * stride, stride, m));
+            store_upto(out + j, v_div(sum, divisor), m);
+        }
+        return;
+    }
+    for (fc_size j = 0; j < n; j++) out[j] = row[j * stride];
+    for (fc_size s = 1; s < p->taps; s++)
+        for (fc_size j = 0; j < n; j++) out[j] += row[s + j * stride];
+    for (fc_size j = 0; j < n; j++) out[j] /= (real)p->divisor[p->lo + j];
+}
+
+FC_INLINE void slide_mean(const fc_pool_slide *p, const int inner_is_one, fc_size from, fc_size to) {
+    const fc_size inner = inner_is_one ? 1 : p->inner;
+    for (fc_size j = from; j < to; j++) {
+        real *FC_RESTRICT out = (real *)p->out + j * inner;
+        const real *FC_RESTRICT x = (const real *)p->row + p->start[j] * inner;
+        const real divisor = (real)p->divisor[j];
+        const fc_size columns = p->end[j] - p->start[j];
+        if (inner_is_one) {
+            real sum = 0;
+            fc_size w = 0;
+            if (columns >= VL) { /* a global pool, say: the row is the window */
+                vreal acc = v_zero();
+                for (; w + VL <= columns; w += VL) acc = v_add(acc, v_load(x + w));
+                sum = v_sum(acc);
+            }
+            for (; w < columns; w++) sum += x[w];
+            out[0] = sum / divisor;
+            continue;
+        }
+        for (fc_size c = 0; c < inner; c++) out[c] = 0;
+        for (fc_size w = 0; w < columns; w++, x += inner)
+            for (fc_size c = 0; c < inner; c++) out[c] += x[c];
+        for (fc_size c = 0; c < inner; c++) out[c] /= divisor;
+    }
+}
+
+void FC_NAME(mean_slide)(const fc_pool_slide *p) {
+    if (p->inner > 1) {
+        slide_mean(p, 0, 0, p->out_width);
+        return;
+    }
+    slide_mean(p, 1, 0, p->lo);
+    if (p->lo < p->hi) {
+        if (p->stride == 1)
+            slide_mean_regular(p, 1);
+        else if (p->stride == 2)
+            slide_mean_regular(p, 2);
+        else
+            slide_mean_regular(p, p->stride);
+    }
+    slide_mean(p, 1, p->hi, p->out_width);
+}
+
+/* The other way: out is the gradient read, row the one written, from zero. */
+FC_INLINE void spread_mean(const fc_pool_slide *p, const int inner_is_one) {
+    const fc_size inner = inner_is_one ? 1 : p->inner;
+    real *row = (real *)p->row;
+    for (fc_size i = 0; i < p->width * inner; i++) row[i] = 0;
+    for (fc_size j = 0; j < p->out_width; j++) {
+        const real *FC_RESTRICT out = (const real *)p->out + j * inner;
+        real *FC_RESTRICT each = p->scratch;
+        const real divisor = (real)p->divisor[j];
+        for (fc_size c = 0; c < inner; c++) each[c] = out[c] / divisor;
+        for (fc_size w = p->start[j]; w < p->end[j]; w++) {
+            real *FC_RESTRICT x = row + w * inner;
+            for (fc_size c = 0; c < inner; c++) x[c] += each[c];
+        }
+    }
+}
+
+void FC_NAME(mean_spread)(const fc_pool_slide *p) {
+    if (p->inner == 1)
+        spread_mean(p, 1);
+    else
+        spread_mean(p, 0);
+}
+
+int FC_NAME(max_scatter)(void *dx_, const void *dy_, const int64_t *indices, fc_size pixels,
+                         fc_size inner, fc_size x_pixel, fc_size y_pixel, fc_size idx_pixel,
+                         fc_size plane) {
     int status = 0;
-    for (fc_size j = 0; j < p->out_width; j++)
-        for (fc_size c = 0; c < p->channels; c++) {
-            const fc_size at = *(const int64_t *)((const char *)p->indices + c * p->idx_c +
-                                                  j * p->idx_w);
-            if (at < 0 || at >= p->plane) {
-                if (at != -1) status = -1;
-                continue;
-            }
-            char *x = (char *)pixel(p, at / p->width, at % p->width) + c * p->x_c;
-            *(real *)x += *(const real *)((const char *)p->out + c * p->out_c + j * p->out_w);
+    for (fc_size j = 0; j < pixels; j++) {
+        const real *dy = (const real *)dy_ + j * y_pixel;
+        const int64_t *idx = indices + j * idx_pixel;
+        for (fc_size c = 0; c < inner; c++) {
+            const int64_t at = idx[c];
+            if (at >= 0 && at < plane)
+                ((real *)dx_)[at * x_pixel + c] += dy[c];
+            else if (at != -1)
+                status = -1;
         }
+    }
     return status;
-}
-
-void FC_NAME(avg_pool_row)(const fc_pool_row *p) {
-    for (fc_size j = 0; j < p->out_width; j++) {
-        const real divisor = (real)p->divisor[j];
-        if (p->x_c == sizeof(real) && p->out_c == sizeof(real)) {
-            for (fc_size c0 = 0; c0 < p->channels; c0 += CHANNELS) {
-                const int n = p->channels - c0 < CHANNELS ? (int)(p->channels - c0) : CHANNELS;
-                real sum[CHANNELS] = {0};
-                for (fc_size h = p->h_start; h < p->h_end; h++)
-                    for (fc_size w = p->w_start[j]; w < p->w_end[j]; w++) {
-                        const real *FC_RESTRICT x = (const real *)pixel(p, h, w) + c0;
-                        for (int c = 0; c < n; c++) sum[c] += x[c];
-                    }
-                real *out = (real *)((char *)p->out + j * p->out_w) + c0;
-                for (int c = 0; c < n; c++) out[c] = sum[c] / divisor;
-            }
-        } else {
-            for (fc_size c = 0; c < p->channels; c++) {
-                real sum = 0;
-                for (fc_size h = p->h_start; h < p->h_end; h++) {
-                    real row = 0; /* a sum per row: short chains, and less rounding on big windows */
-                    for (fc_size w = p->w_start[j]; w < p->w_end[j]; w++)
-                        row += *(const real *)(pixel(p, h, w) + c * p->x_c);
-                    sum += row;
-                }
-                *(real *)((char *)p->out + c * p->out_c + j * p->out_w) = sum / divisor;
-            }
-        }
-    }
-}
-
-void FC_NAME(avg_pool_row_backward)(const fc_pool_row *p) {
-    const int contiguous = p->x_c == sizeof(real) && p->out_c == sizeof(real);
-    for (fc_size j = 0; j < p->out_width; j++) {
-        const real divisor = (real)p->divisor[j];
-        const char *dy = (const char *)p->out + j * p->out_w;
-        for (fc_size h = p->h_start; h < p->h_end; h++)
-            for (fc_size w = p->w_start[j]; w < p->w_end[j]; w++) {
-                char *x = (char *)pixel(p, h, w);
-                if (contiguous) {
-                    real *FC_RESTRICT to = (real *)x;
-                    const real *FC_RESTRICT from = (const real *)dy;
-                    for (fc_size c = 0; c < p->channels; c++) to[c] += from[c] / divisor;
-                } else {
-                    for (fc_size c = 0; c < p->channels; c++)
-                        *(real *)(x + c * p->x_c) += *(const real *)(dy + c * p->out_c) / divisor;
-                }
-            }
-    }
 }

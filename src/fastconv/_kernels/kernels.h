@@ -82,22 +82,20 @@ typedef struct {
     fc_size channels;
 } fc_depthwise_weight_row;
 
-/* ---- pooling: one output row; windows are clipped to the image beforehand ---- */
+/* ---- pooling: windows slide along one row, [width][inner], already folded over their rows ---- */
 
 typedef struct {
-    const void *x; /* the (n, first channel) plane */
-    fc_size x_c, x_h, x_w, width;
-    fc_size plane; /* height * width: bound of an index */
-    fc_size h_start, h_end, h_step;  /* the window's rows */
-    const fc_size *w_start, *w_end;  /* [out_width]: the window's columns */
-    fc_size w_step;
-    void *out; /* this output row, first channel */
-    fc_size out_c, out_w, out_width;
-    int64_t *indices; /* max: flat position in the plane, laid out as out is, or NULL */
-    fc_size idx_c, idx_w;
-    const double *divisor; /* average: [out_width] */
-    fc_size channels;
-} fc_pool_row;
+    void *row;           /* [width][inner] */
+    const void *at;      /* max with indices: the image row each element of `row` came from */
+    void *out;           /* [out_width][inner] */
+    int64_t *indices;    /* [out_width][inner], or NULL */
+    void *scratch;       /* 2 * max(inner, out_width) elements */
+    const fc_size *start, *end; /* [out_width]: each window's columns */
+    fc_size step;        /* dilation */
+    const double *divisor; /* mean: [out_width] */
+    fc_size width, out_width, inner;
+    fc_size lo, hi, stride, taps; /* outputs [lo, hi) have whole windows, evenly spaced */
+} fc_pool_slide;
 
 /* ---- activations: n contiguous elements; out overlaps neither input ---- */
 
@@ -175,12 +173,17 @@ typedef struct fc_kernels {
     void (*depthwise_flat)(const fc_depthwise_flat *);
     void (*depthwise_flat_weight)(const fc_depthwise_flat_grad *);
 
-    void (*max_pool_row)(const fc_pool_row *);
-    void (*avg_pool_row)(const fc_pool_row *);
-    /* backward: x is the gradient added to, out the one read; index -1 stands for no element.
-     * The first returns -1 when an index lies outside the plane, having written nothing there. */
-    int (*max_pool_row_backward)(const fc_pool_row *);
-    void (*avg_pool_row_backward)(const fc_pool_row *);
+    /* best[i] = max(best[i], row[i]) for n elements, at[i] (if not NULL) = h where row won */
+    void (*max_fold)(void *best, void *at, const void *row, fc_size n, fc_size h, int first);
+    void (*max_slide)(const fc_pool_slide *);
+    void (*add_fold)(void *sum, const void *row, fc_size n, int first);
+    void (*mean_slide)(const fc_pool_slide *);
+    void (*mean_spread)(const fc_pool_slide *); /* backward: row from out */
+    /* dx[index] += dy; pixels are x_pixel, y_pixel, idx_pixel elements apart. Index -1 stands for no
+     * element; -1 is returned when one lies outside the plane. */
+    int (*max_scatter)(void *dx, const void *dy, const int64_t *indices, fc_size pixels,
+                       fc_size inner, fc_size x_pixel, fc_size y_pixel, fc_size idx_pixel,
+                       fc_size plane);
 
     const fc_activation *activations; /* [FC_ACTIVATIONS] */
     void (*softmax)(const fc_softmax *);

@@ -47,7 +47,7 @@ typedef int64_t intreal;
 #define VL 16
 typedef __m512 vreal;
 #define FC_V(op) _mm512_##op##_ps
-#define FC_MASK(n) ((__mmask16)((1u << (n)) - 1u))
+#define FC_MASK(n) ((__mmask16)((1u << (n)) - 1u)) /* n <= 16 */
 #else
 #define VL 8
 typedef __m512d vreal;
@@ -162,6 +162,43 @@ FC_INLINE void v_store_n(real *p, vreal v, int n) {
     for (int i = 0; i < n; i++) p[i] = t[i];
 }
 #endif
+
+/* The greater of each pair, NaN where either is: v_max alone drops a NaN in its first operand. */
+FC_INLINE vreal v_max_nan(vreal a, vreal b) {
+#if defined(FC_ISA_AVX512) && defined(FC_F32)
+    return _mm512_mask_mov_ps(v_max(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+#elif defined(FC_ISA_AVX512)
+    return _mm512_mask_mov_pd(v_max(a, b), _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q), a);
+#elif defined(FC_ISA_AVX2)
+    return FC_V(blendv)(v_max(a, b), a, FC_V(cmp)(a, a, _CMP_UNORD_Q));
+#elif defined(FC_ISA_NEON)
+    return v_max(a, b);
+#elif defined(FC_V)
+    const vreal nan = FC_V(cmpunord)(a, a);
+    return FC_V(or)(FC_V(and)(nan, a), FC_V(andnot)(nan, v_max(a, b)));
+#else
+    return (a > b) | (a != a) ? a : b;
+#endif
+}
+
+/* Every second element of p[0 .. 2n - 2], for n <= VL outputs; the others are anything. */
+FC_INLINE vreal v_load_even(const real *p, int n) {
+#if defined(FC_ISA_AVX512) && defined(FC_F32)
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const int m = 2 * n - 1;
+    if (m <= VL) return _mm512_maskz_permutexvar_ps(0xff, even, v_load_n(p, m));
+    return _mm512_permutex2var_ps(v_load(p), even, v_load_n(p + VL, m - VL));
+#elif defined(FC_ISA_AVX512)
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    const int m = 2 * n - 1;
+    if (m <= VL) return _mm512_maskz_permutexvar_pd(0x0f, even, v_load_n(p, m));
+    return _mm512_permutex2var_pd(v_load(p), even, v_load_n(p + VL, m - VL));
+#else
+    real t[VL] = {0};
+    for (int i = 0; i < n; i++) t[i] = p[2 * i];
+    return v_load(t);
+#endif
+}
 
 /* Rows become columns: r[i] holds element i of each of the VL vectors it was given. */
 FC_INLINE void v_transpose(vreal *r) {

@@ -17,10 +17,13 @@
     void fc_depthwise_flat_##real##_##set(const fc_depthwise_flat *);      \
     void fc_depthwise_weight_row_nhwc_##real##_##set(const fc_depthwise_weight_row *);               \
     void fc_depthwise_flat_weight_##real##_##set(const fc_depthwise_flat_grad *);                    \
-    void fc_max_pool_row_##real##_##set(const fc_pool_row *);              \
-    void fc_avg_pool_row_##real##_##set(const fc_pool_row *);              \
-    int fc_max_pool_row_backward_##real##_##set(const fc_pool_row *);      \
-    void fc_avg_pool_row_backward_##real##_##set(const fc_pool_row *);     \
+    void fc_max_fold_##real##_##set(void *, void *, const void *, fc_size, fc_size, int);            \
+    void fc_max_slide_##real##_##set(const fc_pool_slide *);               \
+    void fc_add_fold_##real##_##set(void *, const void *, fc_size, int);   \
+    void fc_mean_slide_##real##_##set(const fc_pool_slide *);              \
+    void fc_mean_spread_##real##_##set(const fc_pool_slide *);             \
+    int fc_max_scatter_##real##_##set(void *, const void *, const int64_t *, fc_size, fc_size,       \
+                                      fc_size, fc_size, fc_size, fc_size);     \
     extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
     void fc_softmax_##real##_##set(const fc_softmax *);                    \
     void fc_softmax_backward_##real##_##set(const fc_softmax *);           \
@@ -41,10 +44,12 @@
         .depthwise_flat = fc_depthwise_flat_##real##_##set,                \
         .depthwise_weight_row_nhwc = fc_depthwise_weight_row_nhwc_##real##_##set,                    \
         .depthwise_flat_weight = fc_depthwise_flat_weight_##real##_##set,  \
-        .max_pool_row = fc_max_pool_row_##real##_##set,                    \
-        .avg_pool_row = fc_avg_pool_row_##real##_##set,                    \
-        .max_pool_row_backward = fc_max_pool_row_backward_##real##_##set,  \
-        .avg_pool_row_backward = fc_avg_pool_row_backward_##real##_##set,  \
+        .max_fold = fc_max_fold_##real##_##set,                            \
+        .max_slide = fc_max_slide_##real##_##set,                          \
+        .add_fold = fc_add_fold_##real##_##set,                            \
+        .mean_slide = fc_mean_slide_##real##_##set,                        \
+        .mean_spread = fc_mean_spread_##real##_##set,                      \
+        .max_scatter = fc_max_scatter_##real##_##set,                      \
         .activations = fc_activations_##real##_##set,                      \
         .softmax = fc_softmax_##real##_##set,                              \
         .softmax_backward = fc_softmax_backward_##real##_##set,            \

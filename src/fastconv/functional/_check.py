@@ -75,14 +75,6 @@ def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) ->
     return np.empty(shape, dtype)
 
 
-def zeros_like_format(like: Array, shape: tuple[int, ...]) -> Array:
-    """A (N, C, H, W) array of zeros in the memory format of `like`."""
-    if is_channels_last(like):
-        n, c, h, w = shape
-        return np.zeros((n, h, w, c), like.dtype).transpose(0, 3, 1, 2)
-    return np.zeros(shape, like.dtype)
-
-
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array) -> Array:
     """`out` fit to be written to: right shape and dtype, writable, apart from the inputs."""
     if not isinstance(out, np.ndarray):

@@ -263,4 +263,8 @@ def conv2d_backward_bias(grad_output: Array) -> Array:
     array([32., 32., 32.])
     """
     dy, _ = as_batch(as_array("grad_output", grad_output, (3, 4)))
-    return dy.sum(axis=(0, 2, 3))
+    if not (dy.flags.c_contiguous or dy.transpose(0, 2, 3, 1).flags.c_contiguous):
+        dy = np.ascontiguousarray(dy)
+    grad_bias = np.empty(dy.shape[1], dy.dtype)
+    _ops.conv2d_backward_bias(dy, grad_bias)
+    return grad_bias

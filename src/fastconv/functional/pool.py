@@ -12,7 +12,6 @@ from fastconv.functional._check import (
     as_shape,
     check_shape,
     empty_like_format,
-    zeros_like_format,
 )
 
 __all__ = [
@@ -149,7 +148,7 @@ def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
     if min(sizes) < 0 or min(sizes[1:]) == 0:
         raise ValueError(f"input_shape must have positive sizes, got {tuple(input_shape)}")
     dy, _ = as_batch(dy)
-    dx = zeros_like_format(dy, sizes)
+    dx = empty_like_format(dy, sizes)
     try:
         _ops.max_pool2d_backward(dy, as_batch(idx)[0], dx)
     except IndexError:
@@ -255,7 +254,7 @@ def avg_pool2d_backward(
     )
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy)
-    dx = zeros_like_format(dy, shape.input_shape)
+    dx = empty_like_format(dy, shape.input_shape)
     _ops.avg_pool2d_backward(
         dy,
         dx,
@@ -328,7 +327,7 @@ def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...
     shape = _ops.PoolShape(sizes, adaptive=dy.shape[-2:], input_name="input_shape")
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy)
-    dx = zeros_like_format(dy, shape.input_shape)
+    dx = empty_like_format(dy, shape.input_shape)
     _ops.avg_pool2d_backward(dy, dx, shape)
     return dx if batched else dx[0]
 
