@@ -254,7 +254,7 @@ def test_resuming_a_finished_run_writes_its_files_again(capsys, folder):
     assert model.read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [b"", b"damaged", b"\0" * 100])
+@pytest.mark.parametrize("content", [b"", b"damaged", bytes(100)], ids=["empty", "text", "zeros"])
 def test_damaged_checkpoint_is_told(capsys, folder, content):
     assert run(capsys, "train", "digits", *QUICK)[0] == 0
     (folder / "runs/digits/checkpoint.safetensors").write_bytes(content)

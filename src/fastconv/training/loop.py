@@ -58,8 +58,8 @@ def fit(
 ) -> History:
     """Train a classifier on mini-batches.
 
-    The result follows from the arguments alone, to the last bit, whatever the number of threads:
-    the order of the examples, the augmentation and the dropout of an epoch are drawn from
+    The result follows from the arguments alone, to the last bit, whatever the number of fastconv's
+    threads: the order of the examples, the augmentation and the dropout of an epoch are drawn from
     generators seeded by ``seed`` and the epoch's number (so each :class:`fastconv.nn.Dropout`
     gets its generator here). A run that was interrupted and resumed ends like an unbroken one.
 
