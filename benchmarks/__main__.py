@@ -1,0 +1,162 @@
+"""``python -m benchmarks``: measure, print, save."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import THREAD_VARIABLES
+from benchmarks.rows import FORMATS, PASSES, ROWS, select
+from benchmarks.sides import PEERS, installed
+
+if TYPE_CHECKING:
+    from benchmarks.report import Results
+
+# What imports NumPy or a peer is imported in the functions below, after the environment is set.
+
+_EPILOG = """\
+examples:
+  python -m benchmarks                                all ops against the NumPy reference
+  python -m benchmarks --against peers --threads 1 2 --batch 1 8
+  python -m benchmarks --rows "ResNet-50 3x3" --passes forward --against torch
+  python -m benchmarks --show benchmarks/results/reference.json --full
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Time fastconv beside the NumPy reference and its peers, call by call.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "--against",
+        action="append",
+        choices=("reference", *PEERS, "peers"),
+        help="whom to compare with; may be repeated; 'peers' is every peer that is installed "
+        "(default: reference)",
+    )
+    p.add_argument("--threads", type=_positive, nargs="+", metavar="T", help="default: all cores")
+    p.add_argument("--batch", type=_positive, nargs="+", default=[8], metavar="N")
+    p.add_argument("--dtype", choices=("float32", "float64"), nargs="+", default=["float32"])
+    p.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="names with any of these")
+    p.add_argument(
+        "--passes",
+        nargs="+",
+        choices=PASSES,
+        default=PASSES,
+        help="a convolution's gradients are input and weight; other ops have backward",
+    )
+    p.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
+    p.add_argument("--seconds", type=float, default=0.1, help="least time for a side and a row")
+    p.add_argument("--repeat", type=_positive, default=3, help="least timed calls of a side")
+    p.add_argument(
+        "--quick", action="store_true", help="the first row of each kind, N = 1, few calls"
+    )
+    p.add_argument("--json", type=Path, metavar="FILE", help="save the results")
+    p.add_argument("--picture", type=Path, metavar="FILE", help="save bars of the ratios")
+    p.add_argument("--show", type=Path, metavar="FILE", help="report on saved results instead")
+    p.add_argument("--full", action="store_true", help="end with a table of every row")
+    return p
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    if arguments.show:
+        from benchmarks.report import Results
+
+        results = Results.load(arguments.show)
+    else:
+        arguments.threads = arguments.threads or [_cores()]
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(max(arguments.threads))))
+        results = _run(arguments)
+    _report(results, arguments)
+    failed = [r for r in results.records if r.error]
+    for record in failed:
+        print(f"{record.row}, {record.step}, {record.format}: {record.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(arguments: argparse.Namespace) -> Results:
+    against = set(arguments.against or ["reference"])
+    if "peers" in against:
+        against.update(name for name in PEERS if installed(name))
+    others = [name for name in ("reference", *PEERS) if name in against]
+    missing = [name for name in others if not installed(name)]
+    if missing:
+        packages = [package for name in missing for package in PEERS[name]]
+        raise SystemExit(f"not installed: pip install {' '.join(packages)}")
+    rows = select(ROWS, arguments.rows, first_only=arguments.quick)
+    if not rows:
+        raise SystemExit(f"no row's name has any of {arguments.rows}")
+    if arguments.quick:
+        arguments.batch, arguments.seconds = [1], 0.02
+
+    from benchmarks import machine, sides
+    from benchmarks.measure import OWN, measure
+    from benchmarks.peak import measure_peak
+    from benchmarks.report import Results, head, line
+
+    results = Results(machine.describe(), {}, [], [])
+    for threads in arguments.threads:
+        machine.set_threads(threads)
+        loaded = {name: sides.load(name, threads) for name in (OWN, *others)}
+        results.sides.update({name: side.version for name, side in loaded.items()})
+        peaks = {dtype: measure_peak(threads, dtype) for dtype in arguments.dtype}
+        print(head(others))
+        for record in measure(
+            rows,
+            loaded,
+            threads,
+            batches=arguments.batch,
+            dtypes=arguments.dtype,
+            passes=arguments.passes,
+            formats=arguments.formats,
+            seconds=arguments.seconds,
+            repeat=arguments.repeat,
+        ):
+            results.records.append(record)
+            print(line(record, others, peaks[record.dtype].best), flush=True)
+        # again, for a machine that was busy or not yet warm
+        results.peaks += [
+            peak.better(measure_peak(threads, dtype)) for dtype, peak in peaks.items()
+        ]
+    return results
+
+
+def _report(results: Results, arguments: argparse.Namespace) -> None:
+    from benchmarks.report import about, full_table, summary
+
+    if arguments.json:
+        results.save(arguments.json)
+    print(f"\n{about(results)}")
+    for other in results.others:
+        print(f"\n{summary(results, other)}")
+        if arguments.full:
+            print(f"\n{full_table(results, other)}")
+        if arguments.picture:
+            from benchmarks.picture import draw
+
+            # one picture for each side: reference.png, or NAME-torch.png beside NAME-ncnn.png
+            several = len(results.others) > 1
+            name = f"{arguments.picture.stem}-{other}" if several else arguments.picture.stem
+            draw(results, other, arguments.picture.with_stem(name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

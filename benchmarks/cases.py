@@ -1,0 +1,147 @@
+"""From a row of the table to calls: the arguments of each pass, in each memory format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from inspect import signature
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.rows import PASSES, Row, Shape
+from fastconv import reference
+
+Array = NDArray[Any]
+
+# What forward hands to backward: the argument that asks for it, and the names of what it returns.
+_REMEMBERED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "max_pool2d": ("return_indices", ("output", "indices")),
+    "adaptive_max_pool2d": ("return_indices", ("output", "indices")),
+    "global_max_pool2d": ("return_indices", ("output", "indices")),
+    "batch_norm": ("return_statistics", ("output", "mean", "invstd")),
+    "dropout": ("return_mask", ("output", "mask")),
+}
+_LOSSES = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits")
+_IMAGES = ("input", "output", "grad_output", "indices", "target")  # what a memory format is of
+
+
+@dataclass(frozen=True)
+class Case:
+    """One function of `fastconv.functional`, and its arguments by name."""
+
+    row: Row
+    step: str  # one of PASSES
+    batch: int
+    dtype: str
+    format: str
+    function: str
+    arguments: Mapping[str, Any]
+    flops: int | None  # None: the op is bound by memory, and bytes are what counts
+
+
+def cases(row: Row, batch: int, dtype: str, passes: tuple[str, ...] = PASSES) -> Iterator[Case]:
+    """Every pass of a row in every memory format, on the same seeded numbers."""
+    calls = _convolution(row, batch, dtype) if row.op == "conv2d" else _op(row, batch, dtype)
+    for step, function, values, flops in calls:
+        if step not in passes:
+            continue
+        accepted = signature(getattr(reference, function)).parameters
+        arguments = {name: values[name] for name in accepted if name in values}
+        for format in row.formats:
+            laid_out = {name: _in_format(name, value, format) for name, value in arguments.items()}
+            yield Case(row, step, batch, dtype, format, function, laid_out, flops)
+
+
+def _in_format(name: str, value: Any, format: str) -> Any:
+    if format == "contiguous" or name not in _IMAGES or np.ndim(value) != 4:
+        return value
+    return np.ascontiguousarray(value.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+Call = tuple[str, str, Mapping[str, Any], int | None]  # pass, function, values by name, flops
+
+
+def conv_output_size(row: Row) -> tuple[int, int]:
+    assert row.weight is not None
+    o = row.options
+    high, wide = (
+        (size + 2 * o["padding"] - o["dilation"] * (k - 1) - 1) // o["stride"] + 1
+        for size, k in zip(row.shape[1:], row.weight[2:], strict=True)
+    )
+    return high, wide
+
+
+def _convolution(row: Row, batch: int, dtype: str) -> Iterator[Call]:
+    assert row.weight is not None
+    normal = _Normal(dtype)
+    output_shape = (batch, row.weight[0], *conv_output_size(row))
+    x = normal((batch, *row.shape))
+    values = {
+        **row.options,
+        "input": x,
+        "weight": normal(row.weight),
+        "grad_output": normal(output_shape),
+        "input_shape": x.shape,
+        "weight_shape": row.weight,
+    }
+    flops = 2 * prod(output_shape) * prod(row.weight[1:])
+    yield "forward", "conv2d", values, flops
+    yield "input", "conv2d_backward_input", values, flops
+    yield "weight", "conv2d_backward_weight", values, flops
+
+
+def _op(row: Row, batch: int, dtype: str) -> Iterator[Call]:
+    normal = _Normal(dtype)
+    x = normal((batch, *row.shape))
+    if row.op == "conv2d_backward_bias":
+        yield "bias", row.op, {"grad_output": x}, None
+        return
+    values = {**row.options, **_operands(row, batch, normal), "input": x, "input_shape": x.shape}
+    flops = None if row.weight is None else 2 * batch * prod(row.weight)
+    yield "forward", row.op, values, flops
+
+    asking, names = _REMEMBERED.get(row.op, (None, ("output",)))
+    forward = getattr(reference, row.op)
+    known = {name: values[name] for name in signature(forward).parameters if name in values}
+    results = forward(**known | ({asking: True} if asking else {}))
+    values |= zip(names, results if asking else (results,), strict=True)
+    values["grad_output"] = 1.0 if row.op in _LOSSES else normal(values["output"].shape)
+    # linear's backward is two products
+    yield "backward", f"{row.op}_backward", values, None if flops is None else 2 * flops
+
+
+def _operands(row: Row, batch: int, normal: _Normal) -> dict[str, Any]:
+    """What the op takes beside its input."""
+    if row.op == "linear":
+        assert row.weight is not None
+        return {"weight": normal(row.weight), "bias": normal(row.weight[:1])}
+    if row.op == "batch_norm":
+        channels = row.shape[:1]
+        return {
+            "weight": normal(channels),
+            "bias": normal(channels),
+            "running_mean": normal(channels),
+            "running_var": normal(channels) ** 2 + 1,
+        }
+    if row.op == "cross_entropy":
+        return {"target": normal.rng.integers(row.shape[0], size=(batch, *row.shape[1:]))}
+    if row.op == "mse_loss":
+        return {"target": normal((batch, *row.shape))}
+    if row.op == "binary_cross_entropy_with_logits":
+        return {"target": normal.rng.random((batch, *row.shape)).astype(normal.dtype)}
+    return {"rng": normal.rng} if row.op == "dropout" else {}
+
+
+class _Normal:
+    """Seeded normal numbers of one dtype."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = np.dtype(dtype)
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, shape: Shape) -> Array:
+        numbers: Array = self.rng.standard_normal(shape, self.dtype)
+        return numbers

@@ -1,0 +1,364 @@
+"""The benchmark harness: its table, its arguments, its clock and its reports, on tiny shapes."""
+
+import json
+import sys
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
+
+from benchmarks import measure, peak, picture, report, rows, sides, timing  # noqa: E402
+from benchmarks.__main__ import main  # noqa: E402
+from benchmarks.cases import cases, conv_output_size  # noqa: E402
+from benchmarks.rows import ROWS, Row  # noqa: E402
+
+import fastconv  # noqa: E402
+from fastconv import reference  # noqa: E402
+
+
+def shrunk(row: Row) -> Row:
+    """The row with few channels and pixels, and all else as it was."""
+    groups = row.options.get("groups", 1)
+    if row.op == "conv2d":
+        per_group = min(2, row.weight[1])
+        depthwise = groups > 1 and row.weight[1] == 1
+        groups = min(3, groups)
+        channels = groups * per_group
+        filters = channels if depthwise else groups * 2
+        size = 2 * row.options["dilation"] * row.weight[2] + 1
+        weight = (filters, per_group, *row.weight[2:])
+        shape = (channels, size, size)
+        return replace(row, shape=shape, weight=weight, options=row.options | {"groups": groups})
+    if row.op == "linear":
+        return replace(row, shape=(7,), weight=(3, 7))
+    return replace(row, shape=tuple(min(size, 9) for size in row.shape))
+
+
+DISTINCT = {(r.op, str(sorted(r.options)), r.kind): r for r in reversed(ROWS)}.values()
+
+
+class Clock:
+    """Time that passes only when a call says so."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.log = []
+
+    def __call__(self):
+        self.now += 1e-9
+        return self.now
+
+    def call(self, *durations):
+        """A call that takes each duration in turn, then the last one for ever."""
+        left = list(durations)
+
+        def run():
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+            self.log.append(run)
+
+        return run
+
+
+# ------------------------------------------------------------------- table
+
+
+def test_rows_have_distinct_names_and_known_ops():
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    assert all(hasattr(reference, row.op) for row in ROWS)
+
+
+def test_networks_have_as_many_distinct_convolutions_as_published():
+    def distinct(table):
+        return len({(r.shape, r.weight, str(r.options)) for r in table})
+
+    assert distinct(rows.RESNET_50) == len(rows.RESNET_50) == 23
+    assert distinct(rows.VGG_16) == len(rows.VGG_16) == 9
+    assert distinct(rows.MOBILENET_V2) == len(rows.MOBILENET_V2) == 30
+
+
+@pytest.mark.parametrize(
+    ("table", "image"), [(rows.RESNET_50, 224), (rows.VGG_16, 224), (rows.MOBILENET_V2, 224)]
+)
+def test_each_convolution_takes_what_another_puts_out(table, image):
+    """A wrong size or channel count breaks the chain (pooling may halve a size)."""
+    made = {(3, image)} | {(r.weight[0], conv_output_size(r)[0]) for r in table}
+    made |= {(channels, size // 2) for channels, size in made}
+    assert {(r.shape[0], r.shape[1]) for r in table} <= made
+
+
+def test_select():
+    chosen = rows.select(ROWS, ["resnet-50 3x3", "LeNet-5"])
+    assert {r.group for r in chosen} == {"ResNet-50", "LeNet-5", "linear"}
+    assert rows.select(ROWS, []) == ROWS
+    few = rows.select(ROWS, [], first_only=True)
+    assert {(r.group, r.op) for r in few} == {(r.group, r.op) for r in ROWS}
+    assert len({(r.group, r.op) for r in few}) == len(few)
+
+
+# ------------------------------------------------------------------- cases
+
+
+@pytest.mark.parametrize("row", DISTINCT, ids=lambda row: row.name)
+def test_every_side_can_do_every_case_and_agrees(row):
+    loaded = {name: sides.load(name, 1) for name in ("fastconv", "reference")}
+    seen = set()
+    with fastconv.threads(1):
+        for case in cases(shrunk(row), 2, "float64"):
+            record = measure.measure_case(case, loaded, 1, seconds=0.0, repeat=1)
+            assert record.error is None
+            assert set(record.seconds) == {"fastconv", "reference"}
+            assert record.work > 0
+            seen.add((case.step, case.format))
+    assert {format for _, format in seen} == set(row.formats)
+    steps = {"conv2d": 3, "conv2d_backward_bias": 1}.get(row.op, 2)
+    assert len(seen) == steps * len(row.formats)
+
+
+@pytest.mark.parametrize("row", DISTINCT, ids=lambda row: row.name)
+def test_torch_agrees(row):
+    pytest.importorskip("torch")
+    loaded = {name: sides.load(name, 1) for name in ("fastconv", "torch")}
+    with fastconv.threads(1):
+        for case in cases(shrunk(row), 2, "float64"):
+            record = measure.measure_case(case, loaded, 1, seconds=0.0, repeat=1)
+            assert record.error is None
+            assert "torch" in record.seconds or case.function == "dropout"
+
+
+@pytest.mark.parametrize("peer", ["onnxruntime", "ncnn"])
+def test_forward_peers_agree(peer):
+    for package in sides.PEERS[peer]:
+        pytest.importorskip(package)
+    loaded = {name: sides.load(name, 1) for name in ("fastconv", peer)}
+    with fastconv.threads(1):
+        for row in [r for r in DISTINCT if r.op == "conv2d"]:
+            for case in cases(shrunk(row), 2, "float32"):
+                record = measure.measure_case(case, loaded, 1, seconds=0.0, repeat=1)
+                assert record.error is None
+                can = case.step == "forward" and case.format == "contiguous"
+                assert (peer in record.seconds) == can
+
+
+def test_formats_hold_the_same_numbers_in_another_order():
+    row = shrunk(next(r for r in ROWS if r.op == "conv2d" and r.shape[0] > 1))
+    contiguous, last = list(cases(row, 2, "float32", ("weight",)))
+    for name in ("input", "grad_output"):
+        a, b = contiguous.arguments[name], last.arguments[name]
+        np.testing.assert_array_equal(a, b)
+        assert a.flags.c_contiguous
+        assert b.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_operations_of_a_convolution():
+    row = rows.conv("net", 4, 6, 3, 5, stride=2, groups=2)
+    case = next(cases(row, 2, "float32"))
+    output = reference.conv2d(**case.arguments)
+    assert output.shape[2:] == conv_output_size(row)
+    assert case.flops == 2 * output.size * (4 // 2) * 3 * 3
+
+
+def test_bytes_are_of_operands_and_results():
+    row = rows.plain("activation", "relu", "relu", (3, 4, 5))
+    loaded = {"fastconv": sides.load("fastconv", 1)}
+    records = [measure.measure_case(c, loaded, 1, 0.0, 1) for c in cases(row, 2, "float32")]
+    one = 2 * prod(row.shape) * 4
+    assert [(r.step, r.work, r.unit) for r in records] == [
+        ("forward", 2 * one, "GB/s"),
+        ("backward", 3 * one, "GB/s"),
+    ]
+
+
+# ------------------------------------------------------------ agreement
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda y: y[:, :1], "shapes"),
+        (lambda y: y + np.eye(*y.shape[-2:]), "differs from other's"),
+        (lambda y: np.where(y == y.max(), np.nan, y), "nan"),
+    ],
+)
+def test_disagreement_is_told_and_not_timed(wrong, words):
+    class Other(sides.load("reference", 1).__class__):
+        def arrays(self, result):
+            return [wrong(y) for y in super().arrays(result)]
+
+    loaded = {"fastconv": sides.load("fastconv", 1), "other": Other(1)}
+    case = next(cases(rows.conv("net", 2, 3, 3, 6), 1, "float64"))
+    record = measure.measure_case(case, loaded, 1, 0.0, 1)
+    assert words in record.error
+    assert record.seconds == {}
+    assert record.error in report.line(record, ["other"], 1.0)
+
+
+def test_integers_must_be_equal():
+    a = np.array([1000, 2000])
+    assert measure.disagreement([a], [a.copy()], "other", "float32") is None
+    assert measure.disagreement([a], [a + np.eye(2, dtype=int)[1]], "other", "float32") is not None
+
+
+# ------------------------------------------------------------------ timing
+
+
+def test_best_time_is_the_least_and_each_gets_its_calls():
+    clock = Clock()
+    calls = {"a": clock.call(9.0, 5.0, 3.0, 4.0), "b": clock.call(2.0)}
+    best = timing.best_times(calls, seconds=0.0, repeat=5, clock=clock)
+    assert best == {"a": pytest.approx(3.0, abs=1e-6), "b": pytest.approx(2.0, abs=1e-6)}
+    assert clock.log == [calls["a"], calls["b"]] * 5  # long calls alternate one by one
+
+
+def test_a_slow_side_does_not_prolong_a_fast_one():
+    clock = Clock()
+    calls = {"slow": clock.call(1.0), "fast": clock.call(timing.LONG)}
+    timing.best_times(calls, seconds=timing.LONG * 4.5, repeat=2, clock=clock)
+    assert [clock.log.count(call) for call in calls.values()] == [2, 5]
+
+
+def test_short_calls_come_in_bursts_that_begin_untimed():
+    clock = Clock()
+    slow_start = clock.call(*[1e-3] * 40)
+    calls = {"a": slow_start, "b": clock.call(1e-3)}
+    timing.best_times(calls, seconds=timing.TURN * 1.5, repeat=1, clock=clock)
+    turns = [clock.log[0]] + [b for a, b in zip(clock.log, clock.log[1:], strict=False) if a != b]
+    assert turns == [calls["a"], calls["b"]] * 2
+    # the first turn has nothing to settle; the second does
+    timed, settling = timing.TURN / 1e-3, timing.SETTLE / 1e-3
+    assert len(clock.log) == pytest.approx(2 * (2 * timed + settling), abs=4)
+
+
+# ------------------------------------------------------------------ reports
+
+
+def record(label, step, format, seconds, **rest):
+    given = {"group": "net", "kind": "3x3", "op": "conv2d", "batch": 1, "threads": 2}
+    given |= {"dtype": "float32", "work": 10**9, "unit": "GF/s"}
+    return measure.Record(label=label, step=step, format=format, seconds=seconds, **given | rest)
+
+
+@pytest.fixture
+def results():
+    return report.Results(
+        {
+            "cpu": "a CPU",
+            "cores": 2,
+            "system": "a system",
+            "date": "a day",
+            "config": {},
+            "blas": "",
+        },
+        {"fastconv": "1", "other": "2"},
+        [peak.Peak(2, "float32", 400.0, 100.0)],
+        [
+            record("a", "forward", "contiguous", {"fastconv": 0.01, "other": 0.04}),
+            record("a", "forward", "channels_last", {"fastconv": 0.02, "other": 0.02}),
+            record("b", "forward", "contiguous", {"fastconv": 0.1, "other": 0.05}),
+            record("b", "forward", "channels_last", {"fastconv": 0.1}),
+            record("c", "input", "contiguous", {"fastconv": 0.1}),
+            record("d", "input", "contiguous", {}, error="wrong"),
+            record("e", "backward", "contiguous", {"fastconv": 1.0, "other": 3.0}, op="relu"),
+        ],
+    )
+
+
+def test_ratios_by_format_and_of_the_better_formats(results):
+    found = report.pairs(results.records, "other")
+    assert [p.first.label for p in found] == ["a", "b", "e"]
+    assert found[0].ratios == pytest.approx(
+        {"contiguous": 4.0, "channels_last": 1.0, report.BEST: 2.0}
+    )
+    assert found[1].ratios == pytest.approx({"contiguous": 0.5, report.BEST: 0.5})
+    assert report.geometric_mean([2.0, 0.5, 8.0]) == pytest.approx(2.0)
+
+
+def test_tables_say_what_the_records_hold(results):
+    text = report.summary(results, "other")
+    # geometric means 1.41, 1.00, 1.00 of three measured, one of them slower
+    assert "| forward | 1.41 | 1.00 | 1.00 | 3 | 1 |" in text
+    assert "| net b | forward | contiguous | 1 | 2 | 0.50 |" in text
+    assert "| net, backward | 3.00 |  | 3.00 | 1 | 0 |" in text
+    full = report.full_table(results, "other")
+    assert "| net a, N=1, 2 thr. | 100 GF/s 25%: 4.00 / 1.00 |" in full
+    assert report.summary(results, "absent") == "absent has none of these ops."
+
+
+def test_results_survive_json(results, tmp_path):
+    results.save(tmp_path / "new" / "results.json")
+    assert report.Results.load(tmp_path / "new" / "results.json") == results
+
+
+def test_peak_is_the_larger_of_two():
+    first, second = peak.Peak(1, "float32", 10.0, 9.0), peak.Peak(1, "float32", 11.0, 8.0)
+    assert first.better(second) == peak.Peak(1, "float32", 11.0, 9.0)
+    assert replace(first, fma=None).best == 9.0
+
+
+def test_fma_peak_counts_what_it_did():
+    measured = peak.fma_peak(1, "float64", seconds=0.0)
+    assert measured is None or measured > 0
+
+
+def test_picture(results, tmp_path):
+    pytest.importorskip("matplotlib")
+    picture.draw(results, "other", tmp_path / "ratios.png")
+    assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ------------------------------------------------------------- command line
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The command on two tiny rows, with the environment and the threads put back after it."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    table = [rows.conv("net", 2, 3, 3, 6), rows.plain("activation", "relu", "relu", (3, 4, 5))]
+    monkeypatch.setattr("benchmarks.__main__.ROWS", table)
+    monkeypatch.setattr(
+        peak, "measure_peak", lambda threads, dtype: peak.Peak(threads, dtype, None, 1.0)
+    )
+    threads = fastconv.get_num_threads()
+    yield
+    fastconv.set_num_threads(threads)
+
+
+def test_command_prints_saves_and_shows_again(tiny, tmp_path, capsys):
+    file = tmp_path / "out.json"
+    options = ["--threads", "1", "--seconds", "0", "--repeat", "1", "--batch", "1", "2"]
+    assert main([*options, "--json", str(file), "--full"]) == 0
+    printed = capsys.readouterr().out
+    stored = json.loads(file.read_text("utf-8"))
+    assert len(stored["records"]) == 2 * (3 * 2 + 2)
+    assert {r["threads"] for r in stored["records"]} == {1}
+    assert main(["--show", str(file), "--full"]) == 0
+    shown = capsys.readouterr().out
+    assert printed.endswith(shown)
+
+
+def test_command_fails_when_results_disagree(tiny, monkeypatch, capsys):
+    monkeypatch.setattr(reference, "relu", lambda input: input)
+    assert main(["--threads", "1", "--rows", "relu", "--quick"]) == 1
+    assert "differs from reference's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--rows", "nothing"], ["--threads", "0"], ["--against", "nobody"], ["--batch", "-1"]],
+)
+def test_command_refuses(tiny, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code not in (0, None)
+
+
+def test_command_names_a_peer_that_is_not_installed(tiny, monkeypatch):
+    monkeypatch.setattr("benchmarks.__main__.installed", lambda name: name != "ncnn")
+    with pytest.raises(SystemExit, match="pip install ncnn"):
+        main(["--against", "ncnn"])
