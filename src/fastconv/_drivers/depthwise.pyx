@@ -8,7 +8,7 @@ one plane, copied to the cache as one long row with its border of zeros.
 from libc.string cimport memset
 
 from fastconv._drivers.correlation cimport (
-    Correlation, ceil_div, multiply_adds, part, round_up, valid)
+    Correlation, ceil_div, work, part, round_up, valid)
 from fastconv._drivers.kernels cimport (
     fc_depthwise_flat, fc_depthwise_flat_grad, fc_depthwise_row,
     fc_depthwise_weight_row, fc_kernels, fc_size)
@@ -189,7 +189,7 @@ cdef int correlate(const Correlation *correlation, int num_threads) noexcept nog
         tap_distances(&p, p.at)
         tasks = c.batch * c.groups * p.blocks_h
     status = parallel_for(rows_nhwc if last else plane_block, &p, tasks, p.scratch_bytes,
-                          multiply_adds(c), num_threads)
+                          work(c), num_threads)
     release(p.w)
     return status
 
@@ -277,14 +277,14 @@ cdef int correlate_weight(const Correlation *correlation, int num_threads) noexc
         p.blocks = min(p.vectors, WEIGHT_TASKS)
         return parallel_for(weight_channels, &p, p.blocks,
                             taps * ceil_div(p.vectors, p.blocks) * c.kernels.lanes * size,
-                            multiply_adds(c), num_threads)
+                            work(c), num_threads)
     p.at = <fc_size *> allocate(taps * sizeof(fc_size))
     if p.at == NULL:
         return OUT_OF_MEMORY
     choose_flat(&p)
     tap_distances(&p, p.at)
     p.scratch_bytes = round_up(p.scratch_bytes) + round_up(taps * size)
-    status = parallel_for(weight_planes, &p, c.groups, p.scratch_bytes, multiply_adds(c),
+    status = parallel_for(weight_planes, &p, c.groups, p.scratch_bytes, work(c),
                           num_threads)
     release(<char *> p.at)
     return status

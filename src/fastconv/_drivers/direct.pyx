@@ -14,7 +14,7 @@ GATHER    steps or dilations so large that such a piece would hold mostly pixels
 from libc.string cimport memcpy, memset
 
 from fastconv._drivers.correlation cimport (
-    Correlation, ceil_div, multiply_adds, part, round_up)
+    Correlation, ceil_div, work, part, round_up)
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile)
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
@@ -383,13 +383,13 @@ cdef int correlate(const Correlation *correlation, int num_threads) noexcept nog
     memset(p.zeros, 0, c.channels * size)
     if p.panel_tasks:
         status = parallel_for(correlate_panel, &p, c.groups * p.n_panels, p.scratch_bytes,
-                              multiply_adds(c), num_threads)
+                              work(c), num_threads)
     else:
         status = parallel_for(pack_panel, &p, c.groups * p.n_panels, 0,
                               <double> packed_bytes / size, num_threads)
         if status == OK:
             status = parallel_for(correlate_block, &p,
                                   c.batch * c.groups * p.blocks_h * p.blocks_w * p.splits,
-                                  p.scratch_bytes, multiply_adds(c), num_threads)
+                                  p.scratch_bytes, work(c), num_threads)
     release(memory)
     return status

@@ -11,7 +11,7 @@ between rows is thrown away.
 from libc.string cimport memset
 
 from fastconv._drivers.correlation cimport (
-    Correlation, ceil_div, multiply_adds, part, round_up, valid)
+    Correlation, ceil_div, work, part, round_up, valid)
 from fastconv._drivers.kernels cimport FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
 
@@ -140,7 +140,7 @@ cdef int correlate_pointwise(const Correlation *correlation, int num_threads) no
     p.piece_at = round_up(c.kernels.mr * sizeof(void *))
     p.scratch_bytes = p.piece_at + c.channels * c.kernels.nr * size
     status = parallel_for(pointwise_block, &p, c.batch * c.groups * p.blocks, p.scratch_bytes,
-                          multiply_adds(c), num_threads)
+                          work(c), num_threads)
     release(turned)
     return status
 
@@ -269,7 +269,7 @@ cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept
     p.result_at = p.piece_at + round_up(c.channels * p.plane * size)
     p.scratch_bytes = (p.result_at
                        + c.filters * round_up((p.block_rows * p.cols + nr) * size))
-    status = parallel_for(few_block, &p, images * p.blocks_h, p.scratch_bytes, multiply_adds(c),
+    status = parallel_for(few_block, &p, images * p.blocks_h, p.scratch_bytes, work(c),
                           num_threads)
     release(p.filters)
     return status

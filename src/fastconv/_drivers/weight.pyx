@@ -14,7 +14,7 @@ number of threads.
 from libc.string cimport memset
 
 from fastconv._drivers.correlation cimport (
-    Correlation, ceil_div, forward_taps, multiply_adds, part, round_up, valid)
+    Correlation, ceil_div, forward_taps, work, part, round_up, valid)
 from fastconv._drivers.kernels cimport FC_TILE_ACCUMULATE, fc_kernels, fc_size, fc_tile
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
 
@@ -318,7 +318,7 @@ cdef int correlate_weight(const Correlation *correlation, int num_threads) noexc
     status = parallel_for(weight_block, &p,
                           c.groups * p.row_blocks * p.col_blocks * p.channel_blocks
                           * p.filter_blocks * p.slots,
-                          p.scratch_bytes, multiply_adds(c), num_threads)
+                          p.scratch_bytes, work(c), num_threads)
     if p.slots > 1 and status == OK:
         status = parallel_for(add_slots, &p, c.groups * c.filters, 0,
                               <double> p.slots * count, num_threads)
