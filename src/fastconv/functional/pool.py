@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import numpy as np
 
 from fastconv import _ops
@@ -54,6 +56,27 @@ def _divisor(divisor_override: int | None) -> int:
     return int(divisor_override)
 
 
+@overload
+def max_pool2d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = ...,
+    padding: Pair = ...,
+    dilation: Pair = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+) -> Array: ...
+@overload
+def max_pool2d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = ...,
+    padding: Pair = ...,
+    dilation: Pair = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Array, Array]: ...
 def max_pool2d(
     input: Array,
     kernel_size: Pair,
@@ -332,6 +355,14 @@ def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...
     return dx if batched else dx[0]
 
 
+@overload
+def adaptive_max_pool2d(
+    input: Array, output_size: Pair, return_indices: Literal[False] = ...
+) -> Array: ...
+@overload
+def adaptive_max_pool2d(
+    input: Array, output_size: Pair, return_indices: Literal[True]
+) -> tuple[Array, Array]: ...
 def adaptive_max_pool2d(
     input: Array, output_size: Pair, return_indices: bool = False
 ) -> Array | tuple[Array, Array]:
@@ -448,9 +479,11 @@ def global_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...])
     return adaptive_avg_pool2d_backward(grad_output, input_shape)
 
 
-def global_max_pool2d(
-    input: Array, return_indices: bool = False
-) -> Array | tuple[Array, Array]:
+@overload
+def global_max_pool2d(input: Array, return_indices: Literal[False] = ...) -> Array: ...
+@overload
+def global_max_pool2d(input: Array, return_indices: Literal[True]) -> tuple[Array, Array]: ...
+def global_max_pool2d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
     """Maximum of every channel's plane.
 
     Parameters
