@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -13,6 +14,30 @@ from typing import Any
 SETTLE = 0.004
 TURN = 0.012
 LONG = 0.04
+# The least time is believed when the next is as good but for NOISE; on a busy machine that may take
+# up to PATIENCE times as long as was asked for.
+NOISE = 0.05
+PATIENCE = 10
+
+
+@dataclass
+class _Tally:
+    """The calls of one side so far."""
+
+    count: int = 0
+    spent: float = 0.0  # seconds
+    best: float = inf
+    next: float = inf  # the second least time
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.spent += seconds
+        self.best, self.next, _ = sorted([self.best, self.next, seconds])
+
+    def done(self, seconds: float, repeat: int) -> bool:
+        if self.count < repeat or self.spent < seconds:
+            return False
+        return self.next <= self.best * (1 + NOISE) or self.spent >= PATIENCE * seconds
 
 
 def best_times(
@@ -23,23 +48,20 @@ def best_times(
 ) -> dict[str, float]:
     """Least seconds of each call.
 
-    The calls take turns until each was timed at least `repeat` times and for `seconds` in all; one
-    that has had both drops out, so a slow side does not make a fast one wait.
+    The calls take turns until each was timed at least `repeat` times, for `seconds` in all, and
+    came to a time it can repeat; one that did drops out, so a slow side keeps no fast one waiting.
     """
-    best = dict.fromkeys(calls, inf)
-    counts = dict.fromkeys(calls, 0)
-    spent = dict.fromkeys(calls, 0.0)
-    while waiting := [n for n in calls if counts[n] < repeat or spent[n] < seconds]:
+    tallies = {name: _Tally() for name in calls}
+    while waiting := [name for name in calls if not tallies[name].done(seconds, repeat)]:
         for name in waiting:
-            call, begin = calls[name], clock()
-            while best[name] < LONG and clock() - begin < SETTLE:
+            call, tally = calls[name], tallies[name]
+            begin = clock()
+            while tally.best < LONG and clock() - begin < SETTLE:
                 call()
-            begin = last = clock()
-            while last == begin or last - begin < TURN:
+            begin = now = clock()
+            while now - begin < TURN:
+                before = now
                 call()
                 now = clock()
-                best[name] = min(best[name], now - last)
-                counts[name] += 1
-                last = now
-            spent[name] += last - begin
-    return best
+                tally.add(now - before)
+    return {name: tally.best for name, tally in tallies.items()}

@@ -215,6 +215,21 @@ def test_best_time_is_the_least_and_each_gets_its_calls():
     assert clock.log == [calls["a"], calls["b"]] * 5  # long calls alternate one by one
 
 
+def test_a_time_is_believed_when_it_comes_again():
+    clock = Clock()
+    calls = {"noisy": clock.call(1.0, 0.8, 0.5, 0.9, 0.51, 2.0)}
+    best = timing.best_times(calls, seconds=0.4, repeat=1, clock=clock)
+    assert best == {"noisy": pytest.approx(0.5, abs=1e-6)}
+    assert len(clock.log) == 5
+
+
+def test_patience_ends():
+    clock = Clock()
+    calls = {"ever faster": clock.call(*[1.0 / n for n in range(1, 9)], *[0.01] * 99)}
+    timing.best_times(calls, seconds=2.5 / timing.PATIENCE, repeat=1, clock=clock)
+    assert len(clock.log) == 7  # 1 + 1/2 + ... + 1/7 is the first sum over 2.5
+
+
 def test_a_slow_side_does_not_prolong_a_fast_one():
     clock = Clock()
     calls = {"slow": clock.call(1.0), "fast": clock.call(timing.LONG)}

@@ -9,7 +9,10 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
+from cpython.long cimport PyLong_CheckExact
 from cpython.pyport cimport PY_SSIZE_T_MAX
+from cpython.tuple cimport PyTuple_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact
 from cython cimport floating
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
@@ -207,6 +210,41 @@ cdef class ConvShape:
                 f"output={self.output_shape}, stride={(s.stride_h, s.stride_w)}, "
                 f"padding={(s.pad_top, s.pad_bottom, s.pad_left, s.pad_right)}, "
                 f"dilation={(s.dilation_h, s.dilation_w)}, groups={s.groups})")
+
+
+# Geometries seen before, by their arguments: a network asks for the same few over and over.
+cdef dict known_shapes = {}
+
+cdef enum:
+    MOST_KNOWN_SHAPES = 1024
+
+
+cdef bint plain(object value) noexcept:
+    """An int, a tuple of ints, or a str: nothing that only compares equal to one."""
+    if PyTuple_CheckExact(value):
+        for item in <tuple> value:
+            if not PyLong_CheckExact(item):
+                return False
+        return True
+    return PyLong_CheckExact(value) or PyUnicode_CheckExact(value)
+
+
+def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, *,
+               input_name="input", weight_name="weight"):
+    """The ConvShape of these arguments, made once and remembered."""
+    if not (plain(input_shape) and plain(weight_shape) and plain(stride) and plain(padding)
+            and plain(dilation) and plain(groups)):
+        return ConvShape(input_shape, weight_shape, stride, padding, dilation, groups,
+                         input_name=input_name, weight_name=weight_name)
+    key = (input_shape, weight_shape, stride, padding, dilation, groups)
+    shape = known_shapes.get(key)
+    if shape is None:
+        shape = ConvShape(input_shape, weight_shape, stride, padding, dilation, groups,
+                          input_name=input_name, weight_name=weight_name)
+        if len(known_shapes) >= MOST_KNOWN_SHAPES:
+            known_shapes.clear()
+        known_shapes[key] = shape
+    return shape
 
 
 cdef bint axis_init(Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t pad_lo,

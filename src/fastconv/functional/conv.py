@@ -94,7 +94,7 @@ def conv2d(
     dtype = same_dtype(input=x, weight=w, bias=b)
     _check_algorithm(algorithm)
     x, batched = as_batch(x)
-    shape = _ops.ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
+    shape = _ops.conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
     if b is not None:
         check_shape("bias", b, shape.weight_shape[:1])
         if not b.flags.c_contiguous:
@@ -162,7 +162,7 @@ def conv2d_backward_input(
     dtype = same_dtype(grad_output=dy, weight=w)
     _check_algorithm(algorithm)
     sizes, batched = as_shape("input_shape", input_shape)
-    shape = _ops.ConvShape(
+    shape = _ops.conv_shape(
         sizes, w.shape, stride, padding, dilation, groups, input_name="input_shape"
     )
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
@@ -226,7 +226,7 @@ def conv2d_backward_weight(
     dtype = same_dtype(grad_output=dy, input=x)
     _check_algorithm(algorithm)
     x, batched = as_batch(x)
-    shape = _ops.ConvShape(
+    shape = _ops.conv_shape(
         x.shape, weight_shape, stride, padding, dilation, groups, weight_name="weight_shape"
     )
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
