@@ -59,7 +59,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--json", type=Path, metavar="FILE", help="save the results")
     p.add_argument("--picture", type=Path, metavar="FILE", help="save bars of the ratios")
-    p.add_argument("--show", type=Path, metavar="FILE", help="report on saved results instead")
+    p.add_argument(
+        "--show",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="report on saved results instead; of several runs of one build, the least times",
+    )
     p.add_argument("--full", action="store_true", help="end with a table of every row")
     return p
 
@@ -74,9 +80,9 @@ def _positive(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.show:
-        from benchmarks.report import Results
+        from benchmarks.report import Results, join
 
-        results = Results.load(arguments.show)
+        results = join([Results.load(file) for file in arguments.show])
     else:
         arguments.threads = arguments.threads or [_cores()]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(max(arguments.threads))))
@@ -113,6 +119,8 @@ def _run(arguments: argparse.Namespace) -> Results:
     from benchmarks.report import Results, head, line
 
     results = Results(machine.describe(), {}, [], [])
+    if machine.busy():
+        print("Other processes are busy: expect times that are too long.", file=sys.stderr)
     for threads in arguments.threads:
         machine.set_threads(threads)
         loaded = {name: sides.load(name, threads) for name in (OWN, *others)}

@@ -36,6 +36,11 @@ def set_threads(n: int) -> None:
         )
 
 
+def busy() -> bool:
+    """Whether other processes keep more than a fifth of a core running."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.2
+
+
 def describe() -> dict[str, Any]:
     """CPU, cores, instruction set, versions, BLAS, environment and date."""
     config = io.StringIO()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -40,6 +40,11 @@ class Record:
     @property
     def row(self) -> str:
         return f"{self.group} {self.label}"
+
+    @property
+    def case(self) -> Hashable:
+        """What two records share that differ in the memory format alone."""
+        return self.group, self.label, self.step, self.batch, self.threads, self.dtype
 
     def speed(self, side: str) -> float:
         """In `unit`."""

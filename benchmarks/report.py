@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,29 @@ class Results:
         )
 
 
+def join(runs: Sequence[Results]) -> Results:
+    """Several runs as one: of each time the least, of each peak the largest."""
+    first = runs[0]
+    records: dict[Hashable, Record] = {}
+    peaks: dict[Hashable, Peak] = {}
+    for run in runs:
+        for r in run.records:
+            known = records.setdefault((r.case, r.format), r)
+            seconds = {
+                side: min(times[side] for times in (known.seconds, r.seconds) if side in times)
+                for side in known.seconds | r.seconds
+            }
+            error = known.error or r.error
+            records[r.case, r.format] = replace(
+                known, seconds={} if error else seconds, error=error
+            )
+        for p in run.peaks:
+            key = p.threads, p.dtype
+            peaks[key] = peaks.get(key, p).better(p)
+    sides = {name: version for run in runs for name, version in run.sides.items()}
+    return Results(first.machine, sides, list(peaks.values()), list(records.values()))
+
+
 # ------------------------------------------------------------ ratios
 
 
@@ -80,8 +103,7 @@ def pairs(records: Iterable[Record], other: str) -> list[Pair]:
     by_case: dict[Hashable, list[Record]] = {}
     for r in records:
         if not r.error:
-            case = r.group, r.label, r.step, r.batch, r.threads, r.dtype
-            by_case.setdefault(case, []).append(r)
+            by_case.setdefault(r.case, []).append(r)
     return [Pair(same, other) for same in by_case.values() if any(other in r.seconds for r in same)]
 
 

@@ -309,6 +309,27 @@ def test_results_survive_json(results, tmp_path):
     assert report.Results.load(tmp_path / "new" / "results.json") == results
 
 
+def test_joined_runs_have_the_least_times(results):
+    again = replace(
+        results,
+        peaks=[peak.Peak(2, "float32", 500.0, 90.0), peak.Peak(1, "float32", 1.0, 1.0)],
+        records=[
+            record("a", "forward", "contiguous", {"fastconv": 0.02, "other": 0.03}),
+            record("b", "forward", "channels_last", {"third": 1.0}),
+            record("d", "input", "contiguous", {"fastconv": 1.0}),
+            record("z", "forward", "contiguous", {"fastconv": 2.0}),
+        ],
+    )
+    both = report.join([results, again])
+    found = {(r.label, r.format): r for r in both.records}
+    assert found["a", "contiguous"].seconds == {"fastconv": 0.01, "other": 0.03}
+    assert found["b", "channels_last"].seconds == {"fastconv": 0.1, "third": 1.0}
+    assert found["d", "contiguous"].error == "wrong"
+    assert found["d", "contiguous"].seconds == {}
+    assert [r.label for r in both.records] == ["a", "a", "b", "b", "c", "d", "e", "z"]
+    assert both.peaks == [peak.Peak(2, "float32", 500.0, 100.0), peak.Peak(1, "float32", 1.0, 1.0)]
+
+
 def test_peak_is_the_larger_of_two():
     first, second = peak.Peak(1, "float32", 10.0, 9.0), peak.Peak(1, "float32", 11.0, 8.0)
     assert first.better(second) == peak.Peak(1, "float32", 11.0, 9.0)
