@@ -130,9 +130,10 @@ cdef extern from "kernels.h" nogil:
         void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *) noexcept nogil
         void (*depthwise_flat)(const fc_depthwise_flat *) noexcept nogil
         void (*depthwise_flat_weight)(const fc_depthwise_flat_grad *) noexcept nogil
-        void (*max_fold)(void *, void *, const void *, fc_size, fc_size, int) noexcept nogil
+        void (*max_fold)(void *, void *, const void *, fc_size, fc_size, fc_size, fc_size,
+                         fc_size) noexcept nogil
         void (*max_slide)(const fc_pool_slide *) noexcept nogil
-        void (*add_fold)(void *, const void *, fc_size, int) noexcept nogil
+        void (*add_fold)(void *, const void *, fc_size, fc_size, fc_size, int) noexcept nogil
         void (*mean_slide)(const fc_pool_slide *) noexcept nogil
         void (*mean_spread)(const fc_pool_slide *) noexcept nogil
         int (*max_scatter)(void *, const void *, const int64_t *, fc_size, fc_size, fc_size,

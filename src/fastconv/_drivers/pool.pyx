@@ -120,7 +120,9 @@ cdef void plan_rows(Plan *plan, fc_size rows) noexcept nogil:
     plan.row_at = 0
     plan.at_at = round_up(p.w.size * plan.inner * size)
     plan.x_at = 2 * plan.at_at
-    plan.y_at = 3 * plan.at_at
+    plan.y_at = plan.x_at
+    if not plan.x_rows:
+        plan.y_at += (p.h.size if p.h.adaptive else min(p.h.size, p.h.kernel)) * plan.at_at
     plan.i_at = plan.y_at + round_up(p.w.out * plan.inner * size)
     plan.divisor_at = plan.i_at + round_up(p.w.out * plan.inner * sizeof(int64_t))
     plan.scratch_at = plan.divisor_at + round_up(p.w.out * sizeof(double))
@@ -176,17 +178,6 @@ cdef void fill_divisors(const Plan *plan, fc_size i, char *scratch) noexcept nog
             divisor[j] = <double> p.divisor_override
 
 
-cdef const char *input_row(const Plan *plan, const Part *t, fc_size h, char *scratch) noexcept nogil:
-    cdef const Pool *p = &plan.p
-    cdef const char *x = p.x + t.n * p.x_n + t.c0 * p.x_c + h * p.x_h
-    cdef fc_size size = p.kernels.itemsize
-    if plan.x_rows:
-        return x
-    p.kernels.copy2d(scratch + plan.x_at, t.channels * size, size, x, p.x_w, p.x_c, p.w.size,
-                     t.channels)
-    return scratch + plan.x_at
-
-
 cdef int forward_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *plan = <Plan *> context
     cdef Part t = find_part(plan, task, plan.p.h.out)
@@ -196,13 +187,39 @@ cdef int forward_task(void *context, Py_ssize_t task, char *scratch) noexcept no
     return OK
 
 
+cdef void fold(const Plan *plan, const Part *t, fc_size i, const fc_pool_slide *s,
+               char *scratch) noexcept nogil:
+    """The rows of output row i's windows to one row."""
+    cdef const Pool *p = &plan.p
+    cdef fc_size n = p.w.size * t.channels, h = plan.h_start[i], end = plan.h_end[i]
+    cdef fc_size step = 1 if p.h.adaptive else p.h.dilation
+    cdef char *lines
+    cdef fc_size next = step * p.x_h, k, count = 0
+    if h >= end:
+        return
+    cdef const char *rows = p.x + t.n * p.x_n + t.c0 * p.x_c + h * p.x_h
+    if not plan.x_rows:  # copied side by side; a window has no more rows than there is room for
+        lines = scratch + plan.x_at
+        next = n * p.kernels.itemsize
+        k = h
+        while k < end:
+            p.kernels.copy2d(lines + count * next, t.channels * p.kernels.itemsize,
+                             p.kernels.itemsize, rows + (k - h) * p.x_h, p.x_w, p.x_c, p.w.size,
+                             t.channels)
+            count += 1
+            k += step
+        rows = lines
+    if p.average:
+        p.kernels.add_fold(s.row, rows, next, n, end - h, True)
+    else:
+        p.kernels.max_fold(s.row, <void *> s.at, rows, next, n, h, end, step)
+
+
 cdef void forward_rows(const Plan *plan, const Part *part, char *scratch) noexcept nogil:
     cdef const Pool *p = &plan.p
     cdef Part t = part[0]
-    cdef fc_size size = p.kernels.itemsize, n = p.w.size * t.channels
-    cdef fc_size step = 1 if p.h.adaptive else p.h.dilation
-    cdef fc_size i, h
-    cdef bint first
+    cdef fc_size size = p.kernels.itemsize, i
+    cdef bint empty
     cdef char *y
     cdef char *idx = NULL
     cdef fc_pool_slide s = slide_form(plan, &t, scratch)
@@ -214,23 +231,15 @@ cdef void forward_rows(const Plan *plan, const Part *part, char *scratch) noexce
         if p.indices != NULL:
             idx = <char *> p.indices + t.n * p.i_n + t.c0 * p.i_c + i * p.i_h
             s.indices = <int64_t *> (idx if plan.i_rows else scratch + plan.i_at)
-        first = True
-        h = plan.h_start[i]
-        while h < plan.h_end[i]:
-            if p.average:
-                p.kernels.add_fold(s.row, input_row(plan, &t, h, scratch), n, first)
-            else:
-                p.kernels.max_fold(s.row, <void *> s.at, input_row(plan, &t, h, scratch), n, h,
-                                   first)
-            first = False
-            h += step
+        fold(plan, &t, i, &s, scratch)
         if p.average:
             fill_divisors(plan, i, scratch)
             p.kernels.mean_slide(&s)
         else:
             # a dilated window that steps over all rows is empty whatever its columns
-            s.end = plan.w_start if first else plan.w_end
-            s.hi = s.lo if first else plan.hi
+            empty = plan.h_start[i] >= plan.h_end[i]
+            s.end = plan.w_start if empty else plan.w_end
+            s.hi = s.lo if empty else plan.hi
             p.kernels.max_slide(&s)
         if not plan.y_rows:
             p.kernels.copy2d(y, p.y_w, p.y_c, s.out, t.channels * size, size, p.w.out, t.channels)
@@ -266,10 +275,10 @@ cdef void mean_backward_rows(const Plan *plan, const Part *part, char *scratch) 
     cdef fc_size size = p.kernels.itemsize, n = p.w.size * t.channels
     cdef fc_size i, h
     cdef char *x = <char *> p.x + t.n * p.x_n + t.c0 * p.x_c
+    cdef char *row
     cdef const char *y
     cdef fc_pool_slide s = slide_form(plan, &t, scratch)
-    for h in range(t.i0, t.i1):
-        clear_row(p, x + h * p.x_h, t.channels)
+    cdef fc_size clean = t.i0  # rows before it have been written
     for i in range(p.h.out):
         if plan.h_end[i] <= t.i0:
             continue
@@ -282,13 +291,20 @@ cdef void mean_backward_rows(const Plan *plan, const Part *part, char *scratch) 
             p.kernels.copy2d(s.out, t.channels * size, size, y, p.y_w, p.y_c, p.w.out, t.channels)
         fill_divisors(plan, i, scratch)
         p.kernels.mean_spread(&s)
+        for h in range(clean, min(t.i1, plan.h_start[i])):
+            clear_row(p, x + h * p.x_h, t.channels)
         for h in range(max(t.i0, plan.h_start[i]), min(t.i1, plan.h_end[i])):
-            if plan.x_rows:
-                p.kernels.add_fold(x + h * p.x_h, s.row, n, False)
-            else:
-                p.kernels.add_fold(<char *> input_row(plan, &t, h, scratch), s.row, n, False)
-                p.kernels.copy2d(x + h * p.x_h, p.x_w, p.x_c, scratch + plan.x_at,
-                                 t.channels * size, size, p.w.size, t.channels)
+            row = x + h * p.x_h if plan.x_rows else scratch + plan.x_at
+            if not plan.x_rows and h < clean:
+                p.kernels.copy2d(row, t.channels * size, size, x + h * p.x_h, p.x_w, p.x_c,
+                                 p.w.size, t.channels)
+            p.kernels.add_fold(row, s.row, 0, n, 1, h >= clean)
+            if not plan.x_rows:
+                p.kernels.copy2d(x + h * p.x_h, p.x_w, p.x_c, row, t.channels * size, size,
+                                 p.w.size, t.channels)
+        clean = max(clean, min(t.i1, plan.h_end[i]))
+    for h in range(clean, t.i1):
+        clear_row(p, x + h * p.x_h, t.channels)
 
 
 cdef double work(const Pool *p) noexcept nogil:

@@ -39,7 +39,7 @@ cdef int sum_plane(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     for h in range(rows):
         slide.row = <char *> s.x + n * s.x_n + c * s.x_c + h * s.x_h
         s.kernels.mean_slide(&slide)
-        s.kernels.add_fold(total, &row, 1, False)
+        s.kernels.add_fold(total, &row, 0, 1, 1, False)
     return OK
 
 
@@ -47,19 +47,17 @@ cdef int sum_pixels(void *context, Py_ssize_t task, char *scratch) noexcept nogi
     """All channels of one image, channels contiguous: rows fold into one row, that into a pixel."""
     cdef Plan *p = <Plan *> context
     cdef Sums *s = &p.s
-    cdef fc_size size = s.kernels.itemsize, h, w, n = s.width * s.channels
+    cdef fc_size size = s.kernels.itemsize, n = s.width * s.channels
     cdef const char *x = s.x + task * s.x_n
     cdef char *total = p.partial + task * s.channels * size
-    for h in range(s.height):
-        s.kernels.add_fold(scratch, x + h * s.x_h, n, h == 0)
-    for w in range(s.width):
-        s.kernels.add_fold(total, scratch + w * s.channels * size, s.channels, w == 0)
+    s.kernels.add_fold(scratch, x, s.x_h, n, s.height, True)
+    s.kernels.add_fold(total, scratch, s.channels * size, s.channels, s.width, True)
     return OK
 
 
 cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil:
     cdef Plan p
-    cdef fc_size size = s.kernels.itemsize, n
+    cdef fc_size size = s.kernels.itemsize
     cdef double work = <double> s.batch * s.channels * s.height * s.width
     cdef bint planes = s.x_w == size
     cdef int status
@@ -72,8 +70,6 @@ cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil:
     else:
         status = parallel_for(sum_pixels, &p, s.batch, s.width * s.channels * size, work,
                               num_threads)
-    memset(s.out, 0, s.channels * size)
-    for n in range(s.batch):
-        s.kernels.add_fold(s.out, p.partial + n * s.channels * size, s.channels, False)
+    s.kernels.add_fold(s.out, p.partial, s.channels * size, s.channels, s.batch, True)
     release(p.partial)
     return status

@@ -27,26 +27,35 @@ FC_INLINE vreal load_apart(const real *p, const fc_size stride, int n) {
 
 FC_INLINE int upto(fc_size left) { return left < VL ? (int)left : VL; }
 
-void FC_NAME(max_fold)(void *best_, void *at_, const void *row_, fc_size n, fc_size h, int first) {
+void FC_NAME(max_fold)(void *best_, void *at_, const void *rows_, fc_size next, fc_size n,
+                       fc_size h, fc_size end, fc_size step) {
     real *FC_RESTRICT best = best_;
-    const real *FC_RESTRICT row = row_;
+    const char *rows = rows_;
     intreal *FC_RESTRICT at = at_;
-    if (first && at)
-        for (fc_size i = 0; i < n; i++) best[i] = row[i], at[i] = (intreal)h;
-    else if (first)
-        for (fc_size i = 0; i < n; i += VL)
-            store_upto(best + i, load_upto(row + i, upto(n - i)), upto(n - i));
-    else if (at)
+    if (!at) {
+        for (fc_size i = 0; i < n; i += VL) {
+            const int m = upto(n - i);
+            const char *row = rows;
+            vreal v = load_upto((const real *)row + i, m);
+            for (fc_size k = h + step; k < end; k += step) {
+                row += next;
+                v = v_max_nan(v, load_upto((const real *)row + i, m));
+            }
+            store_upto(best + i, v, m);
+        }
+        return;
+    }
+    for (fc_size i = 0; i < n; i++) best[i] = ((const real *)rows)[i];
+    for (fc_size i = 0; i < n; i++) at[i] = (intreal)h;
+    for (fc_size k = h + step; k < end; k += step) {
+        rows += next;
+        const real *FC_RESTRICT row = (const real *)rows;
         for (fc_size i = 0; i < n; i++) {
             const int take = takes_over(row[i], best[i]);
             best[i] = take ? row[i] : best[i];
-            at[i] = take ? (intreal)h : at[i];
+            at[i] = take ? (intreal)k : at[i];
         }
-    else
-        for (fc_size i = 0; i < n; i += VL) {
-            const int m = upto(n - i);
-            store_upto(best + i, v_max_nan(load_upto(best + i, m), load_upto(row + i, m)), m);
-        }
+    }
 }
 
 /* Columns come left to right, each with the row its maximum was found in: among equals the upper
@@ -166,17 +175,17 @@ void FC_NAME(max_slide)(const fc_pool_slide *p) {
     slide_max(p, 1, p->hi, p->out_width);
 }
 
-void FC_NAME(add_fold)(void *sum_, const void *row_, fc_size n, int first) {
-    real *FC_RESTRICT sum = sum_;
-    const real *FC_RESTRICT row = row_;
-    if (first)
-        for (fc_size i = 0; i < n; i += VL)
-            store_upto(sum + i, load_upto(row + i, upto(n - i)), upto(n - i));
-    else
-        for (fc_size i = 0; i < n; i += VL) {
-            const int m = upto(n - i);
-            store_upto(sum + i, v_add(load_upto(sum + i, m), load_upto(row + i, m)), m);
-        }
+void FC_NAME(add_fold)(void *sum_, const void *rows, fc_size next, fc_size n, fc_size count,
+                       int first) {
+    real *sum = sum_;
+    for (fc_size i = 0; i < n; i += VL) {
+        const int m = upto(n - i);
+        const char *row = rows;
+        vreal v = first ? v_zero() : load_upto(sum + i, m);
+        for (fc_size k = 0; k < count; k++, row += next)
+            v = v_add(v, load_upto((const real *)row + i, m));
+        store_upto(sum + i, v, m);
+    }
 }
 
 FC_INLINE void slide_mean_regular(const fc_pool_slide *p, const fc_size stride) {

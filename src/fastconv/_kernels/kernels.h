@@ -173,10 +173,14 @@ typedef struct fc_kernels {
     void (*depthwise_flat)(const fc_depthwise_flat *);
     void (*depthwise_flat_weight)(const fc_depthwise_flat_grad *);
 
-    /* best[i] = max(best[i], row[i]) for n elements, at[i] (if not NULL) = h where row won */
-    void (*max_fold)(void *best, void *at, const void *row, fc_size n, fc_size h, int first);
+    /* best[i] = the maximum over rows h, h + step, ... < end, `next` bytes apart; at[i] (unless NULL)
+     * the row it was in */
+    void (*max_fold)(void *best, void *at, const void *rows, fc_size next, fc_size n, fc_size h,
+                     fc_size end, fc_size step);
     void (*max_slide)(const fc_pool_slide *);
-    void (*add_fold)(void *sum, const void *row, fc_size n, int first);
+    /* sum[i] (from zero if first) += the sum over `count` rows, `next` bytes apart */
+    void (*add_fold)(void *sum, const void *rows, fc_size next, fc_size n, fc_size count,
+                     int first);
     void (*mean_slide)(const fc_pool_slide *);
     void (*mean_spread)(const fc_pool_slide *); /* backward: row from out */
     /* dx[index] += dy; pixels are x_pixel, y_pixel, idx_pixel elements apart. Index -1 stands for no

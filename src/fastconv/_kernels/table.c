@@ -17,9 +17,10 @@
     void fc_depthwise_flat_##real##_##set(const fc_depthwise_flat *);      \
     void fc_depthwise_weight_row_nhwc_##real##_##set(const fc_depthwise_weight_row *);               \
     void fc_depthwise_flat_weight_##real##_##set(const fc_depthwise_flat_grad *);                    \
-    void fc_max_fold_##real##_##set(void *, void *, const void *, fc_size, fc_size, int);            \
+    void fc_max_fold_##real##_##set(void *, void *, const void *, fc_size, fc_size, fc_size,          \
+                                    fc_size, fc_size);                     \
     void fc_max_slide_##real##_##set(const fc_pool_slide *);               \
-    void fc_add_fold_##real##_##set(void *, const void *, fc_size, int);   \
+    void fc_add_fold_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, int);            \
     void fc_mean_slide_##real##_##set(const fc_pool_slide *);              \
     void fc_mean_spread_##real##_##set(const fc_pool_slide *);             \
     int fc_max_scatter_##real##_##set(void *, const void *, const int64_t *, fc_size, fc_size,       \
