@@ -6,8 +6,8 @@ compiled once per instruction set, with that set's flags, and ``table.c`` picks 
 
 import os
 import platform
-import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -40,6 +40,36 @@ def instruction_sets(machine, msvc):
     return {"baseline": []}
 
 
+def base_flags(msvc):
+    """Compiler flags of every file, kernels and Cython's."""
+    if msvc:
+        return ["/O2", "/std:c11"]
+    flags = [
+        "-O3",
+        "-std=c11",
+        # errno and floating-point traps are never read here, and fused multiply-adds are the point
+        # of the kernels; value-changing liberties (-ffast-math) are not taken
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-ffp-contract=fast",
+        "-fvisibility=hidden",
+        "-Wall",
+        "-Wextra",
+    ]
+    if not any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split()):
+        flags.append("-g0")  # Python's own flags ask for debug information: most of the wheel
+    return flags
+
+
+#: Cython's generated C is not ours to lint
+CYTHON_FLAGS = [
+    "-Wno-unused-function",
+    "-Wno-unused-parameter",
+    "-Wno-sign-compare",
+    "-Wno-maybe-uninitialized",
+]
+
+
 def target_machine():
     """The machine built for, which a cross-build names in ``_PYTHON_HOST_PLATFORM``."""
     host = os.environ.get("_PYTHON_HOST_PLATFORM", "")
@@ -49,23 +79,19 @@ def target_machine():
 class BuildExt(build_ext):
     """Adds per-compiler flags, OpenMP where the compiler has it, and the per-ISA kernels."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or True  # as many compilers as there are CPUs
+
     def build_extensions(self):
         self.msvc = self.compiler.compiler_type == "msvc"
-        if self.msvc:
-            self.base_flags = ["/O2", "/std:c11"]
-        else:
-            # errno and floating-point traps are never read here, and fused multiply-adds are the
-            # point of the kernels; value-changing liberties (-ffast-math) are not taken.
-            self.base_flags = ["-O3", "-std=c11", "-fno-math-errno", "-fno-trapping-math",
-                               "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra"]
+        self.base_flags = base_flags(self.msvc)
         compile_flags, link_flags = self.openmp_flags()
         for ext in self.extensions:
             ext.extra_compile_args = [*self.base_flags, *compile_flags]
             if not self.msvc:
-                # Cython's generated C is not ours to lint
-                ext.extra_compile_args += ["-Wno-unused-function", "-Wno-unused-parameter",
-                                           "-Wno-sign-compare", "-Wno-maybe-uninitialized"]
-            ext.extra_link_args = list(link_flags)
+                ext.extra_compile_args += CYTHON_FLAGS
+            ext.extra_link_args = link_flags
         super().build_extensions()
 
     def build_extension(self, ext):
@@ -80,11 +106,10 @@ class BuildExt(build_ext):
         if self.msvc:
             candidates = [(["/openmp:llvm"], []), (["/openmp"], [])]
         else:
-            candidates = [(["-fopenmp"], ["-fopenmp"]),
-                          (["-Xpreprocessor", "-fopenmp"], ["-lomp"])]
+            candidates = [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])]
+        program = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
         for compile_flags, link_flags in candidates:
-            if self.builds("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }",
-                           compile_flags, link_flags):
+            if self.builds(program, compile_flags, link_flags):
                 return compile_flags, link_flags
         self.announce("OpenMP not found: fastconv will run on one thread", level=3)
         return [], []
@@ -95,38 +120,45 @@ class BuildExt(build_ext):
             source = Path(tmp) / "probe.c"
             source.write_text(program)
             try:
-                objects = self.compiler.compile([str(source)], output_dir=tmp,
-                                                extra_postargs=compile_flags)
-                self.compiler.link_executable(objects, str(Path(tmp) / "probe"),
-                                              extra_postargs=link_flags)
-            except (OSError, subprocess.SubprocessError, Exception):
-                return False  # distutils raises its own CompileError and LinkError
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=tmp, extra_postargs=compile_flags
+                )
+                self.compiler.link_executable(
+                    objects, str(Path(tmp) / "probe"), extra_postargs=link_flags
+                )
+            except Exception:
+                return False  # the compilers of setuptools raise errors of their own
         return True
 
     def compile_kernels(self):
         """Objects of every kernel family for every instruction set and both dtypes."""
         sets = instruction_sets(target_machine(), self.msvc)
-        objects = []
-        for isa, flags in sets.items():
-            for real in ("f32", "f64"):
-                objects += self.compiler.compile(
-                    KERNEL_FAMILIES,
-                    output_dir=str(Path(self.build_temp) / f"{isa}-{real}"),
-                    macros=[("FC_ISA", isa), (f"FC_ISA_{isa.upper()}", "1"),
-                            ("FC_REAL", real), (f"FC_{real.upper()}", "1")],
-                    include_dirs=[str(KERNELS)],
-                    extra_postargs=[*self.base_flags, *flags],
-                    depends=[str(p) for p in KERNELS.glob("*.h")],
-                )
-        objects += self.compiler.compile(
-            [str(KERNELS / "table.c")],
-            output_dir=self.build_temp,
-            macros=[(f"FC_HAVE_{isa.upper()}", "1") for isa in sets],
+        compiled = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for isa, flags in sets.items():
+                for real in ("f32", "f64"):
+                    macros = {"FC_ISA": isa, f"FC_ISA_{isa.upper()}": "1"}
+                    macros |= {"FC_REAL": real, f"FC_{real.upper()}": "1"}
+                    folder = f"{isa}-{real}"
+                    compiled.append(
+                        pool.submit(self.compile_c, KERNEL_FAMILIES, folder, macros, flags)
+                    )
+        table = [str(KERNELS / "table.c")]
+        have = {f"FC_HAVE_{isa.upper()}": "1" for isa in sets}
+        return [
+            *(obj for future in compiled for obj in future.result()),
+            *self.compile_c(table, "table", have),
+        ]
+
+    def compile_c(self, sources, folder, macros, flags=()):
+        return self.compiler.compile(
+            sources,
+            output_dir=str(Path(self.build_temp) / folder),
+            macros=list(macros.items()),
             include_dirs=[str(KERNELS)],
-            extra_postargs=self.base_flags,
+            extra_postargs=[*self.base_flags, *flags],
             depends=[str(p) for p in KERNELS.glob("*.h")],
         )
-        return objects
 
 
 extensions = [

@@ -1,0 +1,41 @@
+"""Builds a small Cython extension against the installed fastconv."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import fastconv
+
+SETUP = """
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+setup(name="{name}", ext_modules=cythonize(Extension("{name}", ["{name}.pyx"])))
+"""
+
+
+def build(name, folder):
+    """The module made of ``name.pyx`` in `folder`, as a stranger's setup.py would make it."""
+    compiler = (sysconfig.get_config_var("CC") or "").split()
+    if compiler and shutil.which(compiler[0]) is None:
+        pytest.skip(f"needs the C compiler that built Python, {compiler[0]}")
+    (folder / "setup.py").write_text(SETUP.format(name=name), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        cwd=folder,
+        env=os.environ | {"CFLAGS": f"-O1 -I{Path(fastconv.__file__).parent / '_kernels'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (library,) = folder.glob(f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}")
+    spec = importlib.util.spec_from_file_location(name, library)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,250 @@
+"""What is shipped, and which way its imports run."""
+
+import ast
+import gzip
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+import zlib
+from graphlib import TopologicalSorter
+from importlib import import_module, metadata, resources
+from pathlib import Path
+
+import pytest
+
+import fastconv
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "fastconv"
+EXTRAS = ("tqdm", "matplotlib", "PIL", "safetensors")
+
+# ---------------------------------------------------------------- the installed distribution
+
+
+@pytest.fixture(scope="module")
+def distribution():
+    try:
+        found = metadata.distribution("fastconv")
+    except metadata.PackageNotFoundError:
+        pytest.skip("fastconv is not installed: it runs from its sources")
+    if Path(found.locate_file("fastconv")) != Path(fastconv.__file__).parent:
+        pytest.skip("the fastconv that runs is not the one that is installed")
+    return found
+
+
+def test_version_is_the_same_everywhere(distribution):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert fastconv.__version__ == project["version"] == distribution.version
+    assert f"\n## [{fastconv.__version__}]" in changes
+
+
+def test_numpy_is_the_only_dependency(distribution):
+    core = [r for r in distribution.requires if "extra ==" not in r]
+    assert [re.match(r"\w+", r)[0] for r in core] == ["numpy"]
+
+
+def test_licences_are_shipped(distribution):
+    assert distribution.metadata["License-Expression"] == "MIT"
+    named = distribution.metadata.get_all("License-File")
+    assert len(named) == 2
+    shipped = {str(f): f for f in distribution.files if "/licenses/" in str(f)}
+    texts = [
+        next(f for path, f in shipped.items() if path.endswith(name)).read_text() for name in named
+    ]
+    assert "Permission is hereby granted" in texts[0]
+    assert "Creative Commons Attribution 4.0" in texts[1]
+
+
+def test_only_what_is_of_use_is_shipped(distribution):
+    shipped = [f for f in distribution.files if f.parts[0] == "fastconv"]
+    shipped = [f for f in shipped if f.suffix != ".pyc"]
+    allowed = {".py", ".pyi", ".pxd", ".so", ".pyd", ".gz", ".txt"}
+    others = sorted(f.as_posix() for f in shipped if f.suffix not in allowed)
+    assert others == ["fastconv/_kernels/kernels.h", "fastconv/py.typed"]
+
+
+def test_the_wheel_is_about_a_megabyte(distribution):
+    files = [f for f in distribution.files if f.suffix != ".pyc"]
+    assert sum(len(zlib.compress(f.read_binary())) for f in files) < 1_500_000
+
+
+def test_types_and_declarations_are_shipped():
+    package = Path(fastconv.__file__).parent
+    assert (package / "py.typed").is_file()
+    declared = [p.relative_to(SOURCE) for p in SOURCE.rglob("*.p[xy][di]")]
+    assert {Path("_ops.pyi"), Path("_ops.pxd"), Path("__init__.pxd")} <= set(declared)
+    assert [p for p in declared if not (package / p).is_file()] == []
+
+
+def test_data_are_shipped():
+    folder = resources.files("fastconv.data")
+    for name in ("optdigits-images-idx3-ubyte.gz", "optdigits-labels-idx1-ubyte.gz"):
+        assert gzip.decompress((folder / name).read_bytes())[:2] == b"\0\0"  # IDX
+    assert "UCI" in (folder / "optdigits-LICENSE.txt").read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------- stubs
+
+COMPILED = ["fastconv._ops", "fastconv._drivers.runtime"]
+
+
+def stub(module):
+    package, _, name = module.rpartition(".")
+    text = (resources.files(package) / f"{name}.pyi").read_text(encoding="utf-8")
+    return {n.name: n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_stubs_name_the_parameters_of_every_function(module):
+    """stubtest checks the rest; it cannot check functions of fused types, whose defaults Cython
+    reports in the wrong place."""
+    compiled = import_module(module)
+    found = {}
+    for name, value in vars(compiled).items():
+        if "cython_function" in type(value).__name__ and not name.startswith("_"):
+            parameters = inspect.signature(value).parameters.values()
+            found[name] = [(p.name, p.kind is p.KEYWORD_ONLY) for p in parameters]
+    stubbed = {
+        name: [(a.arg, False) for a in node.args.args]
+        + [(a.arg, True) for a in node.args.kwonlyargs]
+        for name, node in stub(module).items()
+    }
+    assert stubbed == found
+
+
+# ---------------------------------------------------------------- imports
+
+CHAIN = ("cli", "training", "nn", "functional", "_ops", "_drivers")
+ASIDE = {"optim", "init", "data", "io"}
+#: the rooms that a room may import from, beside itself; docs/architecture.md has the picture
+MAY_IMPORT = {
+    **{room: set(CHAIN[i + 1 :]) for i, room in enumerate(CHAIN)},
+    **dict.fromkeys(ASIDE, ASIDE),
+    "runtime": {"_drivers"},
+    "reference": set(),
+    "testing": set(),
+    "__init__": {"runtime"},
+    "__main__": {"cli"},
+}
+MAY_IMPORT["nn"] |= {"init"}
+MAY_IMPORT["training"] |= ASIDE
+MAY_IMPORT["cli"] |= {*ASIDE, "__init__"}
+
+
+def room_of(path):
+    return path.relative_to(SOURCE).parts[0].partition(".")[0]
+
+
+def module_of(path):
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree):
+    """Full names of what a module imports; a name taken from a package counts as a module of it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def at_import(tree):
+    """The part of a module that runs whenever it is imported."""
+    body = [
+        node
+        for node in tree.body
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    return ast.Module(body, [])
+
+
+def room_imported(name):
+    """The room of fastconv that a full name lies in: its face, if it is no module."""
+    part = name.removeprefix("fastconv").lstrip(".").partition(".")[0]
+    return part if part in MAY_IMPORT else "__init__"
+
+
+PYTHON = sorted(SOURCE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PYTHON}
+CYTHON = sorted(p for p in SOURCE.rglob("*.p[xy][xd]") if p.suffix != ".py")
+
+
+def test_every_room_is_known():
+    assert {room_of(p) for p in [*PYTHON, *CYTHON]} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_imports_run_one_way(path):
+    room = room_of(path)
+    ours = {room_imported(n) for n in imports(TREES[path]) if n.split(".")[0] == "fastconv"}
+    allowed = MAY_IMPORT[room] | {room}
+    if room == "runtime":
+        allowed |= {"__init__"}  # the version, asked for when it is shown
+    assert ours <= allowed
+
+
+@pytest.mark.parametrize("path", CYTHON, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_cimports_run_one_way(path):
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(
+        r"^ *(?:from +fastconv\.(\w+)\S* +c?import|cimport +fastconv\.(\w+))", text, re.M
+    )
+    room = room_of(path)
+    allowed = {"_ops"} if room == "__init__" else MAY_IMPORT[room] | {room}
+    assert {a or b for a, b in found} <= allowed
+    if "cimport parallel" in text or "prange(" in text:
+        assert path.name == "runtime.pyx"
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "_kernels").iterdir()), ids=lambda p: p.name)
+def test_kernels_know_neither_python_nor_openmp(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r'#include *[<"](Python|omp|numpy|pthread)|#pragma omp', text)
+
+
+def test_there_is_no_circle():
+    graph = {}
+    modules = {module_of(path): path for path in PYTHON}
+    for name, path in modules.items():
+        wanted = set()
+        for imported in imports(at_import(TREES[path])):
+            while imported and imported not in modules:
+                imported = imported.rpartition(".")[0]
+            wanted.add(imported)
+        graph[name] = wanted - {name, "", "fastconv"}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
+    assert order.index("fastconv.nn.layers") < order.index("fastconv.training.loop")
+
+
+def test_optional_packages_are_imported_where_they_are_used():
+    allowed = set(sys.stdlib_module_names) | {"numpy", "fastconv"}
+    for path, tree in TREES.items():
+        roots = {name.split(".")[0] for name in imports(at_import(tree))}
+        assert roots <= allowed, path.name
+    roots = {name.split(".")[0] for name in imports(TREES[SOURCE / "reference.py"])}
+    assert roots - set(sys.stdlib_module_names) == {"numpy"}
+
+
+def test_import_needs_numpy_alone():
+    code = """
+import sys, numpy, unittest
+before = set(sys.modules)
+import fastconv, fastconv.cli, fastconv.reference, fastconv.testing
+import fastconv.nn, fastconv.training, fastconv.optim, fastconv.data, fastconv.io
+roots = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(roots - sys.stdlib_module_names - {"fastconv", "numpy", "cython_runtime"}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [name for name in done.stdout.split() if not name.startswith("_cython_")] == []
+
+
+@pytest.mark.parametrize("module", ["", ".functional", ".nn", ".optim", ".init", ".data", ".io"])
+def test_public_names_exist(module):
+    imported = import_module(f"fastconv{module}")
+    assert [name for name in imported.__all__ if not hasattr(imported, name)] == []

@@ -1,0 +1,397 @@
+"""Threads, instruction sets and processes: no setting changes a result, and none hangs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from geometries import LAYOUTS, Conv, convolutions, integers, poolings
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastconv
+import fastconv.functional as F
+from fastconv import reference
+from fastconv._drivers import runtime
+from fastconv.testing import assert_within, rounding_bound
+
+BUILD = runtime.build_info()
+NAMES = ("baseline", "avx2", "avx512", "neon")
+
+
+@contextmanager
+def instruction_set(name):
+    """Run the body with the kernels of an instruction set."""
+    runtime.select_isa(name)
+    try:
+        yield
+    finally:
+        runtime.select_isa(BUILD["isa"])
+
+
+def is_available(name):
+    try:
+        with instruction_set(name):
+            return True
+    except ValueError:
+        return False
+
+
+AVAILABLE = [name for name in NAMES if is_available(name)]
+
+
+def run(code, timeout=120, **variables):
+    """Run `code` in a new process, with these environment variables and no other that matters."""
+    theirs = {k: v for k, v in os.environ.items() if not k.startswith(("FASTCONV_", "OMP_"))}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=theirs | variables,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def output(code, **options):
+    done = run(code, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# ---------------------------------------------------------------- the number of threads
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"FASTCONV_NUM_THREADS": "3"}, "3"),
+        ({"FASTCONV_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, "3"),
+        ({"OMP_NUM_THREADS": "5"}, "5"),
+        ({"OMP_NUM_THREADS": "5,2"}, "5"),  # OpenMP's list of one count per level of nesting
+        ({"FASTCONV_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, "5"),
+    ],
+)
+def test_environment_sets_the_number_of_threads(variables, expected):
+    code = "import fastconv; print(fastconv.get_num_threads())"
+    assert output(code, **variables) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity on this system")
+def test_default_number_of_threads_is_what_affinity_allows():
+    code = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
+        "import fastconv; print(fastconv.get_num_threads())"
+    )
+    assert output(code) == "1"
+
+
+def test_threads_are_set_and_put_back():
+    before = fastconv.get_num_threads()
+    with fastconv.threads(3):
+        assert fastconv.get_num_threads() == 3
+        with fastconv.threads(np.int64(2)):
+            assert fastconv.get_num_threads() == 2
+        fastconv.set_num_threads(5)
+        assert fastconv.get_num_threads() == 5
+    assert fastconv.get_num_threads() == before
+
+
+def test_threads_are_put_back_after_an_error():
+    before = fastconv.get_num_threads()
+    with pytest.raises(KeyError), fastconv.threads(before + 1):
+        raise KeyError
+    assert fastconv.get_num_threads() == before
+
+
+def test_number_of_threads_is_the_whole_process_s():
+    with fastconv.threads(3):
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(fastconv.get_num_threads()))
+        thread.start()
+        thread.join()
+    assert seen == [3]
+
+
+@pytest.mark.parametrize(
+    ("n", "error"),
+    [
+        *((n, ValueError) for n in (0, -1, 1025, 2**70)),
+        *((n, TypeError) for n in (True, 1.5, "2", None, [1])),
+    ],
+)
+@pytest.mark.parametrize(
+    "call", [fastconv.set_num_threads, lambda n: fastconv.threads(n).__enter__()]
+)
+def test_bad_numbers_of_threads(call, n, error):
+    before = fastconv.get_num_threads()
+    with pytest.raises(error, match=re.escape(f"got {n!r}")):
+        call(n)
+    assert fastconv.get_num_threads() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+@pytest.mark.skipif(not BUILD["openmp"], reason="built without OpenMP")
+def test_large_calls_use_threads_and_small_ones_do_not():
+    code = """
+import os, numpy as np, fastconv.functional as F
+def threads_after(size):
+    x = np.ones((1, 16, size, size), np.float32)
+    F.conv2d(x, np.ones((16, 16, 3, 3), np.float32))
+    return len(os.listdir("/proc/self/task"))
+print(threads_after(4), threads_after(64))
+"""
+    assert output(code, FASTCONV_NUM_THREADS="3", OPENBLAS_NUM_THREADS="1") == "1 3"
+
+
+# large enough that every op below is shared out among threads
+LARGE = Conv((2, 20, 23, 37), (24, 10, 3, 3), stride=(1, 2), padding=1, groups=2)
+DEPTHWISE = Conv((2, 40, 33, 37), (40, 1, 3, 3), padding=1, groups=40)
+
+
+def passes(case, x, w, b, g):
+    return [
+        F.conv2d(x, w, b, *case.options),
+        F.conv2d_backward_input(g, w, x.shape, *case.options),
+        F.conv2d_backward_weight(g, x, w.shape, *case.options),
+        F.conv2d_backward_bias(g),
+    ]
+
+
+def pools(x, g):
+    """Max and average pooling of x, and backward; g is a gradient of 2x2 windows' shape."""
+    maxima, indices = F.max_pool2d(x, 2, return_indices=True)
+    return [
+        maxima,
+        indices,
+        F.max_pool2d_backward(g, indices, x.shape),
+        F.avg_pool2d(x, 3, 2, 1),
+        F.avg_pool2d_backward(g, x.shape, 2),
+        F.adaptive_avg_pool2d(x, (5, 7)),
+    ]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_same_bits_for_any_number_of_threads(name, dtype, layout, rng):
+    def normal(rng, shape, dtype):
+        return rng.standard_normal(shape).astype(dtype)
+
+    change = LAYOUTS[layout]
+    calls = []
+    for case in (LARGE, DEPTHWISE):
+        x, w, b, g = case.operands(rng, dtype, normal)
+        calls.append((passes, case, change(x), w, b, change(g)))
+    images = change(normal(rng, (3, 33, 32, 32), dtype))
+    calls.append((pools, images, change(normal(rng, (3, 33, 16, 16), dtype))))
+    with instruction_set(name):
+        results = []
+        for n in (1, 2, 3, 7):
+            with fastconv.threads(n):
+                results.append([a.tobytes() for f, *args in calls for a in f(*args)])
+    assert all(r == results[0] for r in results[1:])
+
+
+def test_same_bits_from_many_python_threads(rng):
+    operands = LARGE.operands(rng, np.float32)
+    alone = [a.tobytes() for a in passes(LARGE, *operands)]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(passes, LARGE, *operands) for _ in range(12)]
+        for job in jobs:
+            assert [a.tobytes() for a in job.result(timeout=120)] == alone
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_computes_the_same():
+    code = """
+import os, sys, numpy as np, fastconv.functional as F
+x, w = np.ones((2, 32, 32, 32), np.float32), np.ones((32, 32, 3, 3), np.float32)
+before = F.conv2d(x, w)  # starts the threads
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os._exit(0 if np.array_equal(F.conv2d(x, w), before) else 1)
+"""
+    output(code, FASTCONV_NUM_THREADS="3")
+
+
+# ---------------------------------------------------------------- instruction sets
+
+
+def test_baseline_is_always_there_and_the_best_is_taken():
+    assert "baseline" in AVAILABLE
+    best = output("import fastconv._drivers.runtime as r, fastconv; print(r.build_info()['isa'])")
+    order = ["baseline", "neon", "avx2", "avx512"]
+    assert best == max(AVAILABLE, key=order.index)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_environment_forces_the_instruction_set(name):
+    code = "import fastconv; fastconv.show_config()"
+    if name in AVAILABLE:
+        shown = output(code, FASTCONV_ISA=name)
+        assert re.search(rf"instruction set +{name}$", shown, re.MULTILINE)
+    else:
+        failed = run(code, FASTCONV_ISA=name)
+        assert failed.returncode != 0
+        assert f"ValueError: instruction set '{name}' is not available" in failed.stderr
+
+
+def test_unknown_instruction_set_is_refused():
+    failed = run("import fastconv", FASTCONV_ISA="sse9")
+    assert failed.returncode != 0
+    assert "ValueError: unknown instruction set 'sse9'" in failed.stderr
+    assert all(name in failed.stderr for name in NAMES)
+
+
+ISAS = pytest.mark.parametrize("name", AVAILABLE)
+
+
+def test_show_config_says_what_is_in_use(capsys):
+    with fastconv.threads(3):
+        fastconv.show_config()
+    first, *rows = capsys.readouterr().out.splitlines()
+    assert first == f"fastconv {fastconv.__version__}"
+    shown = {row[2:18].strip(): row[19:] for row in rows}
+    assert shown["numpy"] == np.__version__
+    assert shown["compiler"] == BUILD["compiler"]
+    assert shown["openmp"] == str(BUILD["openmp"] or "none: one thread")
+    assert shown["instruction set"] == BUILD["isa"]
+    assert shown["threads"] == "3"
+    assert set(shown) == {
+        "python",
+        "numpy",
+        "platform",
+        "compiler",
+        "openmp",
+        "instruction set",
+        "threads",
+    }
+
+
+@ISAS
+@settings(max_examples=60)
+@given(
+    case=convolutions(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    layout=st.sampled_from(["contiguous", "channels_last"]),
+    seed=st.integers(0, 99),
+)
+def test_convolution_is_exact_on_integers(name, case, dtype, layout, seed):
+    x, w, b, g = case.operands(np.random.default_rng(seed), dtype)
+    change = LAYOUTS[layout]
+    with instruction_set(name):
+        actual = passes(case, change(x), w, b, change(g))
+    expected = [
+        reference.conv2d(x, w, b, *case.options),
+        reference.conv2d_backward_input(g, w, x.shape, *case.options),
+        reference.conv2d_backward_weight(g, x, w.shape, *case.options),
+        reference.conv2d_backward_bias(g),
+    ]
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a, e, strict=True)
+
+
+@ISAS
+@settings(max_examples=60)
+@given(
+    case=convolutions(),
+    layout=st.sampled_from(["contiguous", "channels_last"]),
+    seed=st.integers(0, 99),
+)
+def test_convolution_is_within_the_rounding_bound(name, case, layout, seed):
+    def normal(rng, shape, dtype):
+        return rng.standard_normal(shape).astype(dtype)
+
+    x, w, b, _ = case.operands(np.random.default_rng(seed), np.float32, normal)
+    with instruction_set(name):
+        actual = F.conv2d(LAYOUTS[layout](x), w, b, *case.options)
+    double = [a.astype(np.float64) for a in (x, w, b)]
+    magnitude = reference.conv2d(*map(np.abs, double), *case.options)
+    bound = rounding_bound(w[0].size + 1, magnitude)
+    assert_within(actual, reference.conv2d(*double, *case.options), bound)
+
+
+@ISAS
+@settings(max_examples=60)
+@given(
+    pooling=poolings(dilated=True),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    layout=st.sampled_from(["contiguous", "channels_last"]),
+    seed=st.integers(0, 99),
+)
+def test_max_pooling_agrees_with_the_reference(name, pooling, dtype, layout, seed):
+    shape, options = pooling
+    x = integers(np.random.default_rng(seed), shape, dtype)  # with ties
+    with instruction_set(name):
+        actual = F.max_pool2d(LAYOUTS[layout](x), return_indices=True, **options)
+    expected = reference.max_pool2d(x, return_indices=True, **options)
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a, e, strict=True)
+
+
+# ---------------------------------------------------------------- what the compiler made of it
+
+# Beyond x86-64's floor (SSE2): the VEX and EVEX encodings, whose mnemonics begin with v, and the
+# general-purpose extensions that -mavx2 goes with. tzcnt is bsf to a processor that lacks it.
+BEYOND_BASELINE = re.compile(
+    r"\t(v(?!err|erw|mcall|mlaunch)\w+|andn|bextr|bls[ir]|blsmsk|bzhi|lzcnt|movbe|mulx|pdep|pext"
+    r"|rorx|sarx|shlx|shrx)[lq]?(\s|$)"
+)
+
+
+def owners(library):
+    """Instruction set, or None for code that runs anywhere, of the function at each address.
+
+    A function's name says so or, if it is static, its file's: every kernel file was compiled once
+    per instruction set, the baseline first, and the linker lists files in that order.
+    """
+    table = subprocess.run(["objdump", "-t", library], capture_output=True, text=True, check=True)
+    if "no symbols" in table.stdout:
+        pytest.skip("the libraries were stripped of their symbols")
+    owner, source, turn = {}, "", {}
+    for line in table.stdout.splitlines():
+        if found := re.match(r"\w+ l +df \*ABS\*\t\w+\s+(\S*)", line):
+            source = found[1]
+            turn[source] = turn.get(source, -1) + 1
+        elif found := re.match(r"(\w+) .{6}F \.text\S*\t\w+\s+(?:\.hidden )?(\S+)", line):
+            name = re.search(r"_f(?:32|64)_(baseline|avx2|avx512)\b", found[2])
+            if name:
+                owner[int(found[1], 16)] = name[1]
+            elif line[17] == "l" and source.startswith("k_"):
+                owner[int(found[1], 16)] = ("baseline", "avx2", "avx512")[turn[source] // 2]
+            else:
+                owner[int(found[1], 16)] = None
+    return owner
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
+@pytest.mark.skipif("avx2" not in AVAILABLE, reason="has no kernels for more than the baseline")
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
+def test_only_the_kernels_of_an_instruction_set_use_it():
+    folder = Path(fastconv.__file__).parent
+    checked = {None: 0, "baseline": 0, "avx2": 0, "avx512": 0}
+    for library in sorted(folder.rglob("*.so")):
+        owner = owners(library)
+        listing = subprocess.run(
+            ["objdump", "-d", "--no-show-raw-insn", library],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        at, function = None, ""
+        for line in listing.stdout.splitlines():
+            if found := re.match(r"(\w+) <(.*)>:$", line):
+                at, function = owner.get(int(found[1], 16)), found[2]
+            elif BEYOND_BASELINE.search(line):
+                checked[at] += 1
+                assert at in ("avx2", "avx512"), f"{library.name}: {function}: {line}"
+                assert at == "avx512" or "zmm" not in line, f"{library.name}: {function}: {line}"
+    assert checked["avx2"] > 1000, "objdump listed no AVX2 kernels"
