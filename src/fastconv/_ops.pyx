@@ -23,6 +23,7 @@ from fastconv._drivers.correlation cimport Correlation, forward_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_TANH,
     fc_size)
+from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.runtime cimport (
     INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release)
@@ -999,6 +1000,74 @@ cdef norm.BatchNorm batch_norm_call(const Py_buffer *out, Split s, const Py_buff
     call.x, call.g, call.out = <const char *> x.buf, <const char *> g.buf, <char *> out.buf
     call.num_threads = num_threads
     return call
+
+
+# ---------------------------------------------------------------- fully connected
+
+def linear(const floating[:, ::1] input, const floating[:, ::1] weight, const floating[::1] bias,
+           floating[:, ::1] output, *, int num_threads=0):
+    """Write input @ weight.T + bias to `output`; `bias` may be None."""
+    cdef Product p
+    cdef int status
+    p.m, p.k, p.n = input.shape[0], input.shape[1], weight.shape[0]
+    check_shape("weight", weight.shape, (p.n, p.k))
+    check_shape("output", output.shape, (p.m, p.n))
+    if p.m == 0 or p.n == 0:
+        return
+    p.kernels = kernels(sizeof(floating))
+    p.bias = NULL
+    if bias is not None:
+        check_shape("bias", bias.shape, (p.n,))
+        p.bias = <const char *> &bias[0]
+    p.a = <const char *> &input[0, 0] if p.k else NULL
+    p.a_m, p.a_k = input.strides[0], input.strides[1]
+    p.b = <const char *> &weight[0, 0] if p.k else NULL
+    p.b_k, p.b_n = weight.strides[1], weight.strides[0]
+    p.c = <char *> &output[0, 0]
+    p.c_m = output.strides[0]
+    with nogil:
+        status = multiply(&p, num_threads)
+    raise_for(status)
+
+
+def linear_backward(const floating[:, ::1] grad_output, const floating[:, ::1] input,
+                    const floating[:, ::1] weight, floating[:, ::1] grad_input,
+                    floating[:, ::1] grad_weight, floating[::1] grad_bias, *, int num_threads=0):
+    """Write grad_output @ weight, grad_output.T @ input and the sum of grad_output's rows."""
+    cdef Product p
+    cdef int status = OK
+    cdef Py_ssize_t n = input.shape[0], inputs = input.shape[1], outputs = weight.shape[0]
+    check_shape("grad_output", grad_output.shape, (n, outputs))
+    check_shape("weight", weight.shape, (outputs, inputs))
+    check_shape("grad_input", grad_input.shape, (n, inputs))
+    check_shape("grad_weight", grad_weight.shape, (outputs, inputs))
+    check_shape("grad_bias", grad_bias.shape, (outputs,))
+    p.kernels = kernels(sizeof(floating))
+    p.bias = NULL
+    cdef const char *g = <const char *> &grad_output[0, 0] if n and outputs else NULL
+    cdef const char *x = <const char *> &input[0, 0] if n and inputs else NULL
+    with nogil:
+        if n and inputs:
+            p.m, p.k, p.n = n, outputs, inputs
+            p.a = g
+            p.a_m, p.a_k = grad_output.strides[0], grad_output.strides[1]
+            p.b = <const char *> &weight[0, 0] if outputs else NULL
+            p.b_k, p.b_n = weight.strides[0], weight.strides[1]
+            p.c = <char *> &grad_input[0, 0]
+            p.c_m = grad_input.strides[0]
+            status = multiply(&p, num_threads)
+        if status == OK and outputs and inputs:
+            p.m, p.k, p.n = outputs, n, inputs
+            p.a = g
+            p.a_m, p.a_k = grad_output.strides[1], grad_output.strides[0]
+            p.b = x
+            p.b_k, p.b_n = input.strides[0], input.strides[1]
+            p.c = <char *> &grad_weight[0, 0]
+            p.c_m = grad_weight.strides[0]
+            status = multiply(&p, num_threads)
+        if outputs:
+            column_sums(p.kernels, g, grad_output.strides[0], n, outputs, <char *> &grad_bias[0])
+    raise_for(status)
 
 
 # ---------------------------------------------------------------- the C level

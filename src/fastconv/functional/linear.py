@@ -1,7 +1,10 @@
-"""The fully connected layer: NumPy's BLAS does the work."""
+"""The fully connected layer."""
+
+import math
 
 import numpy as np
 
+from fastconv import _ops
 from fastconv.functional._check import Array, as_array, check_shape, same_dtype
 
 __all__ = ["linear", "linear_backward"]
@@ -32,8 +35,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
 
     Notes
     -----
-    Section "Fully connected" of docs/derivation.md. How many threads the product runs on, and
-    whether its bits depend on them, is up to NumPy's BLAS.
+    Section "Fully connected" of docs/derivation.md.
 
     Examples
     --------
@@ -42,13 +44,14 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     array([[1.5, 3.5]])
     """
     input, weight = _checked(input, weight)
-    # one product of two matrices, whatever the leading axes
-    output: Array = np.matmul(input.reshape(-1, input.shape[-1]), weight.T)
     if bias is not None:
         bias = as_array("bias", bias)
         same_dtype(input=input, bias=bias)
         check_shape("bias", bias, weight.shape[:1])
-        output += bias
+        bias = np.ascontiguousarray(bias)
+    x = _matrix(input)
+    output = np.empty((x.shape[0], weight.shape[0]), x.dtype)
+    _ops.linear(x, np.ascontiguousarray(weight), bias, output)
     return output.reshape(*input.shape[:-1], weight.shape[0])
 
 
@@ -93,9 +96,19 @@ def linear_backward(grad_output: Array, input: Array, weight: Array) -> tuple[Ar
     grad_output = as_array("grad_output", grad_output)
     same_dtype(grad_output=grad_output, input=input)
     check_shape("grad_output", grad_output, (*input.shape[:-1], weight.shape[0]))
-    g = grad_output.reshape(-1, weight.shape[0])
-    x = input.reshape(-1, weight.shape[1])
-    return np.matmul(g, weight).reshape(input.shape), np.matmul(g.T, x), g.sum(axis=0)
+    x = _matrix(input)
+    grad_input = np.empty(x.shape, x.dtype)
+    grad_weight = np.empty(weight.shape, x.dtype)
+    grad_bias = np.empty(weight.shape[0], x.dtype)
+    weight = np.ascontiguousarray(weight)
+    _ops.linear_backward(_matrix(grad_output), x, weight, grad_input, grad_weight, grad_bias)
+    return grad_input.reshape(input.shape), grad_weight, grad_bias
+
+
+def _matrix(array: Array) -> Array:
+    """(rows, last axis), C-contiguous, whatever the leading axes; a copy only where needed."""
+    rows = math.prod(array.shape[:-1])
+    return np.ascontiguousarray(array.reshape(rows, array.shape[-1]))
 
 
 def _checked(input: Array, weight: Array) -> tuple[Array, Array]:

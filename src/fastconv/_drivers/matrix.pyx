@@ -1,0 +1,132 @@
+"""Products of matrices: the fully connected layer and its gradients.
+
+NumPy's BLAS would do, but its bits depend on its threads, and two pools of waiting threads (its own
+and OpenMP's) stall each other.
+"""
+
+from libc.string cimport memcpy, memset
+
+from fastconv._drivers.correlation cimport ceil_div, part, round_up
+from fastconv._drivers.kernels cimport (
+    FC_TILE_ACCUMULATE, fc_depthwise_flat_grad, fc_kernels, fc_size, fc_tile)
+from fastconv._drivers.runtime cimport OK, parallel_for
+
+
+cdef enum:
+    DEPTH = 256       # of k at a time: a packed panel of b, [DEPTH][nr], stays in L1
+    BLOCK_ROWS = 112
+    BLOCK_PANELS = 4
+    TASKS = 16        # see direct.pyx
+    DOT_ROWS = 3      # up to so many rows of a, nothing is packed
+    DOT_BYTES = 128 * 1024
+
+ctypedef struct Plan:
+    Product p
+    fc_size panels
+    fc_size row_blocks, col_blocks
+    bint in_place      # b's rows are contiguous, and too few rows of a pass to repay a copy
+    fc_size panel_at
+
+
+cdef int product_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef Plan *plan = <Plan *> context
+    cdef Product *p = &plan.p
+    cdef fc_size size = p.kernels.itemsize, nr = p.kernels.nr, mr = p.kernels.mr
+    cdef fc_size rb = task % plan.row_blocks, cb = task // plan.row_blocks
+    cdef fc_size m0 = part(p.m, plan.row_blocks, rb), m1 = part(p.m, plan.row_blocks, rb + 1)
+    cdef fc_size panel, last = part(plan.panels, plan.col_blocks, cb + 1)
+    cdef fc_size tiles = ceil_div(m1 - m0, mr), t, i, row, n0, k0
+    cdef const void **rows = <const void **> scratch
+    cdef char *packed = scratch + plan.panel_at  # [DEPTH][nr]
+    cdef fc_tile tile
+    tile.a = rows
+    tile.a_k = p.a_k
+    tile.b_at = NULL
+    tile.b_k = p.b_k if plan.in_place else nr * size
+    tile.b_segment = 0
+    tile.segments = 1
+    tile.c_m = p.c_m
+    for panel in range(part(plan.panels, plan.col_blocks, cb), last):
+        n0 = panel * nr
+        tile.n = <int> min(nr, p.n - n0)
+        tile.bias = NULL if p.bias == NULL else p.bias + n0 * size
+        k0 = 0
+        while True:
+            tile.len = min(DEPTH, p.k - k0)
+            tile.b = p.b + k0 * p.b_k + n0 * p.b_n
+            if not plan.in_place:
+                p.kernels.copy2d(packed, nr * size, size, tile.b, p.b_k, p.b_n, tile.len, tile.n)
+                tile.b = packed
+            tile.flags = FC_TILE_ACCUMULATE if k0 else 0
+            for t in range(tiles):
+                row = m0 + part(m1 - m0, tiles, t)
+                tile.m = <int> (m0 + part(m1 - m0, tiles, t + 1) - row)
+                for i in range(tile.m):
+                    rows[i] = p.a + (row + i) * p.a_m + k0 * p.a_k
+                tile.c = p.c + row * p.c_m + n0 * size
+                p.kernels.tile(&tile)
+            k0 += tile.len
+            if k0 >= p.k:
+                break
+    return OK
+
+
+# ---------------------------------------------------------------- few rows against rows
+#
+# With both operands contiguous along k and next to nothing to share a packed panel, dot products.
+
+cdef int dot_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """Some columns of c, one dot product an element."""
+    cdef Plan *plan = <Plan *> context
+    cdef Product *p = &plan.p
+    cdef fc_size size = p.kernels.itemsize, i, j
+    cdef fc_size n0 = part(p.n, plan.col_blocks, task)
+    cdef fc_size n = part(p.n, plan.col_blocks, task + 1) - n0
+    cdef fc_size *at = <fc_size *> scratch
+    cdef char *to
+    cdef fc_depthwise_flat_grad dots  # a tap's gradient is a dot product, several at a time
+    for j in range(n):
+        at[j] = j * (p.b_n // size)
+    dots.x = p.b + n0 * p.b_n
+    dots.at = at
+    dots.taps = n
+    dots.rows = 1
+    dots.width = p.k
+    dots.x_row = dots.dy_row = 0
+    for i in range(p.m):
+        to = p.c + i * p.c_m + n0 * size
+        if p.bias == NULL:
+            memset(to, 0, n * size)
+        else:
+            memcpy(to, p.bias + n0 * size, n * size)
+        dots.dw = to
+        dots.dy = p.a + i * p.a_m
+        p.kernels.depthwise_flat_weight(&dots)
+    return OK
+
+
+cdef int multiply(const Product *product, int num_threads) noexcept nogil:
+    cdef Plan plan
+    cdef Product *p = &plan.p
+    p[0] = product[0]
+    cdef fc_size size = p.kernels.itemsize, nr = p.kernels.nr
+    cdef double amount = <double> p.m * p.n * p.k / 20 + <double> p.n * p.k / 4
+    if p.m <= DOT_ROWS and p.a_k == size and p.b_k == size:
+        plan.col_blocks = min(p.n, max(TASKS, p.n * p.k * size // DOT_BYTES))
+        return parallel_for(dot_block, &plan, plan.col_blocks,
+                            ceil_div(p.n, plan.col_blocks) * sizeof(fc_size), amount, num_threads)
+    plan.panels = ceil_div(p.n, nr)
+    plan.col_blocks = ceil_div(plan.panels, BLOCK_PANELS)
+    plan.row_blocks = max(1, ceil_div(p.m, BLOCK_ROWS))
+    if plan.row_blocks * plan.col_blocks < TASKS:
+        plan.col_blocks = min(plan.panels, ceil_div(TASKS, plan.row_blocks))
+    plan.in_place = p.b_n == size and p.m <= p.kernels.mr
+    plan.panel_at = round_up(p.kernels.mr * sizeof(void *))
+    return parallel_for(product_block, &plan, plan.row_blocks * plan.col_blocks,
+                        plan.panel_at + (0 if plan.in_place else DEPTH * nr * size), amount,
+                        num_threads)
+
+
+cdef void column_sums(const fc_kernels *kernels, const char *a, fc_size a_m, fc_size m, fc_size n,
+                      char *sum) noexcept nogil:
+    kernels.add_fold(sum, a, a_m, n, m, True)
