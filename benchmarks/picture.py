@@ -80,7 +80,7 @@ def draw(results: Results, other: str, path: Path) -> None:
             text.set_fontweight("bold")
     first.set_ylim(place - 0.3, -0.7)  # from the top down
     handles = [
-        panels[0].barh(0, 0, color=colour, label=format.replace("_", "-"))
+        first.barh(0, 0, color=colour, label=format.replace("_", "-"))
         for format, colour in _FORMATS.items()
     ]
     figure.legend(handles=handles, loc="upper right", ncols=2, fontsize=8, frameon=False)
@@ -92,7 +92,9 @@ def draw(results: Results, other: str, path: Path) -> None:
         f"{machine['cpu']}, threads {threads}, N {batches}",
         fontsize=10,
         x=0.02,
+        y=1 - 0.1 / figure.get_figheight(),
         ha="left",
+        va="top",
     )
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.1 / figure.get_figheight()))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.15 / figure.get_figheight()))
     figure.savefig(path, dpi=110)

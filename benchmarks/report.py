@@ -223,43 +223,48 @@ def _kind_table(convolutions: Sequence[Pair]) -> str:
     return markdown([f"convolution, {BEST}", *steps], lines)
 
 
-def _worst_table(found: Sequence[Pair], count: int = 12) -> str:
+def _worst_table(found: Sequence[Pair], least: int = 5) -> str:
+    """Every row that fastconv lost; at least the `least` closest."""
     ranked = sorted(
-        ((r.ratio(p.other) or 0.0, r) for p in found for r in p.records if p.other in r.seconds),
+        ((p.ratios[r.format], r) for p in found for r in p.records if r.format in p.ratios),
         key=lambda item: item[0],
     )
+    lost = sum(ratio < 1 for ratio, _ in ranked)
     return markdown(
         ["worst rows", "pass", "format", "N", "threads", "ratio"],
         (
             [r.row, r.step, r.format, str(r.batch), str(r.threads), f"{ratio:.2f}"]
-            for ratio, r in ranked[:count]
+            for ratio, r in ranked[: max(lost, least)]
         ),
     )
 
 
 def full_table(results: Results, other: str) -> str:
-    """A line for each row: fastconv's speed in its better format, and the ratios by format."""
+    """A line for each row, a column for each pass."""
     found = pairs(results.records, other)
-    parts = []
+    settings = {(r.batch, r.threads, r.dtype) for r in results.records}
+    parts = [
+        "fastconv's speed in its better memory format (and share of the peak): the ratio with both "
+        "sides C-contiguous / with both channels-last"
+    ]
     for members in (
         [p for p in found if p.first.op == "conv2d"],
         [p for p in found if p.first.op != "conv2d"],
     ):
         steps = list(dict.fromkeys(p.first.step for p in members))
-        lines: dict[Hashable, dict[str, str]] = {}
+        lines: dict[str, dict[str, str]] = {}
         for p in members:
             r = p.first
-            name = f"{r.row}, N={r.batch}, {r.threads} thr." + ", float64" * (r.dtype == "float64")
-            lines.setdefault(name, {})[r.step] = _pair_cell(p, results)
+            setting = f", N={r.batch}, {r.threads} threads, {r.dtype}" * (len(settings) > 1)
+            lines.setdefault(r.row + setting, {})[r.step] = _pair_cell(p, results)
         if lines:
-            head = ["row", *steps]
-            body = ([str(n), *(c.get(step, "") for step in steps)] for n, c in lines.items())
-            parts.append(markdown(head, body))
+            body = ([n, *(cells.get(step, "") for step in steps)] for n, cells in lines.items())
+            parts.append(markdown(["row", *steps], body))
     return "\n\n".join(parts)
 
 
 def _pair_cell(pair: Pair, results: Results) -> str:
     best = pair.fastest
-    share = f" {best.speed(OWN) / results.peak(best):.0%}" if best.unit == "GF/s" else ""
+    share = f" ({best.speed(OWN) / results.peak(best):.0%})" if best.unit == "GF/s" else ""
     same = " / ".join(f"{r:.2f}" for format, r in pair.ratios.items() if format != BEST)
     return f"{best.speed(OWN):.3g} {best.unit}{share}: {same}"

@@ -300,7 +300,7 @@ def test_tables_say_what_the_records_hold(results):
     assert "| net b | forward | contiguous | 1 | 2 | 0.50 |" in text
     assert "| net, backward | 3.00 |  | 3.00 | 1 | 0 |" in text
     full = report.full_table(results, "other")
-    assert "| net a, N=1, 2 thr. | 100 GF/s 25%: 4.00 / 1.00 |" in full
+    assert "| net a | 100 GF/s (25%): 4.00 / 1.00 |" in full
     assert report.summary(results, "absent") == "absent has none of these ops."
 
 
