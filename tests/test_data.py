@@ -96,6 +96,7 @@ def test_idx_missing_file(tmp_path):
         # sixteen bytes declared, a hundred million there
         gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 16) + bytes(10**8)),
     ],
+    ids=["raw", "gzip", "bomb"],
 )
 def test_idx_memory_follows_what_is_there(tmp_path, content):
     path = tmp_path / "hostile"

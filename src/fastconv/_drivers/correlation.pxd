@@ -1,7 +1,7 @@
 # The one form that forward, both gradients and every phase of a strided gradient share:
 #
-#   y[n, k, i, j] = bias[k] + sum over c, r, s of
-#                   w[k, c, r, s] * x[n, c, row0 + i * step_h + r * row_d, col0 + j * step_w + s * col_d]
+#   y[n, k, i, j] = bias[k] + sum over c, r, s of w[k, c, r, s] *
+#                   x[n, c, row0 + i * step_h + r * row_d, col0 + j * step_w + s * col_d]
 #
 # with x zero outside its height and width, per group. The weight gradient reads the same form with
 # w as the unknown. Sizes in elements, strides in bytes.

@@ -52,7 +52,8 @@ cdef bint is_depthwise(const Correlation *c) noexcept nogil:
                      and c.taps_w * c.col_d <= MOST_REACH)))
 
 
-cdef void tap_rows(const Correlation *c, const char *x, fc_size i, const void **rows) noexcept nogil:
+cdef void tap_rows(const Correlation *c, const char *x, fc_size i,
+                   const void **rows) noexcept nogil:
     """The input row under each filter row of output row i, NULL beyond the border."""
     cdef fc_size r, row
     for r in range(c.taps_h):
@@ -86,10 +87,10 @@ cdef int rows_nhwc(void *context, Py_ssize_t task, char *scratch) noexcept nogil
 
 # ---------------------------------------------------------------- planes as one long row
 #
-# A block of output rows is laid out with the columns of the padded input, so that a tap is one fixed
-# distance away from every output; the columns between rows are computed too, and thrown away. With
-# steps, the input is first dealt out into step_h * step_w pieces, within which a tap's distance is
-# fixed again.
+# A block of output rows is laid out with the columns of the padded input, so that a tap is one
+# fixed distance away from every output; the columns between rows are computed too, and thrown away.
+# With steps, the input is first dealt out into step_h * step_w pieces, within which a tap's
+# distance is fixed again.
 
 cdef void choose_flat(Plan *p) noexcept nogil:
     cdef Correlation *c = &p.c
@@ -117,7 +118,7 @@ cdef void tap_distances(const Plan *p, fc_size *at) noexcept nogil:
 
 
 cdef void deal_out(const Plan *p, const char *x, fc_size i0, char *piece) noexcept nogil:
-    """The input under a block of output rows: [step_h][step_w][rows][cols], zero beyond the border."""
+    """The input under some output rows, [step_h][step_w][rows][cols], zero beyond the border."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize
     cdef fc_size a, b, i, row, first, lo, hi

@@ -65,13 +65,14 @@ ctypedef struct Block:
     fc_size n, g, i0, i1, j0, j1, pixels, tiles
 
 
-cdef inline void tile_rows(const Block *b, fc_size t, fc_size *first, fc_size *count) noexcept nogil:
+cdef inline void tile_rows(const Block *b, fc_size t, fc_size *first,
+                           fc_size *count) noexcept nogil:
     first[0] = part(b.pixels, b.tiles, t)
     count[0] = part(b.pixels, b.tiles, t + 1) - first[0]
 
 
 cdef void fill_panel(const Plan *p, fc_size g, fc_size panel, char *to, char *bias) noexcept nogil:
-    """Filters of one panel, [taps_h][taps_w][channels][nr], and their bias, zero beyond the last."""
+    """One panel's filters, [taps_h][taps_w][channels][nr], and bias, zero beyond the last."""
     cdef const Correlation *c = &p.c
     cdef fc_size nr = c.kernels.nr, size = c.kernels.itemsize, first = panel * nr
     cdef fc_size n = min(nr, c.filters - first)
@@ -89,7 +90,8 @@ cdef int pack_panel(void *context, Py_ssize_t task, char *scratch) noexcept nogi
     return OK
 
 
-cdef const char *pixel_in_place(const Plan *p, const Block *b, fc_size row, fc_size col) noexcept nogil:
+cdef const char *pixel_in_place(const Plan *p, const Block *b, fc_size row,
+                                fc_size col) noexcept nogil:
     cdef const Correlation *c = &p.c
     if row < 0 or row >= c.height or col < 0 or col >= c.width:
         return p.zeros
@@ -118,7 +120,8 @@ cdef void fill_window(const Plan *p, const Block *b, char *piece, fc_size cols) 
         memset(line + hi * pixel, 0, (cols - hi) * pixel)
 
 
-cdef void gather(const Plan *p, const Block *b, char *piece, fc_size first, fc_size last) noexcept nogil:
+cdef void gather(const Plan *p, const Block *b, char *piece, fc_size first,
+                 fc_size last) noexcept nogil:
     """The pixels that taps first..last read, [taps][pixels][channels], zero beyond the border."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, pixel = c.channels * size
@@ -306,12 +309,11 @@ cdef void choose_blocks(Plan *p) noexcept nogil:
     cdef fc_size outputs = c.out_h * c.out_w, images = c.batch * c.groups
     while pixels > LEAST_PIXELS and images * ceil_div(outputs, pixels) < TASKS:
         pixels = pixels // 2
-    p.source = IN_PLACE
+    # short runs of channels are joined in a window, where a row of taps is one run
+    cdef bint short = c.channels * c.kernels.itemsize < 64 and c.taps_h * c.taps_w > 1
+    p.source = WINDOW if c.x_c != c.kernels.itemsize or short else IN_PLACE
     if c.taps_h * c.taps_w == 0:
-        pass  # a phase that no tap reaches: zeros, a product over no elements
-    elif c.x_c != c.kernels.itemsize or (c.channels * c.kernels.itemsize < 64
-                                       and c.taps_h * c.taps_w > 1):
-        p.source = WINDOW
+        p.source = IN_PLACE  # a phase that no tap reaches: zeros, a product over no elements
     p.block_w = min(c.out_w, pixels)
     p.block_h = max(1, min(c.out_h, pixels // p.block_w))
     if p.source == WINDOW:

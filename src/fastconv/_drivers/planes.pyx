@@ -28,7 +28,7 @@ ctypedef struct Plan:
     char *filters         # [groups][segments][filters][len], contiguous
     fc_size f_g, f_segment, f_k
     fc_size segments, len
-    bint along_channels   # a segment runs over the channels of a tap, or the taps of a channel's row
+    bint along_channels   # a segment is a tap's channels, or a row of a channel's taps
     fc_size cols          # of the layout
     fc_size block_rows, blocks_h
     fc_size pixels, blocks  # 1x1
@@ -58,7 +58,7 @@ cdef bint is_planes(const Correlation *c) noexcept nogil:
         return True
     return (c.step_h == 1 and c.step_w == 1 and c.taps_h * c.taps_w > 0
             and (c.filters <= c.kernels.lanes // 2
-                 # a first layer: so few products per output that rearranging outputs would cost more
+                 # a first layer: rearranging its outputs would cost as much as computing them
                  or (c.channels * c.taps_h * c.taps_w <= 32 and c.y_w == c.kernels.itemsize))
             and c.taps_h * c.taps_w <= 1024
             and piece_bytes(c, 1) <= MOST_PIECE_BYTES)
@@ -231,7 +231,7 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
 cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept nogil:
     cdef Plan p
     cdef Correlation *c = &p.c
-    cdef fc_size g, s, r, ch, images, count
+    cdef fc_size g, s, r, images, count
     cdef int status
     c[0] = correlation[0]
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr

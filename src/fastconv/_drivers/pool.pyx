@@ -249,7 +249,7 @@ cdef void forward_rows(const Plan *plan, const Part *part, char *scratch) noexce
 
 cdef void clear_row(const Pool *p, char *row, fc_size channels) noexcept nogil:
     """Zero in [width][channels] of the input gradient, whatever its strides."""
-    cdef fc_size size = p.kernels.itemsize, w
+    cdef fc_size size = p.kernels.itemsize
     cdef double zero = 0
     if channels == 1 and p.x_w == size:
         memset(row, 0, p.w.size * size)

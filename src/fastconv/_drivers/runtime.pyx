@@ -40,9 +40,9 @@ cdef extern from *:
     const char *FC_COMPILER
 
 
-# A parallel region costs 2 to 5 microseconds to open and close, more where the other cores are busy.
-# `work` is counted in elements moved, about four a nanosecond: below some 25 microseconds of it, one
-# thread is as fast and disturbs nobody.
+# A parallel region costs 2 to 5 microseconds to open and close, more where other cores are busy.
+# `work` is counted in elements moved, about four a nanosecond: below some 25 microseconds of it,
+# one thread is as fast and disturbs nobody.
 cdef double SERIAL_WORK = 100_000
 
 cdef enum:

@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, forward_taps, work, part, round_up, valid)
-from fastconv._drivers.kernels cimport FC_TILE_ACCUMULATE, fc_kernels, fc_size, fc_tile
+from fastconv._drivers.kernels cimport FC_TILE_ACCUMULATE, fc_size, fc_tile
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
 
 

@@ -46,6 +46,13 @@ def _max_pool(
     return y if indices is None else (y, indices)
 
 
+def _adaptive_max_pool(
+    input: Array, output_size: Pair, return_indices: bool
+) -> Array | tuple[Array, Array]:
+    x, batched = as_batch(as_array("input", input, (3, 4)))
+    return _max_pool(x, _ops.PoolShape(x.shape, adaptive=output_size), batched, return_indices)
+
+
 def _divisor(divisor_override: int | None) -> int:
     if divisor_override is None:
         return 0
@@ -392,8 +399,7 @@ def adaptive_max_pool2d(
     >>> F.adaptive_max_pool2d(np.arange(3.0).reshape(1, 1, 3), (1, 2))
     array([[[1., 2.]]])
     """
-    x, batched = as_batch(as_array("input", input, (3, 4)))
-    return _max_pool(x, _ops.PoolShape(x.shape, adaptive=output_size), batched, return_indices)
+    return _adaptive_max_pool(input, output_size, return_indices)
 
 
 def adaptive_max_pool2d_backward(
@@ -509,7 +515,7 @@ def global_max_pool2d(input: Array, return_indices: bool = False) -> Array | tup
     >>> F.global_max_pool2d(np.arange(4.0).reshape(1, 2, 2))
     array([[[3.]]])
     """
-    return adaptive_max_pool2d(input, 1, return_indices)
+    return _adaptive_max_pool(input, 1, return_indices)
 
 
 def global_max_pool2d_backward(
