@@ -244,7 +244,25 @@ def default_weight(
 ) -> Array:
     """Draw what a layer's weight starts from, as in torch: U(±1 / sqrt(fan_in)).
 
-    This is :func:`kaiming_uniform` with ``a=sqrt(5)``; parameters and errors are its own.
+    This is :func:`kaiming_uniform` with ``a=sqrt(5)``.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (O, I) of a linear layer or (O, I, kH, kW) of a convolution.
+    dtype : dtype
+        float32 or float64.
+    rng : Generator or int, optional
+        Where the randomness comes from, or its seed.
+
+    Returns
+    -------
+    ndarray, shape ``shape``
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`kaiming_uniform`.
 
     Examples
     --------

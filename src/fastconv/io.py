@@ -99,6 +99,14 @@ def load(
         If the file cannot be opened.
     ValueError
         If the file is truncated, damaged or hostile, or the suffix is neither of the two.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(folder + "/weights.npz", {"bias": np.zeros(3)}, {"epoch": 7})
+    ...     load(folder + "/weights.npz")
+    ({'bias': array([0., 0., 0.])}, {'epoch': 7})
     """
     path = Path(path)
     read = _load_npz if _suffix(path) == ".npz" else _load_safetensors
@@ -113,12 +121,30 @@ def load(
 def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read the one numeric array of an ``.npy`` file, its size checked before it is allocated.
 
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    ndarray
+
     Raises
     ------
     OSError
         If the file cannot be opened.
     ValueError
         If the file is truncated, damaged or hostile, or holds anything but numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(folder + "/image.npy", np.eye(2))
+    ...     load_array(folder + "/image.npy")
+    array([[1., 0.],
+           [0., 1.]])
     """
     path = Path(path)
     with path.open("rb") as stream, refuse_damage(path):
@@ -128,6 +154,16 @@ def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a binary file that replaces ``path`` when the block ends, and vanishes if it fails.
+
+    Parameters
+    ----------
+    path : path
+        Of the file that is to be, whole.
+
+    Yields
+    ------
+    binary file
+        A temporary one beside it.
 
     Raises
     ------
@@ -159,6 +195,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def read_exactly(stream: IO[bytes], size: int) -> bytearray:
     """Read ``size`` bytes, in pieces, so that a stream that ends early costs only what it holds.
 
+    Parameters
+    ----------
+    stream : binary file
+        Open for reading.
+    size : int
+        How many bytes.
+
+    Returns
+    -------
+    bytearray, of ``size`` bytes
+
     Raises
     ------
     ValueError
@@ -184,6 +231,20 @@ def read_exactly(stream: IO[bytes], size: int) -> bytearray:
 @contextlib.contextmanager
 def refuse_damage(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn whatever a parser makes of a damaged file into one ValueError that names the file.
+
+    Parameters
+    ----------
+    path : path
+        Named in the error.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ValueError
+        In place of whatever was raised in the block, but for MemoryError and ImportError.
 
     Examples
     --------

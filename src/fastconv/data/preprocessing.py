@@ -20,6 +20,11 @@ def normalize(
     dtype : dtype
         Of the result: float32 or float64.
 
+    Returns
+    -------
+    ndarray
+        In [0, 1], of the shape of ``images``.
+
     Raises
     ------
     ValueError
@@ -152,7 +157,20 @@ def check_labels(labels: ArrayLike, num_classes: int | None = None) -> NDArray[n
 
 
 def one_hot(labels: ArrayLike, num_classes: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Rows of zeros with a one at each label, shape (N, ``num_classes``).
+    """Rows of zeros with a one at each label.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (N,)
+        Class indices.
+    num_classes : int
+        How many columns.
+    dtype : dtype
+        Of the result.
+
+    Returns
+    -------
+    ndarray, shape (N, ``num_classes``)
 
     Raises
     ------
@@ -177,6 +195,19 @@ def class_weights(
     """Weights n / (K · count) that let every class count alike in a loss, shape (K,).
 
     Pass them as the ``weight`` of :class:`fastconv.nn.CrossEntropyLoss`.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (N,)
+        Class indices.
+    num_classes : int
+        K.
+    dtype : dtype
+        Of the result: float32 or float64.
+
+    Returns
+    -------
+    ndarray, shape (K,)
 
     Raises
     ------

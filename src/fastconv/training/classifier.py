@@ -53,6 +53,10 @@ def build_model(
     rng : Generator or int
         Of the initial weights.
 
+    Returns
+    -------
+    Sequential
+
     Raises
     ------
     ValueError
