@@ -27,7 +27,7 @@ from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.runtime cimport (
     INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release)
-from fastconv._drivers.sums cimport Sums, channel_sums
+from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
 from fastconv._drivers.weight cimport correlate_weight
 
 from operator import index
@@ -423,6 +423,12 @@ cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w,
     c.step_h = c.step_w = 1
     c.bias = NULL
     c.relu = False
+    cdef bint gaps = s.stride_h > s.kernel_h or s.stride_w > s.kernel_w
+    if gaps:  # some phases are reached by no tap
+        status = fill_zeros(c.kernels, dx.data, dx.s0, dx.s1, dx.s2, dx.s3, s.batch,
+                            s.in_channels, s.in_h, s.in_w, num_threads)
+        if status != OK:
+            return status
     for i in range(min(s.stride_h, s.in_h)):
         v = find_phase(i, s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.dilation_h)
         for j in range(min(s.stride_w, s.in_w)):
@@ -439,6 +445,8 @@ cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w,
             c.row0, c.row_d = v.first, -v.output_step
             c.col0, c.col_d = h.first, -h.output_step
             if v.taps == 0 or h.taps == 0:
+                if gaps:
+                    continue
                 c.taps_h = c.taps_w = 0
             status = correlate(c, num_threads)
             if status != OK:

@@ -331,7 +331,9 @@ cdef void choose_blocks(Plan *p) noexcept nogil:
     cdef fc_size tasks = images * p.blocks_h * p.blocks_w
     p.splits = min(p.n_panels, ceil_div(TASKS, max(1, tasks)))
     p.panel_tasks = (c.filters * c.taps_h * c.taps_w > c.batch * c.height * c.width
-                     and c.groups * p.n_panels >= TASKS // 2 and p.panel_bytes <= PANEL_BYTES)
+                     and c.groups * p.n_panels >= TASKS // 2 and p.panel_bytes <= PANEL_BYTES
+                     # a window is copied again for every panel: a few products must pay for that
+                     and (p.source == IN_PLACE or c.taps_h * c.taps_w >= 9))
 
 
 cdef void choose_segments(Plan *p) noexcept nogil:

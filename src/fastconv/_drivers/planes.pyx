@@ -17,7 +17,7 @@ from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for
 
 
 cdef enum:
-    PANELS = 4                # panels of nr pixels in a 1x1 task
+    MOST_PANELS = 16          # panels of nr pixels in a 1x1 task
     PIECE_BYTES = 256 * 1024  # of the input under a block of rows
     MOST_PIECE_BYTES = 1024 * 1024
     TASKS = 16                # see direct.pyx
@@ -31,7 +31,7 @@ ctypedef struct Plan:
     bint along_channels   # a segment is a tap's channels, or a row of a channel's taps
     fc_size cols          # of the layout
     fc_size block_rows, blocks_h
-    fc_size pixels, blocks  # 1x1
+    fc_size pixels, blocks, task_panels  # 1x1
     fc_size plane         # elements of one channel's piece
     fc_size pointers_at, starts_at, piece_at, result_at, scratch_bytes
 
@@ -82,13 +82,13 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
     cdef char *y = c.y + n * c.y_n + g * c.y_g
     cdef const char *w = p.filters + g * p.f_g
     cdef const void **rows = <const void **> scratch
-    cdef char *panel = scratch + p.piece_at  # [channels][nr]
-    cdef fc_size first, last = min((block + 1) * PANELS * nr, p.pixels)
+    cdef char *panels = scratch + p.piece_at  # [task_panels][channels][nr]
+    cdef fc_size panel = c.channels * nr * size
+    cdef fc_size first, last = min((block + 1) * p.task_panels * nr, p.pixels)
     cdef fc_size tiles = ceil_div(c.filters, mr), t, k, i, count
     cdef fc_tile tile
     tile.a = rows
     tile.a_k = size
-    tile.b = panel
     tile.b_at = NULL
     tile.b_k = nr * size
     tile.b_segment = 0
@@ -96,21 +96,27 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
     tile.len = c.channels
     tile.c_m = c.y_k
     tile.flags = FC_TILE_BIAS_PER_ROW | (FC_TILE_RELU if c.relu else 0)
-    first = block * PANELS * nr
-    while first < last:
-        tile.n = <int> min(nr, last - first)
-        c.kernels.copy2d(panel, nr * size, size, x + first * size, c.x_c, size,
-                         c.channels, tile.n)
-        for t in range(tiles):
-            k = part(c.filters, tiles, t)
-            count = part(c.filters, tiles, t + 1) - k
-            for i in range(count):
-                rows[i] = w + (k + i) * p.f_k
-            tile.m = <int> count
-            tile.bias = NULL if c.bias == NULL else c.bias + (g * c.filters + k) * size
+    # all panels first, then filter by filter: each row of y is written in one run
+    for i in range(p.task_panels):
+        first = (block * p.task_panels + i) * nr
+        if first < last:
+            c.kernels.copy2d(panels + i * panel, nr * size, size, x + first * size, c.x_c, size,
+                             c.channels, min(nr, last - first))
+    for t in range(tiles):
+        k = part(c.filters, tiles, t)
+        count = part(c.filters, tiles, t + 1) - k
+        for i in range(count):
+            rows[i] = w + (k + i) * p.f_k
+        tile.m = <int> count
+        tile.bias = NULL if c.bias == NULL else c.bias + (g * c.filters + k) * size
+        for i in range(p.task_panels):
+            first = (block * p.task_panels + i) * nr
+            if first >= last:
+                break
+            tile.n = <int> min(nr, last - first)
+            tile.b = panels + i * panel
             tile.c = y + k * c.y_k + first * size
             c.kernels.tile(&tile)
-        first += nr
     return OK
 
 
@@ -136,9 +142,13 @@ cdef int correlate_pointwise(const Correlation *correlation, int num_threads) no
                              c.filters, c.channels)
         p.filters = turned
     p.pixels = c.out_h * c.out_w
-    p.blocks = ceil_div(p.pixels, PANELS * c.kernels.nr)
+    p.task_panels = max(1, min(MOST_PANELS, PIECE_BYTES // (c.channels * c.kernels.nr * size)))
+    while p.task_panels > 1 and (c.batch * c.groups
+                                 * ceil_div(p.pixels, p.task_panels * c.kernels.nr) < TASKS):
+        p.task_panels = p.task_panels // 2
+    p.blocks = ceil_div(p.pixels, p.task_panels * c.kernels.nr)
     p.piece_at = round_up(c.kernels.mr * sizeof(void *))
-    p.scratch_bytes = p.piece_at + c.channels * c.kernels.nr * size
+    p.scratch_bytes = p.piece_at + p.task_panels * c.channels * c.kernels.nr * size
     status = parallel_for(pointwise_block, &p, c.batch * c.groups * p.blocks, p.scratch_bytes,
                           work(c), num_threads)
     release(turned)

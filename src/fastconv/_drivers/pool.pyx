@@ -94,6 +94,17 @@ cdef void inside(const PoolAxis *a, fc_size *lo, fc_size *hi) noexcept nogil:
         hi[0] = max(lo[0], min((a.size + a.pad - span) // a.stride + 1, a.out))
 
 
+cdef void share_channels(Plan *plan) noexcept nogil:
+    """Channels to a task: those of a row, or small planes by the dozen."""
+    cdef const Pool *p = &plan.p
+    plan.task_channels = plan.inner
+    if plan.inner == 1:
+        plan.task_channels = max(1, TASK_ELEMENTS // (p.h.size * p.w.size))
+        while plan.task_channels > 1 and p.batch * ceil_div(p.channels, plan.task_channels) < TASKS:
+            plan.task_channels = plan.task_channels // 2
+    plan.channel_blocks = ceil_div(p.channels, plan.task_channels)
+
+
 cdef void plan_rows(Plan *plan, fc_size rows) noexcept nogil:
     """Share out channels and `rows` rows, and lay out a task's scratch."""
     cdef const Pool *p = &plan.p
@@ -101,12 +112,7 @@ cdef void plan_rows(Plan *plan, fc_size rows) noexcept nogil:
     plan.inner = 1
     if p.x_c == size and p.channels > 1:
         plan.inner = max(1, min(p.channels, ROW_BYTES // (widest * size)))
-    plan.task_channels = plan.inner
-    if plan.inner == 1:  # small planes by the dozen
-        plan.task_channels = max(1, TASK_ELEMENTS // (p.h.size * p.w.size))
-        while plan.task_channels > 1 and p.batch * ceil_div(p.channels, plan.task_channels) < TASKS:
-            plan.task_channels = plan.task_channels // 2
-    plan.channel_blocks = ceil_div(p.channels, plan.task_channels)
+    share_channels(plan)
     plan.row_blocks = max(1, min(rows, ceil_div(TASKS, max(1, p.batch * plan.channel_blocks))))
     plan.block_rows = max(1, ceil_div(rows, plan.row_blocks))
     plan.row_blocks = ceil_div(rows, plan.block_rows)
@@ -314,19 +320,31 @@ cdef double work(const Pool *p) noexcept nogil:
     return max(outputs * window, <double> p.batch * p.channels * p.h.size * p.w.size)
 
 
-cdef Pool one_row(const Pool *p) noexcept nogil:
-    """A mean over whole contiguous planes is one over a single row."""
+cdef Pool simplest(const Pool *p) noexcept nogil:
+    """The same pooling, as plain as can be: a mean over whole contiguous planes is one over a
+    single row."""
     cdef Pool q = p[0]
     if (q.average and q.h.adaptive and q.h.out == 1 and q.w.out == 1
             and q.x_w == q.kernels.itemsize and q.x_h == q.w.size * q.x_w):
         q.w.size *= q.h.size
         q.h.size = 1
+    regular(&q.h)
+    regular(&q.w)
     return q
+
+
+cdef void regular(PoolAxis *a) noexcept nogil:
+    """Adaptive windows that come out even are ordinary ones."""
+    if a.adaptive and a.size % a.out == 0:
+        a.adaptive = False
+        a.kernel = a.stride = a.size // a.out
+        a.pad = 0
+        a.dilation = 1
 
 
 cdef int pool(const Pool *given, int num_threads) noexcept nogil:
     cdef Plan plan
-    cdef Pool q = one_row(given)
+    cdef Pool q = simplest(given)
     cdef const Pool *p = &q
     cdef int status = prepare(&plan, p)
     if status == OK:
@@ -340,7 +358,7 @@ cdef int pool(const Pool *given, int num_threads) noexcept nogil:
 cdef int mean_backward(const Pool *given, int num_threads) noexcept nogil:
     """The whole of x is written."""
     cdef Plan plan
-    cdef Pool q = one_row(given)
+    cdef Pool q = simplest(given)
     cdef const Pool *p = &q
     cdef int status = prepare(&plan, p)
     if status == OK:
@@ -357,18 +375,27 @@ cdef int scatter_planes(void *context, Py_ssize_t task, char *scratch) noexcept 
     cdef Plan *plan = <Plan *> context
     cdef Pool *p = &plan.p
     cdef fc_size size = p.kernels.itemsize
-    cdef fc_size n = task // plan.channel_blocks, c0 = task % plan.channel_blocks * plan.inner
-    cdef fc_size channels = min(plan.inner, p.channels - c0), h, i
-    cdef char *x = <char *> p.x + n * p.x_n + c0 * p.x_c
+    cdef fc_size n = task // plan.channel_blocks
+    cdef fc_size c0 = task % plan.channel_blocks * plan.task_channels
+    cdef fc_size end = min(c0 + plan.task_channels, p.channels), channels, h, i
+    cdef char *x
     cdef int status = OK
-    for h in range(p.h.size):
-        clear_row(p, x + h * p.x_h, channels)
-    for i in range(p.h.out):
-        if p.kernels.max_scatter(
-                x, p.y + n * p.y_n + c0 * p.y_c + i * p.y_h,
-                <const int64_t *> (p.indices + n * p.i_n + c0 * p.i_c + i * p.i_h), p.w.out,
-                channels, p.x_w // size, p.y_w // size, p.i_w // 8, p.h.size * p.w.size) != 0:
-            status = INDEX_OUT_OF_RANGE
+    while c0 < end:
+        channels = min(plan.inner, end - c0)
+        x = <char *> p.x + n * p.x_n + c0 * p.x_c
+        if channels == 1 and p.x_w == size:
+            memset(x, 0, p.h.size * p.w.size * size)
+        else:
+            for h in range(p.h.size):
+                clear_row(p, x + h * p.x_h, channels)
+        for i in range(p.h.out):
+            if p.kernels.max_scatter(
+                    x, p.y + n * p.y_n + c0 * p.y_c + i * p.y_h,
+                    <const int64_t *> (p.indices + n * p.i_n + c0 * p.i_c + i * p.i_h),
+                    p.w.out, channels, p.x_w // size, p.y_w // size, p.i_w // 8,
+                    p.h.size * p.w.size) != 0:
+                status = INDEX_OUT_OF_RANGE
+        c0 += channels
     return status
 
 
@@ -379,6 +406,6 @@ cdef int max_backward(const Pool *p, int num_threads) noexcept nogil:
     plan.inner = 1
     if p.x_c == p.kernels.itemsize and p.y_c == p.x_c and p.i_c == sizeof(int64_t):
         plan.inner = min(p.channels, SCATTER_CHANNELS)
-    plan.channel_blocks = ceil_div(p.channels, plan.inner)
+    share_channels(&plan)
     return parallel_for(scatter_planes, &plan, p.batch * plan.channel_blocks, 0, work(p),
                         num_threads)

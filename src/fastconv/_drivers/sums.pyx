@@ -1,4 +1,4 @@
-"""Sums per channel: the bias gradient.
+"""Sums per channel, the bias gradient; and filling with zeros.
 
 Sums are taken in levels (along a row or down a column, over the image, over the batch), which keeps
 the rounding error of each small.
@@ -6,7 +6,7 @@ the rounding error of each small.
 
 from libc.string cimport memset
 
-from fastconv._drivers.kernels cimport fc_pool_slide, fc_size
+from fastconv._drivers.kernels cimport fc_kernels, fc_pool_slide, fc_size
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
 
 
@@ -15,10 +15,20 @@ ctypedef struct Plan:
     char *partial  # [batch][channels]
 
 
-cdef int sum_plane(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """One channel of one image, columns contiguous: row by row."""
+cdef enum:
+    PLANES = 16  # of a task
+
+cdef int sum_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *p = <Plan *> context
-    cdef Sums *s = &p.s
+    cdef fc_size i
+    for i in range(task * PLANES, min((task + 1) * PLANES, p.s.batch * p.s.channels)):
+        sum_plane(p, i)
+    return OK
+
+
+cdef void sum_plane(const Plan *p, fc_size task) noexcept nogil:
+    """One channel of one image, columns contiguous: row by row."""
+    cdef const Sums *s = &p.s
     cdef fc_size n = task // s.channels, c = task % s.channels, h
     cdef fc_size size = s.kernels.itemsize
     cdef fc_size rows = s.height, start = 0, end = s.width
@@ -40,7 +50,6 @@ cdef int sum_plane(void *context, Py_ssize_t task, char *scratch) noexcept nogil
         slide.row = <char *> s.x + n * s.x_n + c * s.x_c + h * s.x_h
         s.kernels.mean_slide(&slide)
         s.kernels.add_fold(total, &row, 0, 1, 1, False)
-    return OK
 
 
 cdef int sum_pixels(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
@@ -66,10 +75,52 @@ cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil:
     if p.partial == NULL:
         return OUT_OF_MEMORY
     if planes:
-        status = parallel_for(sum_plane, &p, s.batch * s.channels, 0, work, num_threads)
+        status = parallel_for(sum_planes, &p, (s.batch * s.channels + PLANES - 1) // PLANES, 0,
+                              work, num_threads)
     else:
         status = parallel_for(sum_pixels, &p, s.batch, s.width * s.channels * size, work,
                               num_threads)
     s.kernels.add_fold(s.out, p.partial, s.channels * size, s.channels, s.batch, True)
     release(p.partial)
     return status
+
+
+# ---------------------------------------------------------------- zeros
+
+ctypedef struct Zeros:
+    const fc_kernels *kernels
+    char *x
+    fc_size x_n, x_c, x_h, x_w
+    fc_size channels, height, width
+    bint planes  # a task is a plane, or else a row of all channels
+
+
+cdef int clear(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef Zeros *z = <Zeros *> context
+    cdef fc_size size = z.kernels.itemsize, h
+    cdef char *row
+    cdef double zero = 0
+    if z.planes:
+        row = z.x + task // z.channels * z.x_n + task % z.channels * z.x_c
+        for h in range(z.height):
+            memset(row + h * z.x_h, 0, z.width * size)
+        return OK
+    row = z.x + task // z.height * z.x_n + task % z.height * z.x_h
+    if z.x_c == size and z.x_w == z.channels * size:
+        memset(row, 0, z.width * z.channels * size)
+    else:
+        z.kernels.copy2d(row, z.x_w, z.x_c, &zero, 0, 0, z.width, z.channels)
+    return OK
+
+
+cdef int fill_zeros(const fc_kernels *kernels, char *x, fc_size x_n, fc_size x_c, fc_size x_h,
+                    fc_size x_w, fc_size batch, fc_size channels, fc_size height, fc_size width,
+                    int num_threads) noexcept nogil:
+    cdef Zeros z
+    z.kernels = kernels
+    z.x = x
+    z.x_n, z.x_c, z.x_h, z.x_w = x_n, x_c, x_h, x_w
+    z.channels, z.height, z.width = channels, height, width
+    z.planes = x_w == kernels.itemsize
+    return parallel_for(clear, &z, batch * (channels if z.planes else height), 0,
+                        <double> batch * channels * height * width / 4, num_threads)
