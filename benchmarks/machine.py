@@ -21,7 +21,13 @@ try:
 except ImportError:
     threadpoolctl = None
 
-_RECORDED = (*THREAD_VARIABLES, "OPENBLAS_CORETYPE", "OMP_WAIT_POLICY", "FASTCONV_ISA")
+_RECORDED = (
+    *THREAD_VARIABLES,
+    "OPENBLAS_CORETYPE",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "FASTCONV_ISA",
+)
 
 
 def set_threads(n: int) -> None:
