@@ -25,6 +25,7 @@ ACTIVATIONS = [
     pytest.param("gelu", {}, False, id="gelu"),
     pytest.param("gelu", {"approximate": "tanh"}, False, id="gelu-tanh"),
     pytest.param("silu", {}, False, id="silu"),
+    pytest.param("softplus", {}, False, id="softplus"),
     pytest.param("softmax", {}, True, id="softmax"),
     pytest.param("softmax", {"axis": 1}, True, id="softmax-1"),
     pytest.param("log_softmax", {}, True, id="log_softmax"),

@@ -230,6 +230,7 @@ PAIRS = {
     "leaky_relu": {"negative_slope": 0.2},
     "gelu": {},
     "silu": {},
+    "softplus": {},
     "sigmoid": {},
     "tanh": {},
     "softmax": {"axis": 1},

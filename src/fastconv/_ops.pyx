@@ -21,8 +21,8 @@ from libc.string cimport strcmp
 from fastconv._drivers cimport depthwise, direct, elementwise, norm, planes
 from fastconv._drivers.correlation cimport Correlation, forward_taps
 from fastconv._drivers.kernels cimport (
-    FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_TANH,
-    fc_size)
+    FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
+    FC_SOFTPLUS, FC_TANH, fc_size)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.runtime cimport (
@@ -717,7 +717,7 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
 # one rank. What an op reads is laid out as what it writes, by a copy where it is not.
 
 RELU, LEAKY_RELU, SIGMOID, TANH = FC_RELU, FC_LEAKY_RELU, FC_SIGMOID, FC_TANH
-SILU, GELU, GELU_TANH = FC_SILU, FC_GELU, FC_GELU_TANH
+SILU, GELU, GELU_TANH, SOFTPLUS = FC_SILU, FC_GELU, FC_GELU_TANH, FC_SOFTPLUS
 
 
 cdef enum:

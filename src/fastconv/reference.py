@@ -558,6 +558,16 @@ def silu_backward(grad_output: Array, input: Array) -> Array:
     return grad_output * s * (1 + input * (1 - s))
 
 
+def softplus(input: Array) -> Array:
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), which cannot overflow."""
+    return np.maximum(input, 0) + np.log1p(np.exp(-np.abs(input)))
+
+
+def softplus_backward(grad_output: Array, input: Array) -> Array:
+    """g sigmoid(x)."""
+    return grad_output * sigmoid(input)
+
+
 def softmax(input: Array, axis: int = -1) -> Array:
     """exp(x) / sum exp(x), after taking the maximum away, which changes nothing but overflow."""
     e = np.exp(input - input.max(axis, keepdims=True))

@@ -1,6 +1,7 @@
 """Activations over chunks of an array, softmax over blocks of positions."""
 
-from fastconv._drivers.kernels cimport FC_GELU, FC_GELU_TANH, FC_SIGMOID, FC_SILU, FC_TANH
+from fastconv._drivers.kernels cimport (
+    FC_GELU, FC_GELU_TANH, FC_SIGMOID, FC_SILU, FC_SOFTPLUS, FC_TANH)
 from fastconv._drivers.kernels cimport fc_activation, fc_kernels, fc_size, fc_softmax
 from fastconv._drivers.runtime cimport OK, kernels, parallel_for
 
@@ -11,7 +12,9 @@ cdef enum:
 
 cdef inline double cost(int op, bint backward) noexcept nogil:
     # of an element, in the units of parallel_for
-    if op in (FC_SILU, FC_GELU, FC_GELU_TANH) or (op in (FC_SIGMOID, FC_TANH) and not backward):
+    if op in (FC_SILU, FC_GELU, FC_GELU_TANH, FC_SOFTPLUS):
+        return 15
+    if op in (FC_SIGMOID, FC_TANH) and not backward:
         return 15
     return 3
 

@@ -85,6 +85,7 @@ cdef extern from "kernels.h" nogil:
         FC_SILU
         FC_GELU
         FC_GELU_TANH
+        FC_SOFTPLUS
         FC_ACTIVATIONS
 
     ctypedef struct fc_activation:

@@ -159,6 +159,20 @@ FC_INLINE vreal gelu_gradient(vreal g, vreal x, vreal param) {
     return v_mul(g, v_less(x, v_zero(), low, v_sub(v_set1(1), low)));
 }
 
+/* ---- softplus: log(1 + e^x) ---- */
+
+FC_INLINE vreal softplus(vreal x, vreal param) {
+    UNUSED(param);
+    /* log(1 + e) for e <= 1, with what 1 + e rounded off of e put back */
+    const vreal e = v_exp(v_neg_abs(x)), u = v_add(v_set1(1), e);
+    const vreal lost = v_div(v_sub(e, v_sub(u, v_set1(1))), u);
+    return v_add(v_max(v_zero(), x), v_add(v_log(u), lost));
+}
+
+FC_INLINE vreal softplus_gradient(vreal g, vreal x, vreal param) {
+    return v_mul(g, sigmoid(x, param));
+}
+
 #define BOTH(name) FORWARD(name) BACKWARD(name)
 BOTH(relu)
 BOTH(leaky_relu)
@@ -167,6 +181,7 @@ BOTH(hyperbolic)
 BOTH(silu)
 BOTH(gelu)
 BOTH(gelu_tanh)
+BOTH(softplus)
 
 const fc_activation FC_NAME(activations)[FC_ACTIVATIONS] = {
     [FC_RELU] = {relu_forward, relu_backward},
@@ -176,4 +191,5 @@ const fc_activation FC_NAME(activations)[FC_ACTIVATIONS] = {
     [FC_SILU] = {silu_forward, silu_backward},
     [FC_GELU] = {gelu_forward, gelu_backward},
     [FC_GELU_TANH] = {gelu_tanh_forward, gelu_tanh_backward},
+    [FC_SOFTPLUS] = {softplus_forward, softplus_backward},
 };

@@ -107,6 +107,7 @@ enum {
     FC_SILU,
     FC_GELU,
     FC_GELU_TANH,
+    FC_SOFTPLUS,
     FC_ACTIVATIONS
 };
 

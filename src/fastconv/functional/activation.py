@@ -26,6 +26,8 @@ __all__ = [
     "silu_backward",
     "softmax",
     "softmax_backward",
+    "softplus",
+    "softplus_backward",
     "tanh",
     "tanh_backward",
 ]
@@ -436,6 +438,69 @@ def _softmax_backward(grad_output: Array, output: Array, axis: int, log: bool) -
     out = np.empty_like(g)
     _ops.softmax_backward(g, y, out, axis, log)
     return out
+
+
+def softplus(input: Array) -> Array:
+    """Softplus, log(1 + exp(x)): a smooth ReLU, without overflow.
+
+    Parameters
+    ----------
+    input : ndarray
+        Of any shape, float32 or float64.
+
+    Returns
+    -------
+    ndarray
+        Of the shape, dtype and memory format of ``input``.
+
+    Raises
+    ------
+    TypeError
+        If ``input`` is neither float32 nor float64.
+
+    Notes
+    -----
+    Dugas et al., Incorporating second-order functional knowledge for better option pricing,
+    NIPS 2000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softplus(np.array([-1000.0, 0.0, 1000.0])).round(4)
+    array([0.000e+00, 6.931e-01, 1.000e+03])
+    """
+    return _forward(_ops.SOFTPLUS, input)
+
+
+def softplus_backward(grad_output: Array, input: Array) -> Array:
+    """Gradient of :func:`softplus`: g sigmoid(x).
+
+    Parameters
+    ----------
+    grad_output : ndarray
+        Gradient with respect to the output.
+    input : ndarray
+        As in the forward pass.
+
+    Returns
+    -------
+    ndarray
+        Of the shape and dtype of ``input``, in the memory format of ``grad_output``.
+
+    Raises
+    ------
+    TypeError
+        If an array is neither float32 nor float64, or the dtypes differ.
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softplus_backward(np.array([2.0]), np.array([0.0]))
+    array([1.])
+    """
+    return _backward(_ops.SOFTPLUS, grad_output, "input", input)
 
 
 def softmax(input: Array, axis: int = -1) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.functional._check import Array, as_array, check_shape, same_dtype
-from fastconv.functional.activation import log_softmax, sigmoid, softmax
+from fastconv.functional.activation import log_softmax, sigmoid, softmax, softplus
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -256,11 +256,12 @@ def binary_cross_entropy_with_logits(
     array([6.93147e-01, 0.00000e+00, 1.00000e+03])
     """
     input, yes, no = _binary_weights(input, target, weight, reduction, pos_weight)
-    # −log σ(x) = max(−x, 0) + log(1 + exp(−|x|)), and −log (1 − σ(x)) = −log σ(−x)
-    log = np.log1p(np.exp(-np.abs(input)))
+    # −log σ(x) = softplus(−x), and −log (1 − σ(x)) = softplus(x)
+    losses, other = softplus(-input), softplus(input)
     with np.errstate(invalid="ignore"):  # an infinite logit of no weight
-        losses = yes * (np.maximum(-input, 0) + log)
-        losses += no * (np.maximum(input, 0) + log)
+        losses *= yes
+        other *= no
+    losses += other
     return _reduced(losses, reduction, input.size)
 
 
