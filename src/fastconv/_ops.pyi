@@ -24,6 +24,7 @@ TANH: int
 SILU: int
 GELU: int
 GELU_TANH: int
+SOFTPLUS: int
 
 class ConvShape:
     def __init__(
@@ -134,6 +135,24 @@ def avg_pool2d_backward(
     *,
     count_include_pad: bool = True,
     divisor_override: int = 0,
+    num_threads: int = 0,
+) -> None: ...
+def linear(
+    input: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None,
+    output: NDArray[_Real],
+    *,
+    num_threads: int = 0,
+) -> None: ...
+def linear_backward(
+    grad_output: NDArray[_Real],
+    input: NDArray[_Real],
+    weight: NDArray[_Real],
+    grad_input: NDArray[_Real],
+    grad_weight: NDArray[_Real],
+    grad_bias: NDArray[_Real],
+    *,
     num_threads: int = 0,
 ) -> None: ...
 def activation(

@@ -173,11 +173,10 @@ def batch_norm_backward(
     if g.dtype != x.dtype:
         same_dtype(grad_output=g, input=x)
     check_shape("grad_output", g, x.shape)
-    for name, vector in (("mean", mean), ("invstd", invstd)):
-        if vector is None:
-            raise TypeError(f"{name} must be an array, got None")
     weight = _channel_vector("weight", weight, x)
     means, invstds = _channel_vector("mean", mean, x), _channel_vector("invstd", invstd, x)
+    if means is None or invstds is None:
+        raise TypeError(f"mean and invstd must be arrays, got {mean!r} and {invstd!r}")
     grad_input = np.empty_like(g)
     grad_weight, grad_bias = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
     _ops.batch_norm_backward(
