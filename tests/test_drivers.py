@@ -68,6 +68,32 @@ def test_every_way_through_the_drivers(name, layout, rng):
             )
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_same_bits_for_any_number_of_threads(name, layout, rng):
+    # the batch is tiled until the work is worth sharing out: see SERIAL_WORK in runtime.pyx
+    input_shape, weight_shape, *options = SHAPES[name]
+    output_shape = reference.conv2d(
+        np.zeros((1, *input_shape[1:])), np.zeros(weight_shape), None, *options
+    ).shape
+    products = np.prod(output_shape) * np.prod(weight_shape[1:])
+    batch = max(input_shape[0], min(40, int(3e6 / products) + 1))
+    x, w, g = (
+        integers(rng, shape, layout) + rng.standard_normal(1).astype(np.float32)
+        for shape in ((batch, *input_shape[1:]), weight_shape, (batch, *output_shape[1:]))
+    )
+    results = []
+    for threads in (1, 2, 3, 4, 7):
+        with fastconv.threads(threads):
+            arrays = (
+                F.conv2d(x, w, None, *options),
+                F.conv2d_backward_input(g, w, x.shape, *options),
+                F.conv2d_backward_weight(g, x, w.shape, *options),
+            )
+            results.append([a.tobytes() for a in arrays])
+    assert all(r == results[0] for r in results[1:])
+
+
 @pytest.mark.parametrize("shape", [(1, 5000, 40), (2, 300, 7), (13, 700, 300), (130, 90, 200)])
 def test_fully_connected_blocks(shape, rng):
     n, inputs, outputs = shape

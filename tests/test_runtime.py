@@ -152,8 +152,8 @@ print(threads_after(4), threads_after(64))
 
 
 # large enough that every op below is shared out among threads
-LARGE = Conv((2, 20, 23, 37), (24, 10, 3, 3), stride=(1, 2), padding=1, groups=2)
-DEPTHWISE = Conv((2, 40, 33, 37), (40, 1, 3, 3), padding=1, groups=40)
+LARGE = Conv((5, 20, 23, 37), (24, 10, 3, 3), stride=(1, 2), padding=1, groups=2)
+DEPTHWISE = Conv((6, 40, 33, 37), (40, 1, 3, 3), padding=1, groups=40)
 
 
 def passes(case, x, w, b, g):
@@ -213,7 +213,7 @@ def test_same_bits_from_many_python_threads(rng):
 def test_a_forked_child_computes_the_same():
     code = """
 import os, sys, numpy as np, fastconv.functional as F
-x, w = np.ones((2, 32, 32, 32), np.float32), np.ones((32, 32, 3, 3), np.float32)
+x, w = np.ones((8, 32, 32, 32), np.float32), np.ones((32, 32, 3, 3), np.float32)
 before = F.conv2d(x, w)  # starts the threads
 if child := os.fork():
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
