@@ -67,6 +67,7 @@ CYTHON_FLAGS = [
     "-Wno-unused-parameter",
     "-Wno-sign-compare",
     "-Wno-maybe-uninitialized",
+    "-Wno-discarded-qualifiers",
 ]
 
 
