@@ -9,8 +9,8 @@ from math import inf
 from typing import Any
 
 # The idle workers of a thread pool spin before they sleep (OpenBLAS's for 2^26 cycles, libgomp's
-# for milliseconds) and would take a core from the next side. So a turn begins with calls that are not
-# timed, for SETTLE seconds; it then lasts for TURN seconds or one call. Calls of more than LONG
+# for milliseconds) and would take a core from the next side. So a turn begins with calls that are
+# not timed, for SETTLE seconds; it then lasts for TURN seconds or one call. Calls of more than LONG
 # seconds outlast the spinning.
 SETTLE = 0.03
 TURN = 0.04

@@ -2,7 +2,8 @@
 
 test_conv.py goes through every option on small arrays; the shapes here are there to make each
 driver take each of its ways: windows and gathers, panels packed by their task, weight gradients in
-slots, planes by blocks of rows. Small integers make float32 exact, so everything is compared for equality.
+slots, planes by blocks of rows. Small integers make float32 exact, so everything is compared for
+equality.
 """
 
 import numpy as np
