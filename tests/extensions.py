@@ -6,11 +6,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
 
 import pytest
-
-import fastconv
 
 SETUP = """
 from Cython.Build import cythonize
@@ -28,7 +25,7 @@ def build(name, folder):
     done = subprocess.run(
         [sys.executable, "setup.py", "build_ext", "--inplace"],
         cwd=folder,
-        env=os.environ | {"CFLAGS": f"-O1 -I{Path(fastconv.__file__).parent / '_kernels'}"},
+        env=os.environ | {"CFLAGS": "-O1"},  # sooner done than with Python's own flags
         capture_output=True,
         text=True,
         check=False,

@@ -1,10 +1,9 @@
 # The C level of fastconv: `from fastconv._ops cimport ...`.
 #
-# Every function takes C-contiguous weights and images in the format that the shape names, returns a
-# Status (0: done) and needs no GIL. num_threads 0 means the library's default.
+# Every function takes C-contiguous weights and images in the format that the shape names, returns 0
+# (done) or another Status of _drivers/runtime.pxd, and needs no GIL. num_threads 0 means the
+# library's default. Nothing is cimported from _drivers here, so that users need no C header.
 from libc.stdint cimport int64_t
-
-from fastconv._drivers.runtime cimport Status
 
 cpdef enum MemoryFormat:
     CONTIGUOUS = 0     # (N, C, H, W)
