@@ -21,3 +21,6 @@ What makes the comparison fair:
 
 # Thread pools read these when they start: `python -m benchmarks` sets them before any is imported.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# The idle threads of OpenBLAS spin for 2^28 cycles, a tenth of a second, which would leave the next
+# side a core short. With 2^22, some milliseconds, they sleep in time, and are no slower themselves.
+SPINNING = ("OPENBLAS_THREAD_TIMEOUT", "22")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import THREAD_VARIABLES
+from benchmarks import SPINNING, THREAD_VARIABLES
 from benchmarks.rows import FORMATS, PASSES, ROWS, select
 from benchmarks.sides import PEERS, installed
 
@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         arguments.threads = arguments.threads or [_cores()]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(max(arguments.threads))))
+        os.environ.setdefault(*SPINNING)
         results = _run(arguments)
     _report(results, arguments)
     failed = [r for r in results.records if r.error]

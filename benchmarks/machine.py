@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import fastconv
-from benchmarks import THREAD_VARIABLES
+from benchmarks import SPINNING, THREAD_VARIABLES
 
 try:
     import threadpoolctl
@@ -23,6 +23,7 @@ except ImportError:
 
 _RECORDED = (
     *THREAD_VARIABLES,
+    SPINNING[0],
     "OPENBLAS_CORETYPE",
     "OMP_WAIT_POLICY",
     "GOMP_SPINCOUNT",

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-# The idle workers of a thread pool spin before they sleep (OpenBLAS's for 2^26 cycles, libgomp's
-# for milliseconds) and would take a core from the next side. So a turn begins with calls that are
-# not timed, for SETTLE seconds; it then lasts for TURN seconds or one call. Calls of more than LONG
-# seconds outlast the spinning.
-SETTLE = 0.03
-TURN = 0.04
-LONG = 0.1
+# The idle workers of a thread pool spin for some milliseconds before they sleep, and would take a
+# core from the next side. So a turn begins with calls that are not timed, for SETTLE seconds; it
+# then lasts for TURN seconds or one call. Calls of more than LONG seconds outlast the spinning.
+SETTLE = 0.004
+TURN = 0.016
+LONG = 0.04
 # The least time is believed when the next is as good but for NOISE; on a busy machine that may take
 # up to PATIENCE times as long as was asked for.
 NOISE = 0.05

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
 
+import benchmarks  # noqa: E402
 from benchmarks import measure, peak, picture, report, rows, sides, timing  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.cases import cases, conv_output_size  # noqa: E402
@@ -353,8 +354,8 @@ def test_picture(results, tmp_path):
 @pytest.fixture
 def tiny(monkeypatch):
     """The command on two tiny rows, with the environment and the threads put back after it."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
+    for name in (*benchmarks.THREAD_VARIABLES, benchmarks.SPINNING[0]):
+        monkeypatch.setenv(name, "22" if name in benchmarks.SPINNING else "1")
     table = [rows.conv("net", 2, 3, 3, 6), rows.plain("activation", "relu", "relu", (3, 4, 5))]
     monkeypatch.setattr("benchmarks.__main__.ROWS", table)
     monkeypatch.setattr(
