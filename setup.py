@@ -67,7 +67,6 @@ CYTHON_FLAGS = [
     "-Wno-unused-parameter",
     "-Wno-sign-compare",
     "-Wno-maybe-uninitialized",
-    "-Wno-discarded-qualifiers",
 ]
 
 

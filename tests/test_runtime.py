@@ -84,6 +84,27 @@ def test_environment_sets_the_number_of_threads(variables, expected):
     assert output(code, **variables) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FASTCONV_NUM_THREADS", "many"),
+        ("FASTCONV_NUM_THREADS", "0"),
+        ("FASTCONV_NUM_THREADS", "99999"),
+        ("FASTCONV_ISA", "mmx"),
+    ],
+)
+def test_errors_name_the_variable(name, value):
+    code = """
+try:
+    import fastconv
+except ValueError as error:
+    print(error)
+"""
+    message = output(code, **{name: value})
+    assert name in message
+    assert repr(value) in message
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity on this system")
 def test_default_number_of_threads_is_what_affinity_allows():
     code = (
@@ -241,13 +262,13 @@ def test_environment_forces_the_instruction_set(name):
     else:
         failed = run(code, FASTCONV_ISA=name)
         assert failed.returncode != 0
-        assert f"ValueError: instruction set '{name}' is not available" in failed.stderr
+        assert f"ValueError: FASTCONV_ISA: instruction set '{name}' is not available" in failed.stderr
 
 
 def test_unknown_instruction_set_is_refused():
     failed = run("import fastconv", FASTCONV_ISA="sse9")
     assert failed.returncode != 0
-    assert "ValueError: unknown instruction set 'sse9'" in failed.stderr
+    assert "ValueError: FASTCONV_ISA: unknown instruction set 'sse9'" in failed.stderr
     assert all(name in failed.stderr for name in NAMES)
 
 

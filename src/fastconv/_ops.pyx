@@ -271,6 +271,9 @@ cdef int conv2d_shape_init(Conv2dShape *s) noexcept nogil:
         return -1
     if s.in_channels % s.groups or s.out_channels % s.groups:
         return -1
+    if (s.input_format not in (CONTIGUOUS, CHANNELS_LAST)
+            or s.output_format not in (CONTIGUOUS, CHANNELS_LAST)):
+        return -1
     if not (axis_init(s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.pad_bottom, s.dilation_h,
                       &s.out_h)
             and axis_init(s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w,
@@ -725,7 +728,7 @@ cdef enum:
 
 
 @cython.freelist(8)
-cdef class Buffers:
+cdef class _Buffers:
     """The buffers that a call reads and writes, held until the last reference to this is gone."""
     cdef Py_buffer views[MOST_BUFFERS]
     cdef int count
@@ -828,7 +831,7 @@ cdef Split split_at(const Py_buffer *view, int axis) except *:
 
 def activation(int op, input, out, double param=0, int num_threads=0):
     """out = op(input); ``param`` is leaky ReLU's negative slope."""
-    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *y = buffers.output(out)
     cdef Py_buffer *x = buffers.input(input, y)
     cdef int status
@@ -842,7 +845,7 @@ def activation(int op, input, out, double param=0, int num_threads=0):
 
 def activation_backward(int op, grad_output, saved, out, double param=0, int num_threads=0):
     """out = grad_output op'(...); ``saved`` is sigmoid's or tanh's output, or another's input."""
-    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *dx = buffers.output(out)
     cdef Py_buffer *g = buffers.input(grad_output, dx)
     cdef Py_buffer *x = buffers.input(saved, dx)
@@ -857,7 +860,7 @@ def activation_backward(int op, grad_output, saved, out, double param=0, int num
 
 def softmax(input, out, int axis, bint log=False, int num_threads=0):
     """out = softmax of input over a non-negative axis, or its logarithm."""
-    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *y = buffers.output(out)
     cdef Py_buffer *x = buffers.input(input, y)
     cdef Split s = split_at(y, axis)
@@ -871,7 +874,7 @@ def softmax(input, out, int axis, bint log=False, int num_threads=0):
 
 def softmax_backward(grad_output, output, out, int axis, bint log=False, int num_threads=0):
     """out = gradient of softmax's input, or log-softmax's, from what it returned."""
-    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *dx = buffers.output(out)
     cdef Py_buffer *g = buffers.input(grad_output, dx)
     cdef Py_buffer *y = buffers.input(output, dx)
@@ -892,7 +895,7 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
     None, move towards the batch's; otherwise they are the running vectors'. ``weight`` and ``bias``
     may be None.
     """
-    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *y = buffers.output(out)
     cdef Py_buffer *x = buffers.input(input, y)
     cdef Split s = split_at(y, 1)
@@ -953,7 +956,7 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
 def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weight, grad_bias,
                         bint training, int num_threads=0):
     """Fills ``out`` with the input's gradient, and the vectors grad_weight and grad_bias."""
-    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *dx = buffers.output(out)
     cdef Py_buffer *g = buffers.input(grad_output, dx)
     cdef Py_buffer *x = buffers.input(input, dx)

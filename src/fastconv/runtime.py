@@ -37,6 +37,9 @@ with _short_waits():
 __all__ = ["get_num_threads", "set_num_threads", "show_config", "threads"]
 
 
+_MOST_THREADS = 1024
+
+
 def _cpu_quota() -> float:
     """CPUs that a container's quota allows this process; infinity without a quota."""
     try:
@@ -56,8 +59,9 @@ def _cpu_quota() -> float:
 
 
 def _environment_count(name: str) -> int | None:
-    value = os.environ.get(name, "").split(",")[0].strip()
-    return int(value) if value.isdecimal() and int(value) > 0 else None
+    """A count of threads from the environment, None where it is unset or no such count."""
+    value = os.environ.get(name, "").split(",")[0].strip()  # OpenMP's may list one per level
+    return int(value) if value.isdecimal() and 1 <= int(value) <= _MOST_THREADS else None
 
 
 def _default_num_threads() -> int:
@@ -66,6 +70,10 @@ def _default_num_threads() -> int:
         count = _environment_count(name)
         if count is not None:
             return count
+        if name.startswith("FASTCONV") and os.environ.get(name):
+            raise ValueError(
+                f"{name} must be a number from 1 to {_MOST_THREADS}, got {os.environ[name]!r}"
+            )
     if hasattr(os, "sched_getaffinity"):
         cpus = len(os.sched_getaffinity(0))
     else:
@@ -111,8 +119,8 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"n must be an integer, got {n!r}")
-    if not 1 <= n <= 1024:
-        raise ValueError(f"n must be from 1 to 1024, got {n!r}")
+    if not 1 <= n <= _MOST_THREADS:
+        raise ValueError(f"n must be from 1 to {_MOST_THREADS}, got {n!r}")
     _runtime.set_default_threads(int(n))
 
 
@@ -172,5 +180,8 @@ def show_config() -> None:
         print(f"  {name:<16} {value}")
 
 
-_runtime.select_isa(os.environ.get("FASTCONV_ISA") or None)
+try:
+    _runtime.select_isa(os.environ.get("FASTCONV_ISA") or None)
+except ValueError as error:
+    raise ValueError(f"FASTCONV_ISA: {error}") from None
 set_num_threads(_default_num_threads())

@@ -225,7 +225,9 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
         n = min(nr, c.filters - panel * nr)
         # whole vectors where the result has room: the packed zeros are free
         tile.n = <int> (n if p.direct else nr)
-        tile.bias = NULL if bias == NULL else bias + (panel - first_panel) * nr * size
+        tile.bias = NULL
+        if bias != NULL:
+            tile.bias = bias + (panel - first_panel) * nr * size
         chunk = 0
         while True:
             last = min(chunk + p.chunk, p.n_segments)

@@ -49,7 +49,9 @@ cdef int product_block(void *context, Py_ssize_t task, char *scratch) noexcept n
     for panel in range(part(plan.panels, plan.col_blocks, cb), last):
         n0 = panel * nr
         tile.n = <int> min(nr, p.n - n0)
-        tile.bias = NULL if p.bias == NULL else p.bias + n0 * size
+        tile.bias = NULL
+        if p.bias != NULL:
+            tile.bias = p.bias + n0 * size
         k0 = 0
         while True:
             tile.len = min(DEPTH, p.k - k0)

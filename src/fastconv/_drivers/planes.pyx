@@ -108,7 +108,9 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
         for i in range(count):
             rows[i] = w + (k + i) * p.f_k
         tile.m = <int> count
-        tile.bias = NULL if c.bias == NULL else c.bias + (g * c.filters + k) * size
+        tile.bias = NULL
+        if c.bias != NULL:
+            tile.bias = c.bias + (g * c.filters + k) * size
         for i in range(p.task_panels):
             first = (block * p.task_panels + i) * nr
             if first >= last:
@@ -222,7 +224,9 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
                 pointers[s * count + i] = (p.filters + g * p.f_g + s * p.f_segment
                                            + (k + i) * p.f_k)
         tile.m = <int> count
-        tile.bias = NULL if c.bias == NULL else c.bias + (g * c.filters + k) * size
+        tile.bias = NULL
+        if c.bias != NULL:
+            tile.bias = c.bias + (g * c.filters + k) * size
         first = 0
         while first < pixels:
             tile.c = result + k * line + first * size
