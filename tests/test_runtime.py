@@ -262,7 +262,9 @@ def test_environment_forces_the_instruction_set(name):
     else:
         failed = run(code, FASTCONV_ISA=name)
         assert failed.returncode != 0
-        assert f"ValueError: FASTCONV_ISA: instruction set '{name}' is not available" in failed.stderr
+        assert (
+            f"ValueError: FASTCONV_ISA: instruction set '{name}' is not available" in failed.stderr
+        )
 
 
 def test_unknown_instruction_set_is_refused():
