@@ -10,8 +10,9 @@ What makes the comparison fair:
   state of the memory are the same for all, and the least time of many calls counts: noise only
   ever adds. A turn is a short burst: its first calls are not timed, because the threads of the
   side before still spin for a while (see `benchmarks.timing`).
-- All sides have the same number of threads, and a row is timed only after its results were found
-  to agree.
+- All sides have the same number of threads. Where fastconv shares a peer's OpenMP runtime, that
+  peer is imported first, so that threads wait as its users know it.
+- A row is timed only after its results were found to agree.
 - GF/s count 2 operations for each multiplication of the definition, those with padding included,
   for every side; GB/s count each operand and each result once. So a side that saves multiplications
   may pass the machine's peak.
