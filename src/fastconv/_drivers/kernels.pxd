@@ -137,6 +137,10 @@ cdef extern from "kernels.h" nogil:
         void (*add_fold)(void *, const void *, fc_size, fc_size, fc_size, int) noexcept nogil
         void (*mean_slide)(const fc_pool_slide *) noexcept nogil
         void (*mean_spread)(const fc_pool_slide *) noexcept nogil
+        void (*plane_means)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
+                            double) noexcept nogil
+        void (*plane_fills)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
+                            double) noexcept nogil
         int (*max_scatter)(void *, const void *, const int64_t *, fc_size, fc_size, fc_size,
                            fc_size, fc_size, fc_size) noexcept nogil
         const fc_activation *activations

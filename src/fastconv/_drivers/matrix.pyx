@@ -13,6 +13,7 @@ from fastconv._drivers.runtime cimport OK, parallel_for
 
 
 cdef enum:
+    ROWS_IN_PLACE = 16
     DEPTH = 256       # of k at a time: a packed panel of b, [DEPTH][nr], stays in L1
     BLOCK_ROWS = 112
     BLOCK_PANELS = 4
@@ -46,30 +47,32 @@ cdef int product_block(void *context, Py_ssize_t task, char *scratch) noexcept n
     tile.b_segment = 0
     tile.segments = 1
     tile.c_m = p.c_m
-    for panel in range(part(plan.panels, plan.col_blocks, cb), last):
+    cdef fc_size first = part(plan.panels, plan.col_blocks, cb), pieces, piece, depth
+    # With a panel packed, all of k passes before the next panel. In place, a few rows of b are read
+    # from end to end, as memory likes it, before the next few.
+    depth = ROWS_IN_PLACE if plan.in_place else DEPTH
+    pieces = max(1, ceil_div(p.k, depth))
+    for piece in range(pieces * (last - first)):
+        panel = first + (piece % (last - first) if plan.in_place else piece // pieces)
+        k0 = (piece // (last - first) if plan.in_place else piece % pieces) * depth
         n0 = panel * nr
         tile.n = <int> min(nr, p.n - n0)
         tile.bias = NULL
         if p.bias != NULL:
             tile.bias = p.bias + n0 * size
-        k0 = 0
-        while True:
-            tile.len = min(DEPTH, p.k - k0)
-            tile.b = p.b + k0 * p.b_k + n0 * p.b_n
-            if not plan.in_place:
-                p.kernels.copy2d(packed, nr * size, size, tile.b, p.b_k, p.b_n, tile.len, tile.n)
-                tile.b = packed
-            tile.flags = FC_TILE_ACCUMULATE if k0 else 0
-            for t in range(tiles):
-                row = m0 + part(m1 - m0, tiles, t)
-                tile.m = <int> (m0 + part(m1 - m0, tiles, t + 1) - row)
-                for i in range(tile.m):
-                    rows[i] = p.a + (row + i) * p.a_m + k0 * p.a_k
-                tile.c = p.c + row * p.c_m + n0 * size
-                p.kernels.tile(&tile)
-            k0 += tile.len
-            if k0 >= p.k:
-                break
+        tile.len = min(depth, p.k - k0)
+        tile.b = p.b + k0 * p.b_k + n0 * p.b_n
+        if not plan.in_place:
+            p.kernels.copy2d(packed, nr * size, size, tile.b, p.b_k, p.b_n, tile.len, tile.n)
+            tile.b = packed
+        tile.flags = FC_TILE_ACCUMULATE if k0 else 0
+        for t in range(tiles):
+            row = m0 + part(m1 - m0, tiles, t)
+            tile.m = <int> (m0 + part(m1 - m0, tiles, t + 1) - row)
+            for i in range(tile.m):
+                rows[i] = p.a + (row + i) * p.a_m + k0 * p.a_k
+            tile.c = p.c + row * p.c_m + n0 * size
+            p.kernels.tile(&tile)
     return OK
 
 
@@ -120,9 +123,12 @@ cdef int multiply(const Product *product, int num_threads) noexcept nogil:
     plan.panels = ceil_div(p.n, nr)
     plan.col_blocks = ceil_div(plan.panels, BLOCK_PANELS)
     plan.row_blocks = max(1, ceil_div(p.m, BLOCK_ROWS))
-    if plan.row_blocks * plan.col_blocks < TASKS:
-        plan.col_blocks = min(plan.panels, ceil_div(TASKS, plan.row_blocks))
     plan.in_place = p.b_n == size and p.m <= p.kernels.mr
+    if plan.in_place:
+        plan.col_blocks = ceil_div(plan.panels, 4 * BLOCK_PANELS)
+    if plan.row_blocks * plan.col_blocks < TASKS:
+        plan.col_blocks = min(plan.panels, ceil_div(TASKS // (2 if plan.in_place else 1),
+                                                    plan.row_blocks))
     plan.panel_at = round_up(p.kernels.mr * sizeof(void *))
     return parallel_for(product_block, &plan, plan.row_blocks * plan.col_blocks,
                         plan.panel_at + (0 if plan.in_place else DEPTH * nr * size), amount,

@@ -19,6 +19,7 @@ cdef enum:
     TASKS = 16                # see direct.pyx
     ROW_BYTES = 256 * 1024    # of a row of all channels; beyond, channels are taken in blocks
     TASK_ELEMENTS = 16384     # of several small planes
+    MOST_TAPS = 8             # of an even window: longer ones are faster one at a time
     SCATTER_CHANNELS = 64     # of a channels-last task that scatters: it owns its planes
 
 ctypedef struct Plan:
@@ -33,6 +34,7 @@ ctypedef struct Plan:
     fc_size inner                     # channels of a row
     fc_size task_channels, channel_blocks
     fc_size block_rows, row_blocks
+    bint backward
     fc_size lo, hi                    # output columns whose windows lie inside the image
     bint x_rows, y_rows, i_rows       # a row lies [width][inner] already: no copy
     fc_size row_at, at_at, x_at, y_at, i_at, divisor_at, scratch_at, scratch_bytes
@@ -320,14 +322,45 @@ cdef double work(const Pool *p) noexcept nogil:
     return max(outputs * window, <double> p.batch * p.channels * p.h.size * p.w.size)
 
 
+# ---------------------------------------------------------------- means over whole planes
+
+cdef bint is_global_mean(const Pool *p) noexcept nogil:
+    """A mean over planes that lie in one run of memory each."""
+    cdef fc_size size = p.kernels.itemsize
+    return (p.average and p.h.adaptive and p.h.out == 1 and p.w.out == 1
+            and p.x_w == size and p.x_h == p.w.size * size)
+
+
+cdef int mean_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef Plan *plan = <Plan *> context
+    cdef Pool *p = &plan.p
+    cdef fc_size n = task // plan.channel_blocks
+    cdef fc_size c0 = task % plan.channel_blocks * plan.task_channels
+    cdef fc_size planes = min(plan.task_channels, p.channels - c0)
+    cdef fc_size count = p.h.size * p.w.size
+    cdef char *x = <char *> p.x + n * p.x_n + c0 * p.x_c
+    cdef char *y = <char *> p.y + n * p.y_n + c0 * p.y_c
+    if plan.backward:
+        p.kernels.plane_fills(x, p.x_c, y, p.y_c, planes, count, <double> count)
+    else:
+        p.kernels.plane_means(y, p.y_c, x, p.x_c, planes, count, <double> count)
+    return OK
+
+
+cdef int global_mean(const Pool *p, bint backward, int num_threads) noexcept nogil:
+    cdef Plan plan
+    plan.p = p[0]
+    plan.inner = 1
+    plan.backward = backward
+    share_channels(&plan)
+    return parallel_for(mean_planes, &plan, p.batch * plan.channel_blocks, 0, work(p), num_threads)
+
+
+# ---------------------------------------------------------------- the way in
+
 cdef Pool simplest(const Pool *p) noexcept nogil:
-    """The same pooling, as plain as can be: a mean over whole contiguous planes is one over a
-    single row."""
+    """The same pooling, as plain as can be."""
     cdef Pool q = p[0]
-    if (q.average and q.h.adaptive and q.h.out == 1 and q.w.out == 1
-            and q.x_w == q.kernels.itemsize and q.x_h == q.w.size * q.x_w):
-        q.w.size *= q.h.size
-        q.h.size = 1
     regular(&q.h)
     regular(&q.w)
     return q
@@ -335,7 +368,7 @@ cdef Pool simplest(const Pool *p) noexcept nogil:
 
 cdef void regular(PoolAxis *a) noexcept nogil:
     """Adaptive windows that come out even are ordinary ones."""
-    if a.adaptive and a.size % a.out == 0:
+    if a.adaptive and a.size % a.out == 0 and a.size // a.out <= MOST_TAPS:
         a.adaptive = False
         a.kernel = a.stride = a.size // a.out
         a.pad = 0
@@ -346,7 +379,10 @@ cdef int pool(const Pool *given, int num_threads) noexcept nogil:
     cdef Plan plan
     cdef Pool q = simplest(given)
     cdef const Pool *p = &q
-    cdef int status = prepare(&plan, p)
+    cdef int status
+    if is_global_mean(given):
+        return global_mean(given, False, num_threads)
+    status = prepare(&plan, p)
     if status == OK:
         plan_rows(&plan, p.h.out)
         status = parallel_for(forward_task, &plan, p.batch * plan.channel_blocks * plan.row_blocks,
@@ -360,7 +396,10 @@ cdef int mean_backward(const Pool *given, int num_threads) noexcept nogil:
     cdef Plan plan
     cdef Pool q = simplest(given)
     cdef const Pool *p = &q
-    cdef int status = prepare(&plan, p)
+    cdef int status
+    if is_global_mean(given):
+        return global_mean(given, True, num_threads)
+    status = prepare(&plan, p)
     if status == OK:
         plan_rows(&plan, p.h.size)
         status = parallel_for(mean_backward_task, &plan,

@@ -276,6 +276,32 @@ void FC_NAME(mean_spread)(const fc_pool_slide *p) {
         spread_mean(p, 0);
 }
 
+void FC_NAME(plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
+                          fc_size n, double divisor) {
+    const int tail = (int)(n % VL);
+    for (fc_size c = 0; c < planes; c++) {
+        const real *plane = (const real *)((const char *)x + c * x_c);
+        vreal acc[2] = {v_zero(), v_zero()}; /* two chains: an addition takes some cycles */
+        fc_size i = 0;
+        for (; i + 2 * VL <= n; i += 2 * VL) {
+            acc[0] = v_add(acc[0], v_load(plane + i));
+            acc[1] = v_add(acc[1], v_load(plane + i + VL));
+        }
+        if (i + VL <= n) acc[0] = v_add(acc[0], v_load(plane + i)), i += VL;
+        if (tail) acc[1] = v_add(acc[1], v_load_n(plane + i, tail));
+        *(real *)((char *)out + c * out_c) = v_sum(v_add(acc[0], acc[1])) / (real)divisor;
+    }
+}
+
+void FC_NAME(plane_fills)(void *x, fc_size x_c, const void *out, fc_size out_c, fc_size planes,
+                          fc_size n, double divisor) {
+    for (fc_size c = 0; c < planes; c++) {
+        real *plane = (real *)((char *)x + c * x_c);
+        const vreal each = v_set1(*(const real *)((const char *)out + c * out_c) / (real)divisor);
+        for (fc_size i = 0; i < n; i += VL) store_upto(plane + i, each, upto(n - i));
+    }
+}
+
 int FC_NAME(max_scatter)(void *dx_, const void *dy_, const int64_t *indices, fc_size pixels,
                          fc_size inner, fc_size x_pixel, fc_size y_pixel, fc_size idx_pixel,
                          fc_size plane) {

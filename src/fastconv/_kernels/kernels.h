@@ -184,6 +184,11 @@ typedef struct fc_kernels {
                      int first);
     void (*mean_slide)(const fc_pool_slide *);
     void (*mean_spread)(const fc_pool_slide *); /* backward: row from out */
+    /* of contiguous planes of n elements: out = sum / divisor; and back, every x = out / divisor */
+    void (*plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
+                        fc_size n, double divisor);
+    void (*plane_fills)(void *x, fc_size x_c, const void *out, fc_size out_c, fc_size planes,
+                        fc_size n, double divisor);
     /* dx[index] += dy; pixels are x_pixel, y_pixel, idx_pixel elements apart. Index -1 stands for no
      * element; -1 is returned when one lies outside the plane. */
     int (*max_scatter)(void *dx, const void *dy, const int64_t *indices, fc_size pixels,

@@ -23,6 +23,10 @@
     void fc_add_fold_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, int);            \
     void fc_mean_slide_##real##_##set(const fc_pool_slide *);              \
     void fc_mean_spread_##real##_##set(const fc_pool_slide *);             \
+    void fc_plane_means_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,     \
+                                       double);                            \
+    void fc_plane_fills_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,     \
+                                       double);                            \
     int fc_max_scatter_##real##_##set(void *, const void *, const int64_t *, fc_size, fc_size,       \
                                       fc_size, fc_size, fc_size, fc_size);     \
     extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
@@ -50,6 +54,8 @@
         .add_fold = fc_add_fold_##real##_##set,                            \
         .mean_slide = fc_mean_slide_##real##_##set,                        \
         .mean_spread = fc_mean_spread_##real##_##set,                      \
+        .plane_means = fc_plane_means_##real##_##set,                      \
+        .plane_fills = fc_plane_fills_##real##_##set,                      \
         .max_scatter = fc_max_scatter_##real##_##set,                      \
         .activations = fc_activations_##real##_##set,                      \
         .softmax = fc_softmax_##real##_##set,                              \

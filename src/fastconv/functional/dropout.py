@@ -137,11 +137,9 @@ def dropout_backward(grad_output: Array, mask: NDArray[np.bool_], p: float = 0.5
 def _scaled(array: Array, mask: NDArray[np.bool_], p: float) -> Array:
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
     output = np.empty_like(array)
-    np.copyto(output, mask)  # a cast of its own is quicker than one inside a product
-    output *= scale
     with np.errstate(invalid="ignore"):  # infinity times zero
-        output *= array
-    return output
+        np.multiply(array, scale, out=output)
+        return np.multiply(output, mask, out=output)
 
 
 def _check_probability(p: object) -> None:
