@@ -14,6 +14,8 @@ from fastconv._drivers.runtime cimport OK, parallel_for
 
 cdef enum:
     ROWS_IN_PLACE = 16
+    SHORT = 64        # k of a short sum
+    SHORT_PANELS = 32
     DEPTH = 256       # of k at a time: a packed panel of b, [DEPTH][nr], stays in L1
     BLOCK_ROWS = 112
     BLOCK_PANELS = 4
@@ -110,6 +112,49 @@ cdef int dot_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     return OK
 
 
+# ---------------------------------------------------------------- short sums
+#
+# The weight's gradient: k is the batch, c the largest array. All panels of a block are packed first;
+# then each few rows of c are written from end to end.
+
+cdef int short_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef Plan *plan = <Plan *> context
+    cdef Product *p = &plan.p
+    cdef fc_size size = p.kernels.itemsize, nr = p.kernels.nr, mr = p.kernels.mr
+    cdef fc_size rb = task % plan.row_blocks, cb = task // plan.row_blocks
+    cdef fc_size m0 = part(p.m, plan.row_blocks, rb), m1 = part(p.m, plan.row_blocks, rb + 1)
+    cdef fc_size first = part(plan.panels, plan.col_blocks, cb)
+    cdef fc_size last = part(plan.panels, plan.col_blocks, cb + 1)
+    cdef fc_size tiles = ceil_div(m1 - m0, mr), t, i, row, panel
+    cdef const void **rows = <const void **> scratch
+    cdef char *packed = scratch + plan.panel_at  # [panels][k][nr]
+    cdef fc_tile tile
+    tile.a = rows
+    tile.a_k = p.a_k
+    tile.b_at = NULL
+    tile.b_k = nr * size
+    tile.b_segment = 0
+    tile.segments = 1
+    tile.len = p.k
+    tile.c_m = p.c_m
+    tile.bias = NULL
+    tile.flags = 0
+    for panel in range(first, last):
+        p.kernels.copy2d(packed + (panel - first) * p.k * nr * size, nr * size, size,
+                         p.b + panel * nr * p.b_n, p.b_k, p.b_n, p.k, min(nr, p.n - panel * nr))
+    for t in range(tiles):
+        row = m0 + part(m1 - m0, tiles, t)
+        tile.m = <int> (m0 + part(m1 - m0, tiles, t + 1) - row)
+        for i in range(tile.m):
+            rows[i] = p.a + (row + i) * p.a_m
+        for panel in range(first, last):
+            tile.n = <int> min(nr, p.n - panel * nr)
+            tile.b = packed + (panel - first) * p.k * nr * size
+            tile.c = p.c + row * p.c_m + panel * nr * size
+            p.kernels.tile(&tile)
+    return OK
+
+
 cdef int multiply(const Product *product, int num_threads) noexcept nogil:
     cdef Plan plan
     cdef Product *p = &plan.p
@@ -130,6 +175,14 @@ cdef int multiply(const Product *product, int num_threads) noexcept nogil:
         plan.col_blocks = min(plan.panels, ceil_div(TASKS // (2 if plan.in_place else 1),
                                                     plan.row_blocks))
     plan.panel_at = round_up(p.kernels.mr * sizeof(void *))
+    if p.k <= SHORT and p.bias == NULL and not plan.in_place:
+        plan.col_blocks = ceil_div(plan.panels, SHORT_PANELS)
+        if plan.row_blocks * plan.col_blocks < TASKS:
+            plan.row_blocks = min(ceil_div(p.m, p.kernels.mr), ceil_div(TASKS, plan.col_blocks))
+        return parallel_for(short_block, &plan, plan.row_blocks * plan.col_blocks,
+                            plan.panel_at
+                            + ceil_div(plan.panels, plan.col_blocks) * p.k * nr * size,
+                            amount, num_threads)
     return parallel_for(product_block, &plan, plan.row_blocks * plan.col_blocks,
                         plan.panel_at + (0 if plan.in_place else DEPTH * nr * size), amount,
                         num_threads)
