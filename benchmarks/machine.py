@@ -58,7 +58,7 @@ def describe() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "fastconv": fastconv.__version__,
         "config": dict(re.findall(r"^  (\S.*?)  +(.*)$", config.getvalue(), re.MULTILINE)),
         "blas": _blas(),

@@ -114,8 +114,8 @@ cdef int dot_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
 
 # ---------------------------------------------------------------- short sums
 #
-# The weight's gradient: k is the batch, c the largest array. All panels of a block are packed first;
-# then each few rows of c are written from end to end.
+# The weight's gradient: k is the batch, c the largest array. All panels of a block are packed
+# first; then each few rows of c are written from end to end.
 
 cdef int short_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *plan = <Plan *> context
