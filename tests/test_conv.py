@@ -489,16 +489,29 @@ def test_bad_arguments_of_backward(function, good, change, error, contains):
     "shape", [(2, 4, 8), (2, 5, 8, 8), (2, 4, 0, 8), (2, 4, -8, 8), (2, 4, 2, 8)]
 )
 def test_bad_input_shape(shape):
-    with pytest.raises(ValueError, match="input") as caught:
+    with pytest.raises(ValueError, match="input_shape") as caught:
         F.conv2d_backward_input(G, W, shape, groups=2)
     assert str(shape)[1:-1] in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 8.5, 8), (2, 4, "8", 8), "2488", 2488, None])
+def test_shapes_are_integers(shape):
+    for call, name in (
+        (lambda: F.conv2d_backward_input(G, W, shape, groups=2), "input_shape"),
+        (lambda: F.conv2d_backward_weight(G, X, shape, groups=2), "weight_shape"),
+        (lambda: F.avg_pool2d_backward(G, shape, 2), "input_shape"),
+        (lambda: F.max_pool2d_backward(G, np.zeros(G.shape, np.int64), shape), "input_shape"),
+    ):
+        with pytest.raises(TypeError, match=name) as caught:
+            call()
+        assert repr(shape) in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "shape", [(6, 2, 3), (6, 4, 3, 3), (5, 2, 3, 3), (6, 2, 0, 3), (6, 2, 9, 9)]
 )
 def test_bad_weight_shape(shape):
-    with pytest.raises(ValueError, match="weight") as caught:
+    with pytest.raises(ValueError, match="weight_shape") as caught:
         F.conv2d_backward_weight(G, X, shape, groups=2)
     assert str(shape) in str(caught.value)
 

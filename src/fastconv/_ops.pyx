@@ -106,7 +106,10 @@ def _padding(value, kernel, stride, dilation):
 
 
 def _sizes(name, shape, rank):
-    shape = tuple(index(v) for v in shape)
+    try:
+        shape = tuple(map(index, shape))
+    except TypeError:
+        raise TypeError(f"{name} must be a tuple of integers, got {shape!r}") from None
     if len(shape) != rank:
         raise ValueError(f"{name} must have {rank} sizes, got {shape}")
     for i, v in enumerate(shape):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -115,9 +116,9 @@ def as_batch(array: Array) -> tuple[Array, bool]:
 def as_shape(name: str, shape: object) -> tuple[tuple[int, ...], bool]:
     """A (N, C, H, W) shape from that or (C, H, W), and whether there was a batch."""
     try:
-        sizes = tuple(int(n) for n in shape)  # type: ignore[attr-defined]
+        sizes = tuple(map(index, shape))  # type: ignore[call-overload]
     except TypeError:
-        raise TypeError(f"{name} must be a shape, got {shape!r}") from None
+        raise TypeError(f"{name} must be a tuple of integers, got {shape!r}") from None
     if len(sizes) == 4:
         return sizes, True
     if len(sizes) == 3:
