@@ -18,8 +18,8 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport strcmp
 
-from fastconv._drivers cimport depthwise, direct, elementwise, norm, planes
-from fastconv._drivers.correlation cimport Correlation, forward_taps
+from fastconv._drivers cimport direct, elementwise, grouped, norm, planes
+from fastconv._drivers.correlation cimport Correlation, forward_taps, turn_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
     FC_SOFTPLUS, FC_TANH, fc_size)
@@ -361,9 +361,10 @@ cdef int correlate(Correlation c, int num_threads) noexcept nogil:
     """The choice of algorithm for y from x and w."""
     if c.batch * c.groups * c.filters * c.out_h * c.out_w == 0:
         return OK
+    turn_taps(&c)
+    if grouped.is_grouped(&c):
+        return grouped.correlate(&c, 1, 1, num_threads)
     forward_taps(&c)
-    if depthwise.is_depthwise(&c):
-        return depthwise.correlate(&c, num_threads)
     if planes.is_planes(&c):
         return planes.correlate(&c, num_threads)
     return direct.correlate(&c, num_threads)
@@ -404,6 +405,43 @@ cdef Phase find_phase(fc_size phase, fc_size size, fc_size kernel, fc_size strid
     return p
 
 
+cdef Correlation input_phase(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w, Array4 dx,
+                             fc_size i, fc_size j) noexcept nogil:
+    """The inputs that lie (i, j) past multiples of the strides, as a correlation of dy."""
+    cdef Correlation c
+    cdef Phase v = find_phase(i, s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.dilation_h)
+    cdef Phase h = find_phase(j, s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.dilation_w)
+    c.kernels = kernels(itemsize)
+    c.batch = s.batch
+    c.groups = s.groups
+    c.channels = s.out_channels // s.groups
+    c.filters = s.in_channels // s.groups
+    c.x = dy.data
+    c.x_n, c.x_c, c.x_h, c.x_w = dy.s0, dy.s1, dy.s2, dy.s3
+    c.x_g = c.channels * dy.s1
+    c.height, c.width = s.out_h, s.out_w
+    c.y = dx.data + i * dx.s2 + j * dx.s3
+    c.y_n, c.y_k = dx.s0, dx.s1
+    c.y_g = c.filters * dx.s1
+    c.y_h = s.stride_h * dx.s2
+    c.y_w = s.stride_w * dx.s3
+    c.out_h, c.out_w = v.inputs, h.inputs
+    c.w = w.data + v.tap0 * w.s2 + h.tap0 * w.s3
+    c.w_k, c.w_c = w.s1, w.s0
+    c.w_g = c.channels * w.s0
+    c.w_h = v.tap_step * w.s2
+    c.w_w = h.tap_step * w.s3
+    c.taps_h, c.taps_w = v.taps, h.taps
+    if v.taps == 0 or h.taps == 0:
+        c.taps_h = c.taps_w = 0
+    c.row0, c.row_d, c.step_h = v.first, -v.output_step, 1
+    c.col0, c.col_d, c.step_w = h.first, -h.output_step, 1
+    c.bias = NULL
+    c.relu = False
+    turn_taps(&c)
+    return c
+
+
 cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w, Array4 dx,
                         int num_threads) noexcept nogil:
     """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
@@ -411,60 +449,34 @@ cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w,
     See docs/derivation.md, "The gradient with respect to the input".
     """
     cdef Correlation c
-    cdef Phase h, v
+    cdef Correlation phases[grouped.MOST_PHASES]
     cdef fc_size i, j
-    cdef int status
-    c.kernels = kernels(itemsize)
-    c.batch = s.batch
-    c.groups = s.groups
-    c.channels = s.out_channels // s.groups
-    c.filters = s.in_channels // s.groups
-    c.x_n, c.x_c, c.x_h, c.x_w = dy.s0, dy.s1, dy.s2, dy.s3
-    c.x_g = c.channels * dy.s1
-    c.height, c.width = s.out_h, s.out_w
-    c.y_n, c.y_k = dx.s0, dx.s1
-    c.y_g = c.filters * dx.s1
-    c.w_k, c.w_c = w.s1, w.s0
-    c.w_g = c.channels * w.s0
-    c.step_h = c.step_w = 1
-    c.bias = NULL
-    c.relu = False
+    cdef fc_size phases_h = min(s.stride_h, s.in_h), phases_w = min(s.stride_w, s.in_w)
+    cdef int status = OK
+    if s.batch == 0:
+        return OK
+    if phases_h * phases_w <= grouped.MOST_PHASES:
+        for i in range(phases_h * phases_w):
+            phases[i] = input_phase(s, itemsize, dy, w, dx, i // phases_w, i % phases_w)
+        if grouped.is_grouped(&phases[0]):
+            return grouped.correlate(phases, phases_h, phases_w, num_threads)
     cdef bint gaps = s.stride_h > s.kernel_h or s.stride_w > s.kernel_w
     if gaps:  # some phases are reached by no tap
-        status = fill_zeros(c.kernels, dx.data, dx.s0, dx.s1, dx.s2, dx.s3, s.batch,
+        status = fill_zeros(kernels(itemsize), dx.data, dx.s0, dx.s1, dx.s2, dx.s3, s.batch,
                             s.in_channels, s.in_h, s.in_w, num_threads)
-        if status != OK:
-            return status
-    for i in range(min(s.stride_h, s.in_h)):
-        v = find_phase(i, s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.dilation_h)
-        for j in range(min(s.stride_w, s.in_w)):
-            h = find_phase(j, s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.dilation_w)
-            c.x = dy.data
-            c.y = dx.data + i * dx.s2 + j * dx.s3
-            c.y_h = s.stride_h * dx.s2
-            c.y_w = s.stride_w * dx.s3
-            c.out_h, c.out_w = v.inputs, h.inputs
-            c.w = w.data + v.tap0 * w.s2 + h.tap0 * w.s3
-            c.w_h = v.tap_step * w.s2
-            c.w_w = h.tap_step * w.s3
-            c.taps_h, c.taps_w = v.taps, h.taps
-            c.row0, c.row_d = v.first, -v.output_step
-            c.col0, c.col_d = h.first, -h.output_step
-            if v.taps == 0 or h.taps == 0:
-                if gaps:
-                    continue
-                c.taps_h = c.taps_w = 0
-            status = correlate(c, num_threads)
-            if status != OK:
-                return status
-    return OK
+    for i in range(phases_h):
+        for j in range(phases_w):
+            c = input_phase(s, itemsize, dy, w, dx, i, j)
+            if status == OK and not (gaps and c.taps_h == 0):
+                status = correlate(c, num_threads)
+    return status
 
 
 cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x, Array4 dw,
                          int num_threads) noexcept nogil:
     cdef Correlation c = forward_form(s, itemsize, x, dw, dy)
-    if depthwise.is_depthwise(&c):
-        return depthwise.correlate_weight(&c, num_threads)
+    if grouped.is_grouped(&c):
+        return grouped.correlate_weight(&c, num_threads)
     return correlate_weight(&c, num_threads)
 
 

@@ -50,9 +50,8 @@ cdef inline void valid(fc_size first, fc_size step, fc_size size, fc_size n,
     lo[0] = min(lo[0], n)
     hi[0] = max(min(hi[0], n), lo[0])
 
-cdef inline void forward_taps(Correlation *c) noexcept nogil:
-    # Number the taps so that they go down and to the right; where there is one tap, always inside
-    # the image, a step is only a longer stride.
+cdef inline void turn_taps(Correlation *c) noexcept nogil:
+    # number the taps so that they go down and to the right
     if c.row_d < 0:
         c.row0 += (c.taps_h - 1) * c.row_d
         c.row_d = -c.row_d
@@ -63,6 +62,10 @@ cdef inline void forward_taps(Correlation *c) noexcept nogil:
         c.col_d = -c.col_d
         c.w += (c.taps_w - 1) * c.w_w
         c.w_w = -c.w_w
+
+cdef inline void forward_taps(Correlation *c) noexcept nogil:
+    # ... and where there is one tap, always inside the image, a step is only a longer stride
+    turn_taps(c)
     if c.taps_h == 1 and c.row0 >= 0 and c.row0 + (c.out_h - 1) * c.step_h < c.height:
         c.x += c.row0 * c.x_h
         c.row0 = 0

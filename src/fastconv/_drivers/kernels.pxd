@@ -23,46 +23,37 @@ cdef extern from "kernels.h" nogil:
         int m, n
         int flags
 
-    ctypedef struct fc_depthwise_row:
+    ctypedef struct fc_dots:
+        const void *a
+        const void *b
+        fc_size b_n
+        void *c
+        fc_size n, k
+
+    ctypedef struct fc_grouped:
         const void **rows
+        fc_size count
         fc_size taps_h, taps_w
-        fc_size x_w
-        fc_size width
+        fc_size x_at, x_w, width
         fc_size col0, step, col_dx
         const void *w
         const void *bias
         void *out
-        fc_size out_w, out_width
-        fc_size channels
+        fc_size out_h, out_w, out_width
+        fc_size channels, group
         int relu
 
-    ctypedef struct fc_depthwise_flat:
-        const void *x
-        const fc_size *at
-        fc_size taps
-        const void *w
-        void *out
-        fc_size n
-        double bias
-        int relu
-
-    ctypedef struct fc_depthwise_flat_grad:
-        const void *x
-        const fc_size *at
-        fc_size taps
-        void *dw
+    ctypedef struct fc_grouped_grad:
+        const void **rows
+        fc_size count
+        fc_size taps_h, taps_w
+        fc_size x_at, x_w, width
+        fc_size col0, step, col_dx
         const void *dy
-        fc_size rows, width
-        fc_size x_row, dy_row
-
-    ctypedef struct fc_depthwise_weight_row:
-        const void *x
-        fc_size x_w, width
-        const void *dy
-        fc_size dy_w, dy_width
-        fc_size col0, step, col_dx, taps_w
+        fc_size dy_h, dy_w, dy_width
         void *dw
-        fc_size channels
+        fc_size dw_block
+        fc_size channels, group
 
     ctypedef struct fc_pool_slide:
         void *row
@@ -127,10 +118,9 @@ cdef extern from "kernels.h" nogil:
                              fc_size, fc_size, fc_size, fc_size, fc_size) noexcept nogil
         void (*unpack_filters)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
                                fc_size) noexcept nogil
-        void (*depthwise_row_nhwc)(const fc_depthwise_row *) noexcept nogil
-        void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *) noexcept nogil
-        void (*depthwise_flat)(const fc_depthwise_flat *) noexcept nogil
-        void (*depthwise_flat_weight)(const fc_depthwise_flat_grad *) noexcept nogil
+        void (*dots)(const fc_dots *) noexcept nogil
+        void (*grouped)(const fc_grouped *) noexcept nogil
+        void (*grouped_weight)(const fc_grouped_grad *) noexcept nogil
         void (*max_fold)(void *, void *, const void *, fc_size, fc_size, fc_size, fc_size,
                          fc_size) noexcept nogil
         void (*max_slide)(const fc_pool_slide *) noexcept nogil

@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 
 from fastconv._drivers.correlation cimport ceil_div, part, round_up
 from fastconv._drivers.kernels cimport (
-    FC_TILE_ACCUMULATE, fc_depthwise_flat_grad, fc_kernels, fc_size, fc_tile)
+    FC_TILE_ACCUMULATE, fc_dots, fc_kernels, fc_size, fc_tile)
 from fastconv._drivers.runtime cimport OK, parallel_for
 
 
@@ -86,29 +86,21 @@ cdef int dot_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     """Some columns of c, one dot product an element."""
     cdef Plan *plan = <Plan *> context
     cdef Product *p = &plan.p
-    cdef fc_size size = p.kernels.itemsize, i, j
+    cdef fc_size size = p.kernels.itemsize, i
     cdef fc_size n0 = part(p.n, plan.col_blocks, task)
-    cdef fc_size n = part(p.n, plan.col_blocks, task + 1) - n0
-    cdef fc_size *at = <fc_size *> scratch
-    cdef char *to
-    cdef fc_depthwise_flat_grad dots  # a tap's gradient is a dot product, several at a time
-    for j in range(n):
-        at[j] = j * (p.b_n // size)
-    dots.x = p.b + n0 * p.b_n
-    dots.at = at
-    dots.taps = n
-    dots.rows = 1
-    dots.width = p.k
-    dots.x_row = dots.dy_row = 0
+    cdef fc_dots dots
+    dots.n = part(p.n, plan.col_blocks, task + 1) - n0
+    dots.k = p.k
+    dots.b = p.b + n0 * p.b_n
+    dots.b_n = p.b_n
     for i in range(p.m):
-        to = p.c + i * p.c_m + n0 * size
+        dots.a = p.a + i * p.a_m
+        dots.c = p.c + i * p.c_m + n0 * size
         if p.bias == NULL:
-            memset(to, 0, n * size)
+            memset(dots.c, 0, dots.n * size)
         else:
-            memcpy(to, p.bias + n0 * size, n * size)
-        dots.dw = to
-        dots.dy = p.a + i * p.a_m
-        p.kernels.depthwise_flat_weight(&dots)
+            memcpy(dots.c, p.bias + n0 * size, dots.n * size)
+        p.kernels.dots(&dots)
     return OK
 
 
@@ -163,8 +155,7 @@ cdef int multiply(const Product *product, int num_threads) noexcept nogil:
     cdef double amount = <double> p.m * p.n * p.k / 20 + <double> p.n * p.k / 4
     if p.m <= DOT_ROWS and p.a_k == size and p.b_k == size:
         plan.col_blocks = min(p.n, max(TASKS, p.n * p.k * size // DOT_BYTES))
-        return parallel_for(dot_block, &plan, plan.col_blocks,
-                            ceil_div(p.n, plan.col_blocks) * sizeof(fc_size), amount, num_threads)
+        return parallel_for(dot_block, &plan, plan.col_blocks, 0, amount, num_threads)
     plan.panels = ceil_div(p.n, nr)
     plan.col_blocks = ceil_div(plan.panels, BLOCK_PANELS)
     plan.row_blocks = max(1, ceil_div(p.m, BLOCK_ROWS))

@@ -1,4 +1,4 @@
-"""The weight gradient: a correlation's w from its x and y, for every geometry but depthwise.
+"""The weight gradient: a correlation's w from its x and y, for every geometry but narrow groups.
 
     w[k, c, r, s] = sum over n, i, j of y[n, k, i, j] * x[n, c, row(i, r), col(j, s)]
 

@@ -32,55 +32,49 @@ typedef struct {
     int flags; /* FC_TILE_... */
 } fc_tile;
 
-/* ---- depthwise: one output row, every channel its own filter ---- */
+/* ---- dot products: c[j] += sum over k of a[k] b[j][k] ---- */
 
 typedef struct {
-    const void *const *rows; /* [taps_h]: input row of each filter row, or NULL outside the image */
+    const void *a; /* [k] */
+    const void *b; /* [n][k] */
+    fc_size b_n;   /* bytes from one row to the next */
+    void *c;       /* [n] */
+    fc_size n, k;
+} fc_dots;
+
+/* ---- groups no wider than a vector or so: rows of outputs, channels contiguous ----
+ * As many outputs as inputs to a group of `group` channels: 1 is depthwise; otherwise one of the
+ * vector's length and `group` divides the other. Filters and their gradient lie in blocks of a vector
+ * of outputs, [blocks][taps_h][taps_w][group][lanes]; where blocks do not divide the channels (at
+ * least a vector of them), the last one ends with the last channel. */
+
+typedef struct {
+    const void *const *rows; /* [count][taps_h]: input row under each row of taps, NULL outside */
+    fc_size count;           /* of output rows */
     fc_size taps_h, taps_w;
-    fc_size x_w;                /* input stride */
-    fc_size width;              /* columns of the input */
+    fc_size x_at;               /* where column 0 is in an input row, in bytes */
+    fc_size x_w, width;         /* bytes from column to column; columns that exist */
     fc_size col0, step, col_dx; /* output j, tap s reads column col0 + j * step + s * col_dx */
-    const void *w;              /* [taps_h][taps_w][channels] */
-    const void *bias;           /* [channels] or NULL */
+    const void *w;
+    const void *bias; /* [channels] or NULL */
     void *out;
-    fc_size out_w, out_width;
-    fc_size channels;
+    fc_size out_h, out_w, out_width;
+    fc_size channels, group;
     int relu;
-} fc_depthwise_row;
-
-/* A plane as one long row: out[p] = act(bias + sum over taps of w[t] * x[p + at[t]]) for p < n.
- * Whole vectors are read and written beyond n: both buffers have room. */
-typedef struct {
-    const void *x;
-    const fc_size *at; /* [taps], in elements */
-    fc_size taps;
-    const void *w; /* [taps] */
-    void *out;
-    fc_size n;
-    double bias;
-    int relu;
-} fc_depthwise_flat;
-
-/* Its weight gradient, row by row: what lies between rows must not count. */
-typedef struct {
-    const void *x;
-    const fc_size *at;
-    fc_size taps;
-    void *dw; /* [taps], added to */
-    const void *dy;
-    fc_size rows, width;
-    fc_size x_row, dy_row; /* bytes */
-} fc_depthwise_flat_grad;
+} fc_grouped;
 
 typedef struct {
-    const void *x; /* input row that filter row meets */
-    fc_size x_w, width;
-    const void *dy; /* output-gradient row */
-    fc_size dy_w, dy_width;
-    fc_size col0, step, col_dx, taps_w; /* as above */
-    void *dw;                           /* [taps_w][channels], added to */
-    fc_size channels;
-} fc_depthwise_weight_row;
+    const void *const *rows; /* as above */
+    fc_size count;
+    fc_size taps_h, taps_w;
+    fc_size x_at, x_w, width;
+    fc_size col0, step, col_dx;
+    const void *dy; /* rows of the output's gradient */
+    fc_size dy_h, dy_w, dy_width;
+    void *dw;         /* added to; a block's part: [taps_h][taps_w][group][lanes] */
+    fc_size dw_block; /* bytes from one block to the next */
+    fc_size channels, group;
+} fc_grouped_grad;
 
 /* ---- pooling: windows slide along one row, [width][inner], already folded over their rows ---- */
 
@@ -168,11 +162,9 @@ typedef struct fc_kernels {
     void (*unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
                            fc_size channels, fc_size taps);
 
-    /* channels contiguous */
-    void (*depthwise_row_nhwc)(const fc_depthwise_row *);
-    void (*depthwise_weight_row_nhwc)(const fc_depthwise_weight_row *);
-    void (*depthwise_flat)(const fc_depthwise_flat *);
-    void (*depthwise_flat_weight)(const fc_depthwise_flat_grad *);
+    void (*dots)(const fc_dots *);
+    void (*grouped)(const fc_grouped *);
+    void (*grouped_weight)(const fc_grouped_grad *);
 
     /* best[i] = the maximum over rows h, h + step, ... < end, `next` bytes apart; at[i] (unless NULL)
      * the row it was in */

@@ -10,6 +10,7 @@
  *   v_load_n, v_store_n    the first n < VL elements only; the others read as zero, stay untouched
  *   v_add v_sub v_mul v_div v_max, v_fma(a, b, c) = a * b + c, v_sum (horizontal, fixed order)
  *   FC_MR                  rows of the register tile: FC_MR x 2 VL accumulators, with room to spare
+ *   FC_REGISTERS           how many vectors the registers hold
  */
 #ifndef FASTCONV_SIMD_H
 #define FASTCONV_SIMD_H
@@ -43,6 +44,7 @@ typedef int64_t intreal;
 #if defined(FC_ISA_AVX512)
 #include <immintrin.h>
 #define FC_MR 14
+#define FC_REGISTERS 32
 #if defined(FC_F32)
 #define VL 16
 typedef __m512 vreal;
@@ -60,6 +62,7 @@ FC_INLINE void v_store_n(real *p, vreal v, int n) { FC_V(mask_storeu)(p, FC_MASK
 #elif defined(FC_ISA_AVX2)
 #include <immintrin.h>
 #define FC_MR 6
+#define FC_REGISTERS 16
 #if defined(FC_F32)
 #define VL 8
 typedef __m256 vreal;
@@ -81,6 +84,7 @@ FC_INLINE void v_store_n(real *p, vreal v, int n) { FC_V(maskstore)(p, fc_mask(n
 #elif defined(FC_ISA_NEON)
 #include <arm_neon.h>
 #define FC_MR 12
+#define FC_REGISTERS 32
 #if defined(FC_F32)
 #define VL 4
 typedef float32x4_t vreal;
@@ -106,6 +110,7 @@ FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return FC_V(fma)(c, a, b); }
 #elif defined(__SSE2__) || defined(_M_X64)
 #include <emmintrin.h>
 #define FC_MR 6
+#define FC_REGISTERS 16
 #if defined(FC_F32)
 #define VL 4
 typedef __m128 vreal;
@@ -118,6 +123,7 @@ typedef __m128d vreal;
 
 #else /* no vectors known: one element at a time */
 #define FC_MR 4
+#define FC_REGISTERS 16
 #define VL 1
 typedef real vreal;
 FC_INLINE vreal v_set1(real x) { return x; }
@@ -180,6 +186,59 @@ FC_INLINE vreal v_max_nan(vreal a, vreal b) {
     return (a > b) | (a != a) ? a : b;
 #endif
 }
+
+/* Spreading channels within groups: element i of v_pick(p, v_picker(group, u)) is
+ * p[i / group * group + u], where group divides VL. */
+#if defined(FC_ISA_AVX512) && defined(FC_F32)
+typedef __m512i vindex;
+FC_INLINE vindex v_picker(int group, int u) {
+    const vindex i = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_add_epi32(_mm512_and_si512(i, _mm512_set1_epi32(-group)), _mm512_set1_epi32(u));
+}
+FC_INLINE vreal v_pick(const real *p, vindex i) { return _mm512_permutexvar_ps(i, v_load(p)); }
+#elif defined(FC_ISA_AVX512)
+typedef __m512i vindex;
+FC_INLINE vindex v_picker(int group, int u) {
+    const vindex i = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm512_add_epi64(_mm512_and_si512(i, _mm512_set1_epi64(-group)), _mm512_set1_epi64(u));
+}
+FC_INLINE vreal v_pick(const real *p, vindex i) { return _mm512_permutexvar_pd(i, v_load(p)); }
+#elif defined(FC_ISA_AVX2) && defined(FC_F32)
+typedef __m256i vindex;
+FC_INLINE vindex v_picker(int group, int u) {
+    const vindex i = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_add_epi32(_mm256_and_si256(i, _mm256_set1_epi32(-group)), _mm256_set1_epi32(u));
+}
+FC_INLINE vreal v_pick(const real *p, vindex i) { return _mm256_permutevar8x32_ps(v_load(p), i); }
+#else
+typedef struct {
+    int group, u;
+} vindex;
+FC_INLINE vindex v_picker(int group, int u) {
+    const vindex i = {group, u};
+    return i;
+}
+FC_INLINE vreal v_pick(const real *p, vindex i) {
+    real t[VL];
+    for (int k = 0; k < VL; k++) t[k] = p[k / i.group * i.group + i.u];
+    return v_load(t);
+}
+#endif
+
+/* Tell GCC and clang that a value may have changed: they then keep it in a register, where they would
+ * compute or load it again at every use. */
+#if defined(__GNUC__)
+#define FC_KEEP(x) __asm__("" : "+r"(x))
+#else
+#define FC_KEEP(x) (void)(x)
+#endif
+#if defined(__GNUC__) && defined(FC_ISA_NEON)
+#define FC_KEEP_VECTOR(x) __asm__("" : "+w"(x))
+#elif defined(__GNUC__) && (defined(__SSE2__) || defined(FC_ISA_AVX2) || defined(FC_ISA_AVX512))
+#define FC_KEEP_VECTOR(x) __asm__("" : "+v"(x))
+#else
+#define FC_KEEP_VECTOR(x) (void)(x)
+#endif
 
 /* Every second element of p[0 .. 2n - 2], for n <= VL outputs; the others are anything. */
 FC_INLINE vreal v_load_even(const real *p, int n) {

@@ -13,10 +13,9 @@
                                         fc_size, fc_size, fc_size, fc_size, fc_size);                \
     void fc_unpack_filters_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,  \
                                           fc_size);                        \
-    void fc_depthwise_row_nhwc_##real##_##set(const fc_depthwise_row *);   \
-    void fc_depthwise_flat_##real##_##set(const fc_depthwise_flat *);      \
-    void fc_depthwise_weight_row_nhwc_##real##_##set(const fc_depthwise_weight_row *);               \
-    void fc_depthwise_flat_weight_##real##_##set(const fc_depthwise_flat_grad *);                    \
+    void fc_dots_##real##_##set(const fc_dots *);                          \
+    void fc_grouped_##real##_##set(const fc_grouped *);                    \
+    void fc_grouped_weight_##real##_##set(const fc_grouped_grad *);        \
     void fc_max_fold_##real##_##set(void *, void *, const void *, fc_size, fc_size, fc_size,          \
                                     fc_size, fc_size);                     \
     void fc_max_slide_##real##_##set(const fc_pool_slide *);               \
@@ -45,10 +44,9 @@
         .copy2d = fc_copy2d_##real##_##set,                                \
         .pack_filters = fc_pack_filters_##real##_##set,                    \
         .unpack_filters = fc_unpack_filters_##real##_##set,                \
-        .depthwise_row_nhwc = fc_depthwise_row_nhwc_##real##_##set,        \
-        .depthwise_flat = fc_depthwise_flat_##real##_##set,                \
-        .depthwise_weight_row_nhwc = fc_depthwise_weight_row_nhwc_##real##_##set,                    \
-        .depthwise_flat_weight = fc_depthwise_flat_weight_##real##_##set,  \
+        .dots = fc_dots_##real##_##set,                                    \
+        .grouped = fc_grouped_##real##_##set,                              \
+        .grouped_weight = fc_grouped_weight_##real##_##set,                \
         .max_fold = fc_max_fold_##real##_##set,                            \
         .max_slide = fc_max_slide_##real##_##set,                          \
         .add_fold = fc_add_fold_##real##_##set,                            \
