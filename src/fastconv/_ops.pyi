@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ SILU: int
 GELU: int
 GELU_TANH: int
 SOFTPLUS: int
+
+def empty(
+    shape: tuple[int, ...], dtype: np.dtype[Any], strides: tuple[int, ...] | None = None
+) -> NDArray[Any]: ...
 
 class ConvShape:
     def __init__(

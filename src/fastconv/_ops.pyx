@@ -7,7 +7,8 @@ any strides.
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
+    PyObject_GetBuffer,
 )
 from cpython.long cimport PyLong_CheckExact
 from cpython.pyport cimport PY_SSIZE_T_MAX
@@ -45,10 +46,40 @@ cdef int raise_for(int status) except -1:
     return 0
 
 
-# ---------------------------------------------------------------- geometry
-
 # Of any size in bytes, so that sums of a few of them stay in 64 bits.
 cdef Py_ssize_t LARGEST = PY_SSIZE_T_MAX // 16
+
+
+# ---------------------------------------------------------------- memory
+
+cdef enum:
+    CACHE_LINE = 64
+    LEAST_ALIGNED = 4096  # bytes; below, a line more or less costs nothing
+
+cdef object ndarray = np.ndarray, new_bytes = np.empty, BYTE = np.dtype(np.uint8)
+
+
+def empty(tuple shape not None, dtype, tuple strides=None):
+    """An uninitialised array, C-contiguous or with strides that leave no gaps.
+
+    It starts on a cache line, unless it is small: NumPy aligns to 16 bytes, and every vector of a
+    result would then straddle two lines.
+    """
+    cdef double nbytes = dtype.itemsize
+    cdef Py_ssize_t size
+    cdef Py_buffer view
+    for size in shape:
+        nbytes *= size
+    if not LEAST_ALIGNED <= nbytes <= <double> LARGEST:
+        return ndarray(shape, dtype, None, 0, strides)
+    memory = new_bytes(<Py_ssize_t> nbytes + CACHE_LINE, BYTE)
+    PyObject_GetBuffer(memory, &view, PyBUF_SIMPLE)
+    cdef size_t to_line = -<size_t> view.buf & (CACHE_LINE - 1)
+    PyBuffer_Release(&view)
+    return ndarray(shape, dtype, memory, to_line, strides)
+
+
+# ---------------------------------------------------------------- geometry
 
 
 def _integer(name, value, least):

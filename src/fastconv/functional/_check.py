@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv import _ops
+
 Array = NDArray[Any]
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -83,11 +85,21 @@ def is_channels_last(a: Array) -> bool:
 
 def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
     """An uninitialised (N, C, H, W) array in the memory format of `like`."""
-    dtype = like.dtype if dtype is None else dtype
-    if is_channels_last(like):
-        n, c, h, w = shape
-        return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
-    return np.empty(shape, dtype)
+    dtype = like.dtype if dtype is None else np.dtype(dtype)
+    if not is_channels_last(like):
+        return _ops.empty(shape, dtype)
+    _, c, h, w = shape
+    size = dtype.itemsize
+    return _ops.empty(shape, dtype, (h * w * c * size, size, w * c * size, c * size))
+
+
+def empty_like(array: Array) -> Array:
+    """An uninitialised array of the shape, dtype and order of axes of `array`."""
+    if array.flags.c_contiguous:
+        return _ops.empty(array.shape, array.dtype)
+    if array.ndim == 4 and is_channels_last(array):
+        return empty_like_format(array, array.shape)
+    return np.empty_like(array)
 
 
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array) -> Array:

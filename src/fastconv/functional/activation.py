@@ -6,10 +6,8 @@ whose elements do not fill one block of memory costs a copy.
 
 from operator import index
 
-import numpy as np
-
 from fastconv import _ops
-from fastconv.functional._check import Array, as_array, check_shape, same_dtype
+from fastconv.functional._check import Array, as_array, check_shape, empty_like, same_dtype
 
 __all__ = [
     "gelu",
@@ -35,7 +33,7 @@ __all__ = [
 
 def _forward(op: int, input: Array, param: float = 0.0) -> Array:
     x = as_array("input", input)
-    out = np.empty_like(x)
+    out = empty_like(x)
     _ops.activation(op, x, out, param)
     return out
 
@@ -50,7 +48,7 @@ def _gradient_operands(grad_output: Array, name: str, saved: Array) -> tuple[Arr
 
 def _backward(op: int, grad_output: Array, name: str, saved: Array, param: float = 0.0) -> Array:
     g, x = _gradient_operands(grad_output, name, saved)
-    out = np.empty_like(g)
+    out = empty_like(g)
     _ops.activation_backward(op, g, x, out, param)
     return out
 
@@ -427,7 +425,7 @@ def _checked_axis(axis: int, array: Array) -> int:
 def _softmax(input: Array, axis: int, log: bool) -> Array:
     x = as_array("input", input)
     axis = _checked_axis(axis, x)
-    out = np.empty_like(x)
+    out = empty_like(x)
     _ops.softmax(x, out, axis, log)
     return out
 
@@ -435,7 +433,7 @@ def _softmax(input: Array, axis: int, log: bool) -> Array:
 def _softmax_backward(grad_output: Array, output: Array, axis: int, log: bool) -> Array:
     g, y = _gradient_operands(grad_output, "output", output)
     axis = _checked_axis(axis, g)
-    out = np.empty_like(g)
+    out = empty_like(g)
     _ops.softmax_backward(g, y, out, axis, log)
     return out
 

@@ -232,7 +232,7 @@ def conv2d_backward_weight(
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy)
     if out is None:
-        out = np.empty(shape.weight_shape, dtype)
+        out = _ops.empty(shape.weight_shape, dtype)
     else:
         check_out(out, shape.weight_shape, dtype, grad_output=dy, input=x)
     _ops.conv2d_backward_weight(dy, x, out, shape)

@@ -5,7 +5,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.functional._check import Array, as_array, check_shape
+from fastconv.functional._check import Array, as_array, check_shape, empty_like
 
 __all__ = ["dropout", "dropout_backward"]
 
@@ -136,7 +136,7 @@ def dropout_backward(grad_output: Array, mask: NDArray[np.bool_], p: float = 0.5
 
 def _scaled(array: Array, mask: NDArray[np.bool_], p: float) -> Array:
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
-    output = np.empty_like(array)
+    output = empty_like(array)
     with np.errstate(invalid="ignore"):  # infinity times zero
         np.multiply(array, scale, out=output)
         return np.multiply(output, mask, out=output)

@@ -5,7 +5,14 @@ import math
 import numpy as np
 
 from fastconv import _ops
-from fastconv.functional._check import Array, as_array, check_ndim, check_shape, same_dtype
+from fastconv.functional._check import (
+    Array,
+    as_array,
+    check_ndim,
+    check_shape,
+    empty_like,
+    same_dtype,
+)
 
 __all__ = ["batch_norm", "batch_norm_backward"]
 
@@ -115,7 +122,7 @@ def batch_norm(
         )
     if not training and (means is None or variances is None):
         raise ValueError("evaluation needs running_mean and running_var, got None")
-    output = np.empty_like(x)
+    output = empty_like(x)
     mean, invstd = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
     _ops.batch_norm(
         x, output, mean, invstd, means, variances, weight, bias, training, momentum, eps
@@ -177,7 +184,7 @@ def batch_norm_backward(
     means, invstds = _channel_vector("mean", mean, x), _channel_vector("invstd", invstd, x)
     if means is None or invstds is None:
         raise TypeError(f"mean and invstd must be arrays, got {mean!r} and {invstd!r}")
-    grad_input = np.empty_like(g)
+    grad_input = empty_like(g)
     grad_weight, grad_bias = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
     _ops.batch_norm_backward(
         g, x, weight, means, invstds, grad_input, grad_weight, grad_bias, training
