@@ -23,6 +23,7 @@ examples:
   python -m benchmarks                                all ops against the NumPy reference
   python -m benchmarks --against peers --threads 1 2 --batch 1 8
   python -m benchmarks --rows "ResNet-50 3x3" --passes forward --against torch
+  python -m benchmarks --overhead                     what a call costs beside its kernel
   python -m benchmarks --show benchmarks/results/reference.json --full
 """
 
@@ -67,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="report on saved results instead; of several runs of one build, the least times",
     )
+    p.add_argument(
+        "--overhead",
+        action="store_true",
+        help="time small convolutions at every level from the C function to nn instead",
+    )
     p.add_argument("--full", action="store_true", help="end with a table of every row")
     return p
 
@@ -80,6 +86,11 @@ def _positive(text: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
+    if arguments.overhead:
+        from benchmarks.overhead import report
+
+        print(report(arguments.seconds, arguments.repeat))
+        return 0
     if arguments.show:
         from benchmarks.report import Results, join
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
-import sysconfig
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +12,8 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.native import compiled
 
 _SOURCE = Path(__file__).with_name("peak.c")
 _C_TYPES = {"float32": ("float", ctypes.c_float), "float64": ("double", ctypes.c_double)}
@@ -70,17 +68,11 @@ def matmul_peak(dtype: str = "float32", size: int = 1536, seconds: float = 0.5) 
 
 
 def _compiled(dtype: str) -> Callable[[int], float] | None:
-    compiler = shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0])
-    if compiler is None:
-        return None
     name, c_type = _C_TYPES[dtype]
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "peak.so")
-        command = [compiler, "-O3", "-march=native", f"-DREAL={name}", "-shared", "-fPIC"]
-        built = subprocess.run([*command, "-o", library, _SOURCE], capture_output=True, check=False)
-        if built.returncode != 0:
-            return None
-        function = ctypes.CDLL(str(library)).fma_peak  # stays loaded when its file is gone
+    library = compiled(_SOURCE, "-march=native", f"-DREAL={name}")
+    if library is None:
+        return None
+    function = library.fma_peak
     function.restype, function.argtypes = ctypes.c_double, [ctypes.c_long, ctypes.POINTER(c_type)]
     return lambda steps: float(function(steps, ctypes.byref(c_type(1.0))))
 

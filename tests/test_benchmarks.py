@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
 
 import benchmarks  # noqa: E402
-from benchmarks import measure, peak, picture, report, rows, sides, timing  # noqa: E402
+from benchmarks import measure, overhead, peak, picture, report, rows, sides, timing  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.cases import cases, conv_output_size  # noqa: E402
 from benchmarks.rows import ROWS, Row  # noqa: E402
@@ -340,6 +340,12 @@ def test_peak_is_the_larger_of_two():
 def test_fma_peak_counts_what_it_did():
     measured = peak.fma_peak(1, "float64", seconds=0.0)
     assert measured is None or measured > 0
+
+
+def test_overhead_of_every_level():
+    times = overhead.measure(1, 3, 1, 3, seconds=0.0, repeat=1)
+    assert set(times) - {"C"} == {"_ops", "functional", "out", "nn"}
+    assert "functional" in overhead.report(seconds=0.0, repeat=1)
 
 
 def test_picture(results, tmp_path):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import fastconv
 import fastconv.functional as F
-from fastconv import reference
+from fastconv import _ops, reference
 from fastconv.testing import assert_close, assert_within, gradcheck, rounding_bound
 
 DTYPES = [np.float32, np.float64]
@@ -558,3 +558,70 @@ def test_agrees_with_torch(case, rng):
     peer = (y.detach(), tx.grad, tw.grad, tb.grad)
     for (name, ours), theirs in zip(run_all(case, x, w, b, g).items(), peer, strict=True):
         assert_close(ours, theirs.numpy(), name=name)
+
+
+# ---------------------------------------------------------------------- the op layer
+
+
+def op_calls():
+    """The op-layer calls of one convolution: (function, operands by name, geometry)."""
+    shape = _ops.conv_shape(X.shape, W.shape, groups=2)
+    x, w, b, g = (a.copy() for a in (X, W, B, G))
+    yield _ops.conv2d, {"input": x, "weight": w, "bias": b, "output": g}, (shape,)
+    yield _ops.conv2d_backward_input, {"grad_output": g, "weight": w, "grad_input": x}, (shape,)
+    yield _ops.conv2d_backward_weight, {"grad_output": g, "input": x, "grad_weight": w}, (shape,)
+    yield _ops.conv2d_backward_bias, {"grad_output": g, "grad_bias": b}, ()
+
+
+def unaligned(a):
+    bytes_ = np.zeros(a.nbytes + 1, np.uint8)
+    return bytes_[1:].view(a.dtype).reshape(a.shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda a: a.astype(np.float32), TypeError),
+        (lambda a: a.astype(np.int64), TypeError),
+        (lambda a: a.astype(a.dtype.newbyteorder()), TypeError),
+        (unaligned, TypeError),
+        (lambda a: a.tolist(), TypeError),
+        (lambda a: a[None], ValueError),
+        (lambda a: a[..., :-1], ValueError),
+    ],
+    ids=["dtype", "integers", "byte order", "unaligned", "list", "rank", "size"],
+)
+def test_op_layer_refuses_by_name(change, error):
+    for function, operands, geometry in op_calls():
+        function(*operands.values(), *geometry)
+        names = [n for n in operands if (function, n) != (_ops.conv2d_backward_bias, "grad_output")]
+        for name in names:
+            with pytest.raises(error) as caught:
+                function(*{**operands, name: change(operands[name])}.values(), *geometry)
+            known = operands if error is TypeError and "dtype" in str(caught.value) else [name]
+            assert any(n in str(caught.value) for n in known), caught.value
+
+
+def test_op_layer_refuses_to_write_to_read_only_arrays():
+    for function, operands, geometry in op_calls():
+        *_, name = operands
+        operands[name].flags.writeable = False
+        with pytest.raises(ValueError, match=rf"{name}.*read-only"):
+            function(*operands.values(), *geometry)
+
+
+def test_op_layer_needs_contiguous_vectors():
+    for function, operands, geometry in op_calls():
+        for name in operands.keys() & {"bias", "grad_bias"}:
+            strided = {**operands, name: np.ones(12)[::2]}
+            with pytest.raises(ValueError, match=rf"{name} must be .*contiguous|{name}.*vector"):
+                function(*strided.values(), *geometry)
+
+
+def test_op_layer_takes_any_strides(rng):
+    case = CASES[1]
+    x, w, b, g = case.operands(rng)
+    shape = _ops.conv_shape(x.shape, w.shape, *case.options)
+    y = LAYOUTS["negative_strides"](np.empty(g.shape))
+    _ops.conv2d(LAYOUTS["every_second"](x), LAYOUTS["negative_strides"](w), b, y, shape)
+    np.testing.assert_array_equal(y, F.conv2d(x, w, b, *case.options))

@@ -79,6 +79,121 @@ def empty(tuple shape not None, dtype, tuple strides=None):
     return ndarray(shape, dtype, memory, to_line, strides)
 
 
+# ---------------------------------------------------------------- buffers
+#
+# A typed memoryview is of one rank and dtype, and takes several times as long to get.
+
+cdef int check_shape(str name, const Py_ssize_t *shape, tuple expected) except -1:
+    cdef Py_ssize_t i
+    for i in range(len(expected)):
+        if shape[i] != <Py_ssize_t> expected[i]:
+            raise ValueError(f"{name} has shape {tuple([shape[j] for j in range(len(expected))])}, "
+                             f"expected {expected}")
+    return 0
+
+
+cdef enum:
+    MOST_BUFFERS = 8  # batch_norm's
+
+
+@cython.freelist(8)
+cdef class _Buffers:
+    """The buffers that a call reads and writes, held until the last reference to this is gone."""
+    cdef Py_buffer views[MOST_BUFFERS]
+    cdef int count
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.count):
+            PyBuffer_Release(&self.views[i])
+
+    cdef Py_buffer *add(self, object array, bint writable, str name="operand") except NULL:
+        cdef Py_buffer *view = &self.views[self.count]
+        try:
+            PyObject_GetBuffer(array, view,
+                               PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        except (TypeError, ValueError, BufferError) as error:
+            raise type(error)(f"{name}: {error}") from None
+        self.count += 1
+        if strcmp(view.format, b"f") != 0 and strcmp(view.format, b"d") != 0:
+            raise TypeError(f"{name} must be an array of float32 or float64, aligned, in native "
+                            "byte order")
+        return view
+
+    cdef Py_buffer *tensor(self, str name, object array, tuple shape, const Py_buffer *like,
+                           bint writable) except NULL:
+        """An array of any strides and of four axes, or of `shape`; of like's dtype unless NULL."""
+        cdef Py_buffer *view = self.add(array, writable, name)
+        if like != NULL and view.itemsize != like.itemsize:
+            raise TypeError(f"{name} is float{8 * view.itemsize}, another operand "
+                            f"float{8 * like.itemsize}: expected arrays of one dtype")
+        cdef int ndim = 4 if shape is None else <int> len(shape)
+        if view.ndim != ndim:
+            raise ValueError(f"{name} has {view.ndim} dimensions, expected {ndim}")
+        if shape is not None:
+            check_shape(name, view.shape, shape)
+        return view
+
+    cdef const char *bias(self, object array, Py_ssize_t n, const Py_buffer *like) except? NULL:
+        """A contiguous vector of n elements, or NULL for None."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *view = self.tensor("bias", array, (n,), like, False)
+        if n > 1 and view.strides[0] != view.itemsize:
+            raise ValueError("bias must be contiguous")
+        return <const char *> view.buf
+
+    cdef Py_buffer *output(self, object array) except NULL:
+        """Memory to write to: an array without gaps."""
+        cdef Py_buffer *view = self.add(array, True)
+        cdef Py_ssize_t step = view.itemsize
+        cdef int i
+        cdef bint progress = view.len > 0
+        while progress:  # find the axis that steps over what the axes before it span
+            progress = False
+            for i in range(view.ndim):
+                if view.shape[i] > 1 and view.strides[i] == step:
+                    step *= view.shape[i]
+                    progress = True
+                    break
+        if step != view.len and view.len > 0:
+            raise ValueError("expected an array without gaps to write to")
+        return view
+
+    cdef Py_buffer *input(self, object array, const Py_buffer *out) except NULL:
+        """The elements of `array` in the order of `out`: the array itself, or else a copy."""
+        cdef Py_buffer *view = self.add(array, False)
+        cdef bint alike = True
+        cdef int i
+        if view.itemsize != out.itemsize:
+            raise TypeError("expected arrays of one dtype")
+        if view.ndim != out.ndim:
+            raise ValueError("expected arrays of one shape")
+        for i in range(view.ndim):
+            if view.shape[i] != out.shape[i]:
+                raise ValueError("expected arrays of one shape")
+            alike &= view.shape[i] <= 1 or view.strides[i] == out.strides[i]
+        if alike:
+            return view
+        copy = np.empty_like(<object> out.obj)
+        np.copyto(copy, array)
+        self.count -= 1
+        PyBuffer_Release(view)
+        return self.add(copy, False)
+
+    cdef Py_buffer *vector(self, object array, const Py_buffer *out, Py_ssize_t n,
+                           bint writable) except? NULL:
+        """A vector of n elements of out's dtype, or NULL for None."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *view = self.add(array, writable)
+        if view.itemsize != out.itemsize:
+            raise TypeError("expected arrays of one dtype")
+        if view.ndim != 1 or view.shape[0] != n:
+            raise ValueError("expected one element for every channel")
+        return view
+
+
 # ---------------------------------------------------------------- geometry
 
 
@@ -346,6 +461,13 @@ cdef Array4 image(const void *data, int itemsize, int memory_format, Py_ssize_t 
     return a
 
 
+cdef Array4 strided(const Py_buffer *a) noexcept nogil:
+    cdef Array4 v
+    v.data = <char *> a.buf
+    v.s0, v.s1, v.s2, v.s3 = a.strides[0], a.strides[1], a.strides[2], a.strides[3]
+    return v
+
+
 cdef Array4 view(floating[:, :, :, :] a) noexcept nogil:
     cdef Array4 v
     v.data = <char *> &a[0, 0, 0, 0] if a.shape[0] else NULL
@@ -511,87 +633,79 @@ cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x
     return correlate_weight(&c, num_threads)
 
 
-cdef int check_shape(str name, const Py_ssize_t *shape, tuple expected) except -1:
-    cdef Py_ssize_t i
-    for i in range(len(expected)):
-        if shape[i] != <Py_ssize_t> expected[i]:
-            raise ValueError(f"{name} has shape {tuple([shape[j] for j in range(len(expected))])}, "
-                             f"expected {expected}")
-    return 0
-
-
-def conv2d(const floating[:, :, :, :] input, const floating[:, :, :, :] weight,
-           const floating[::1] bias, floating[:, :, :, :] output, ConvShape shape not None,
-           *, bint relu=False, int num_threads=0):
+def conv2d(input, weight, bias, output, ConvShape shape not None, *, bint relu=False,
+           int num_threads=0):
     """Write the convolution of `input` with `weight`, plus `bias`, to `output`.
 
-    Arrays may have any strides; `bias` may be None. With `relu`, negative outputs become zero.
+    Arrays may have any strides, but `bias`, which may be None, is contiguous. With `relu`, negative
+    outputs become zero.
     """
-    cdef Array4 x = const_view(input), w = const_view(weight), y = view(output)
-    cdef const void *b = NULL
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *y = buffers.tensor("output", output, shape.output_shape, NULL, True)
+    cdef Py_buffer *x = buffers.tensor("input", input, shape.input_shape, y, False)
+    cdef Py_buffer *w = buffers.tensor("weight", weight, shape.weight_shape, y, False)
+    cdef const char *b = buffers.bias(bias, shape.shape.out_channels, y)
     cdef int status
-    check_shape("input", input.shape, shape.input_shape)
-    check_shape("weight", weight.shape, shape.weight_shape)
-    check_shape("output", output.shape, shape.output_shape)
-    if bias is not None:
-        check_shape("bias", bias.shape, (shape.weight_shape[0],))
-        b = &bias[0]
     with nogil:
-        status = forward(&shape.shape, sizeof(floating), x, w, b, y, relu, num_threads)
+        status = forward(&shape.shape, <int> y.itemsize, strided(x), strided(w), b, strided(y),
+                         relu, num_threads)
     raise_for(status)
 
 
-def conv2d_backward_input(const floating[:, :, :, :] grad_output,
-                          const floating[:, :, :, :] weight, floating[:, :, :, :] grad_input,
-                          ConvShape shape not None, *, int num_threads=0):
+def conv2d_backward_input(grad_output, weight, grad_input, ConvShape shape not None, *,
+                          int num_threads=0):
     """Write the gradient with respect to the convolution's input to `grad_input`."""
-    cdef Array4 dy = const_view(grad_output), w = const_view(weight), dx = view(grad_input)
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *dx = buffers.tensor("grad_input", grad_input, shape.input_shape, NULL, True)
+    cdef Py_buffer *dy = buffers.tensor("grad_output", grad_output, shape.output_shape, dx, False)
+    cdef Py_buffer *w = buffers.tensor("weight", weight, shape.weight_shape, dx, False)
     cdef int status
-    check_shape("grad_output", grad_output.shape, shape.output_shape)
-    check_shape("weight", weight.shape, shape.weight_shape)
-    check_shape("grad_input", grad_input.shape, shape.input_shape)
     with nogil:
-        status = backward_input(&shape.shape, sizeof(floating), dy, w, dx, num_threads)
+        status = backward_input(&shape.shape, <int> dx.itemsize, strided(dy), strided(w),
+                                strided(dx), num_threads)
     raise_for(status)
 
 
-def conv2d_backward_weight(const floating[:, :, :, :] grad_output,
-                           const floating[:, :, :, :] input, floating[:, :, :, :] grad_weight,
-                           ConvShape shape not None, *, int num_threads=0):
+def conv2d_backward_weight(grad_output, input, grad_weight, ConvShape shape not None, *,
+                           int num_threads=0):
     """Write the gradient with respect to the convolution's weight to `grad_weight`."""
-    cdef Array4 dy = const_view(grad_output), x = const_view(input), dw = view(grad_weight)
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *dw = buffers.tensor("grad_weight", grad_weight, shape.weight_shape, NULL, True)
+    cdef Py_buffer *dy = buffers.tensor("grad_output", grad_output, shape.output_shape, dw, False)
+    cdef Py_buffer *x = buffers.tensor("input", input, shape.input_shape, dw, False)
     cdef int status
-    check_shape("grad_output", grad_output.shape, shape.output_shape)
-    check_shape("input", input.shape, shape.input_shape)
-    check_shape("grad_weight", grad_weight.shape, shape.weight_shape)
     with nogil:
-        status = backward_weight(&shape.shape, sizeof(floating), dy, x, dw, num_threads)
+        status = backward_weight(&shape.shape, <int> dw.itemsize, strided(dy), strided(x),
+                                 strided(dw), num_threads)
     raise_for(status)
 
 
-def conv2d_backward_bias(const floating[:, :, :, :] grad_output, floating[::1] grad_bias, *,
-                         int num_threads=0):
+def conv2d_backward_bias(grad_output, grad_bias, *, int num_threads=0):
     """Write the sum of every channel to `grad_bias`.
 
     `grad_output` is C-contiguous or channels-last.
     """
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *db = buffers.add(grad_bias, True, "grad_bias")
+    if db.ndim != 1 or db.shape[0] > 1 and db.strides[0] != db.itemsize:
+        raise ValueError("grad_bias must be a contiguous vector")
+    cdef Py_buffer *dy = buffers.tensor("grad_output", grad_output, None, db, False)
     cdef Sums s
-    cdef Array4 dy = const_view(grad_output)
-    cdef fc_size size = sizeof(floating)
+    cdef Array4 x = strided(dy)
+    cdef fc_size size = dy.itemsize
     cdef int status
-    s.batch, s.channels = grad_output.shape[0], grad_output.shape[1]
-    s.height, s.width = grad_output.shape[2], grad_output.shape[3]
-    check_shape("grad_bias", grad_bias.shape, (s.channels,))
+    s.batch, s.channels, s.height, s.width = dy.shape[0], dy.shape[1], dy.shape[2], dy.shape[3]
+    check_shape("grad_bias", db.shape, (s.channels,))
     if s.channels == 0:
         return
-    s.kernels = kernels(size)
-    s.x = dy.data
-    s.x_n, s.x_c, s.x_h, s.x_w = dy.s0, dy.s1, dy.s2, dy.s3
+    s.kernels = kernels(<int> size)
+    s.x = x.data
+    s.x_n, s.x_c, s.x_h, s.x_w = x.s0, x.s1, x.s2, x.s3
     if s.width == 1:  # the stride of an axis of one element is anything
         s.x_w = size if s.x_c != size else s.channels * size
     if s.x_w != size and (s.x_c != size or s.x_w != s.channels * size):
         raise ValueError("grad_output must be C-contiguous or channels-last")
-    s.out = <char *> &grad_bias[0]
+    s.out = <char *> db.buf
     with nogil:
         status = channel_sums(&s, num_threads)
     raise_for(status)
@@ -762,86 +876,11 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
 
 # ---------------------------------------------------------------- elementwise, softmax, batch norm
 #
-# These take arrays of any rank and layout, so they ask for plain buffers: a typed memoryview is of
-# one rank. What an op reads is laid out as what it writes, by a copy where it is not.
+# These take arrays of any rank and layout. What an op reads is laid out as what it writes, by a
+# copy where it is not.
 
 RELU, LEAKY_RELU, SIGMOID, TANH = FC_RELU, FC_LEAKY_RELU, FC_SIGMOID, FC_TANH
 SILU, GELU, GELU_TANH, SOFTPLUS = FC_SILU, FC_GELU, FC_GELU_TANH, FC_SOFTPLUS
-
-
-cdef enum:
-    MOST_BUFFERS = 8  # batch_norm's
-
-
-@cython.freelist(8)
-cdef class _Buffers:
-    """The buffers that a call reads and writes, held until the last reference to this is gone."""
-    cdef Py_buffer views[MOST_BUFFERS]
-    cdef int count
-
-    def __dealloc__(self):
-        cdef int i
-        for i in range(self.count):
-            PyBuffer_Release(&self.views[i])
-
-    cdef Py_buffer *add(self, object array, bint writable) except NULL:
-        cdef Py_buffer *view = &self.views[self.count]
-        PyObject_GetBuffer(array, view,
-                           PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
-        self.count += 1
-        if strcmp(view.format, b"f") != 0 and strcmp(view.format, b"d") != 0:
-            raise TypeError("expected arrays of float32 or float64, aligned, in native byte order")
-        return view
-
-    cdef Py_buffer *output(self, object array) except NULL:
-        """Memory to write to: an array without gaps."""
-        cdef Py_buffer *view = self.add(array, True)
-        cdef Py_ssize_t step = view.itemsize
-        cdef int i
-        cdef bint progress = view.len > 0
-        while progress:  # find the axis that steps over what the axes before it span
-            progress = False
-            for i in range(view.ndim):
-                if view.shape[i] > 1 and view.strides[i] == step:
-                    step *= view.shape[i]
-                    progress = True
-                    break
-        if step != view.len and view.len > 0:
-            raise ValueError("expected an array without gaps to write to")
-        return view
-
-    cdef Py_buffer *input(self, object array, const Py_buffer *out) except NULL:
-        """The elements of `array` in the order of `out`: the array itself, or else a copy."""
-        cdef Py_buffer *view = self.add(array, False)
-        cdef bint alike = True
-        cdef int i
-        if view.itemsize != out.itemsize:
-            raise TypeError("expected arrays of one dtype")
-        if view.ndim != out.ndim:
-            raise ValueError("expected arrays of one shape")
-        for i in range(view.ndim):
-            if view.shape[i] != out.shape[i]:
-                raise ValueError("expected arrays of one shape")
-            alike &= view.shape[i] <= 1 or view.strides[i] == out.strides[i]
-        if alike:
-            return view
-        copy = np.empty_like(<object> out.obj)
-        np.copyto(copy, array)
-        self.count -= 1
-        PyBuffer_Release(view)
-        return self.add(copy, False)
-
-    cdef Py_buffer *vector(self, object array, const Py_buffer *out, Py_ssize_t n,
-                           bint writable) except? NULL:
-        """A vector of n elements of out's dtype, or NULL for None."""
-        if array is None:
-            return NULL
-        cdef Py_buffer *view = self.add(array, writable)
-        if view.itemsize != out.itemsize:
-            raise TypeError("expected arrays of one dtype")
-        if view.ndim != 1 or view.shape[0] != n:
-            raise ValueError("expected one element for every channel")
-        return view
 
 
 cdef inline double get(const Py_buffer *vector, Py_ssize_t i, double default) noexcept nogil:

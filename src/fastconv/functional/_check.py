@@ -102,7 +102,9 @@ def empty_like(array: Array) -> Array:
     return np.empty_like(array)
 
 
-def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array) -> Array:
+def check_out(
+    out: object, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array | None
+) -> Array:
     """`out` fit to be written to: right shape and dtype, writable, apart from the inputs."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
@@ -112,10 +114,12 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], **input
         raise ValueError(f"out has shape {out.shape}, expected {shape}")
     if not out.flags.writeable or not out.flags.aligned:
         raise ValueError("out must be writable and aligned")
-    if any(s == 0 and n > 1 for s, n in zip(out.strides, out.shape, strict=True)):
+    if 0 in out.strides and any(
+        s == 0 and n > 1 for s, n in zip(out.strides, out.shape, strict=True)
+    ):
         raise ValueError(f"out must not repeat memory, got strides {out.strides}")
     for name, array in inputs.items():
-        if np.may_share_memory(out, array):
+        if array is not None and np.may_share_memory(out, array):
             raise ValueError(f"out must not share memory with {name}")
     return out
 

@@ -91,7 +91,9 @@ def conv2d(
     x = as_array("input", input, (3, 4))
     w = as_array("weight", weight, 4)
     b = None if bias is None else as_array("bias", bias)
-    dtype = same_dtype(input=x, weight=w, bias=b)
+    dtype = x.dtype
+    if w.dtype is not dtype or (b is not None and b.dtype is not dtype):
+        same_dtype(input=x, weight=w, bias=b)
     _check_algorithm(algorithm)
     x, batched = as_batch(x)
     shape = _ops.conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
@@ -103,9 +105,7 @@ def conv2d(
         y = empty_like_format(x, shape.output_shape)
     else:
         expected = shape.output_shape if batched else shape.output_shape[1:]
-        y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=w))
-        if b is not None:
-            check_out(out, expected, dtype, bias=b)
+        y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=w, bias=b))
     _ops.conv2d(x, w, b, y, shape)
     if out is not None:
         return out
@@ -159,7 +159,9 @@ def conv2d_backward_input(
     """
     dy = as_array("grad_output", grad_output, (3, 4))
     w = as_array("weight", weight, 4)
-    dtype = same_dtype(grad_output=dy, weight=w)
+    dtype = dy.dtype
+    if w.dtype is not dtype:
+        same_dtype(grad_output=dy, weight=w)
     _check_algorithm(algorithm)
     sizes, batched = as_shape("input_shape", input_shape)
     shape = _ops.conv_shape(
@@ -223,7 +225,9 @@ def conv2d_backward_weight(
     """
     dy = as_array("grad_output", grad_output, (3, 4))
     x = as_array("input", input, (3, 4))
-    dtype = same_dtype(grad_output=dy, input=x)
+    dtype = dy.dtype
+    if x.dtype is not dtype:
+        same_dtype(grad_output=dy, input=x)
     _check_algorithm(algorithm)
     x, batched = as_batch(x)
     shape = _ops.conv_shape(
