@@ -376,6 +376,16 @@ def test_out_that_cannot_be_used_is_refused_untouched(rng):
         np.testing.assert_array_equal(array, original)
 
 
+def test_activation_equals_reference(rng):
+    case = CASES[1]
+    x, w, b, _ = case.operands(rng)
+    expected = reference.conv2d(x, w, b, *case.options, activation="relu")
+    assert_close(F.conv2d(x, w, b, *case.options, activation="relu"), expected)
+    out = np.empty(expected.shape)
+    assert F.conv2d(x, w, b, *case.options, activation="relu", out=out) is out
+    assert_close(out, expected)
+
+
 # ---------------------------------------------------------------------- bad input
 
 X, W, B = np.ones((2, 4, 8, 8)), np.ones((6, 2, 3, 3)), np.ones(6)
@@ -429,6 +439,8 @@ BAD_FORWARD = [
     ({"groups": 3}, ValueError, ["groups", "3"]),
     ({"groups": 2.0}, TypeError, ["groups", "2.0"]),
     ({"algorithm": "fastest"}, ValueError, ["algorithm", "fastest"]),
+    ({"activation": "gelu"}, ValueError, ["activation", "gelu"]),
+    ({"activation": True}, ValueError, ["activation", "True"]),
     # sizes that do not fit 64 bits, or memory
     ({"padding": 2**62}, ValueError, ["padding", str(2**62)]),
     ({"padding": 2**100}, ValueError, ["padding", str(2**100)]),

@@ -69,6 +69,21 @@ def test_every_way_through_the_drivers(name, layout, rng):
             )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_relu_in_the_epilogue_has_the_bits_of_relu_after(name, layout, dtype, rng):
+    input_shape, weight_shape, *options = SHAPES[name]
+    x, w = (integers(rng, s, layout) * dtype(0.1) for s in (input_shape, weight_shape))
+    x[0, 0, -1, -1], x[-1, -1, 0, 0] = np.nan, -np.inf
+    b = rng.standard_normal(weight_shape[0]).astype(dtype)
+    for bias in (None, b):
+        y = F.conv2d(x, w, bias, *options)
+        fused = F.conv2d(x, w, bias, *options, activation="relu")
+        assert fused.tobytes() == F.relu(y).tobytes()
+        assert (fused == 0).any()
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_same_bits_for_any_number_of_threads(name, layout, rng):

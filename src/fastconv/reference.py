@@ -99,8 +99,12 @@ def conv2d(
     padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    *,
+    activation: str | None = None,
 ) -> Array:
     """output = weight * columns(input) + bias, a matrix product per image and group."""
+    if activation is not None:
+        return relu(conv2d(input, weight, bias, stride, padding, dilation, groups))
     if input.ndim == 3:
         return conv2d(input[None], weight, bias, stride, padding, dilation, groups)[0]
     columns = _columns(input, weight.shape[2:], stride, padding, dilation, groups)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from fastconv import _ops
@@ -41,6 +43,7 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
     *,
+    activation: Literal["relu"] | None = None,
     algorithm: str = "auto",
     out: Array | None = None,
 ) -> Array:
@@ -63,6 +66,9 @@ def conv2d(
         Zeros around the image.
     groups : int
         Filter k sees only the channels of its group; ``groups=C`` is depthwise.
+    activation : {None, "relu"}
+        "relu" makes negative outputs zero while they are in registers: the same bits as
+        :func:`~fastconv.functional.relu` of the convolution, without another pass over memory.
     algorithm : {"auto", "direct"}
     out : (N, K, out_h, out_w) array, optional
         Written to and returned; must not share memory with the operands.
@@ -95,6 +101,8 @@ def conv2d(
     if w.dtype is not dtype or (b is not None and b.dtype is not dtype):
         same_dtype(input=x, weight=w, bias=b)
     _check_algorithm(algorithm)
+    if activation is not None and activation != "relu":
+        raise ValueError(f"activation must be None or 'relu', got {activation!r}")
     x, batched = as_batch(x)
     shape = _ops.conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
     if b is not None:
@@ -106,7 +114,7 @@ def conv2d(
     else:
         expected = shape.output_shape if batched else shape.output_shape[1:]
         y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=w, bias=b))
-    _ops.conv2d(x, w, b, y, shape)
+    _ops.conv2d(x, w, b, y, shape, relu=activation is not None)
     if out is not None:
         return out
     return y if batched else y[0]

@@ -1,17 +1,20 @@
 """Modules made of modules: in a row, beside a shortcut, or side by side."""
 
-from collections.abc import Iterator, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 from itertools import accumulate
 from typing import overload
 
 import numpy as np
 
+from fastconv.nn.layers import Conv2d, ReLU
 from fastconv.nn.module import Array, Module
 
 
 class Sequential(Module):
     """Layers one after the other.
+
+    A convolution and the ReLU right after it run as one call, to the same bits.
 
     Parameters
     ----------
@@ -40,6 +43,7 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         _check_layers(layers)
         self._layers = layers
+        self._steps = _forward_steps(layers)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The layers, named by their positions."""
@@ -47,8 +51,8 @@ class Sequential(Module):
             yield str(i), layer
 
     def forward(self, input: Array) -> Array:
-        for layer in self._layers:
-            input = layer(input)
+        for step in self._steps:
+            input = step(input)
         return input
 
     def backward(self, grad_output: Array) -> Array:
@@ -80,6 +84,18 @@ class Sequential(Module):
         if isinstance(index, slice):
             return Sequential(*self._layers[index])
         return self._layers[index]
+
+
+def _forward_steps(layers: Sequence[Module]) -> list[Callable[[Array], Array]]:
+    """What a forward pass calls: the layers, but a convolution and the ReLU after it are one."""
+    steps: list[Callable[[Array], Array]] = []
+    for i, layer in enumerate(layers):
+        before = layers[i - 1] if i else None
+        if type(layer) is ReLU and type(before) is Conv2d:  # a subclass may do something else
+            steps[-1] = partial(before.forward_relu, layer)
+        else:
+            steps.append(layer)
+    return steps
 
 
 class Residual(Module):

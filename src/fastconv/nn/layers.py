@@ -104,11 +104,21 @@ class Conv2d(Module):
         self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng)) if bias else None
 
     def forward(self, input: Array) -> Array:
+        return self._convolve(input, None)
+
+    def forward_relu(self, relu: "ReLU", input: Array) -> Array:
+        """``relu(self(input))`` in one pass over the output; both remember what they would."""
+        output = self._convolve(input, "relu")
+        relu._remember(output)
+        return output
+
+    def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
         output = F.conv2d(
             input,
             self.weight.data,
             None if self.bias is None else self.bias.data,
             *self._geometry(),
+            activation=activation,
             algorithm=self.algorithm,
         )
         self._remember(input)
