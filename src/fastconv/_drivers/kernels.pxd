@@ -23,6 +23,18 @@ cdef extern from "kernels.h" nogil:
         int m, n
         int flags
 
+    ctypedef struct fc_outer:
+        const void **a
+        const void **b
+        fc_size a_from, b_from
+        fc_size a_m, a_k
+        fc_size b_k
+        fc_size segments, len
+        void *c
+        fc_size c_m
+        int m, n
+        bint accumulate
+
     ctypedef struct fc_dots:
         const void *a
         const void *b
@@ -111,7 +123,7 @@ cdef extern from "kernels.h" nogil:
         const char *isa
         int itemsize, lanes, mr, nr
         void (*tile)(const fc_tile *) noexcept nogil
-        void (*tile_adjacent)(const fc_tile *) noexcept nogil
+        void (*outer)(const fc_outer *) noexcept nogil
         void (*copy2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
                        fc_size, fc_size) noexcept nogil
         void (*pack_filters)(void *, const void *, fc_size, fc_size, fc_size, fc_size,

@@ -2,11 +2,21 @@
 
     w[k, c, r, s] = sum over n, i, j of y[n, k, i, j] * x[n, c, row(i, r), col(j, s)]
 
-is a matrix product over the pixels of all images. Rows of the register tile are input channels
-(where taps lie side by side, all channels of a row of taps), columns are filters. A task owns a
-block of channels and filters, with all its taps, and keeps their sums in its cache while pieces of
-the images pass by: a few rows of outputs and the input under them, copied channels last. Where
-there are too few blocks to share out, the rows of the batch are cut into slots as well, whose
+is a sum of outer products over the pixels of all images. Rows of the register tile are input
+channels, columns are filters; a convolution of one tap without border is the same when x and y
+change places, and does so where that suits the tile. A task owns a block of channels and filters,
+with all its taps, and keeps their sums in its cache while pieces of the images pass by.
+
+Pixels are read where they lie: a tap's products are those of the outputs whose input it finds
+inside the image, so that nothing is ever multiplied with the border. What is copied first, to this
+thread's scratch memory, is
+
+    y  unless its filters are contiguous: the columns of a tile are vectors
+    x  where a tile's rows would be few (a row of taps then joins its channels to one run, and the
+       border is zeros), or lie in planes of which every tap reads each element again, or so that
+       a cache could not hold them
+
+Where there are too few blocks to share out, the rows of the batch are cut into slots as well, whose
 partial sums are added in order. Shapes alone decide all of that, so the bits never depend on the
 number of threads.
 """
@@ -15,31 +25,37 @@ from libc.string cimport memset
 
 from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, forward_taps, work, part, round_up, valid)
-from fastconv._drivers.kernels cimport FC_TILE_ACCUMULATE, fc_size, fc_tile
+from fastconv._drivers.kernels cimport fc_outer, fc_size
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
 
 
 cdef enum:
     PIECE_PIXELS = 224          # outputs between two loads of the sums
-    WINDOW_BYTES = 256 * 1024   # of the input under them
+    WINDOW_BYTES = 256 * 1024   # of the input under them, where it is copied
     SUMS_BYTES = 256 * 1024
     BLOCK = 64                  # channels or filters of a block
     POINTWISE_BLOCK = 128
     MOST_TAPS = 64
     MOST_WASTE = 16             # input pixels copied for one output
+    FEW_CHANNELS = 8
+    FAR = 4096                  # multiples of this between pixels meet in one set of a cache
     TASKS = 16                  # see direct.pyx
+    TASK_PRODUCTS = 3_000_000   # some 25 microseconds
 
 
 ctypedef struct Plan:
     Correlation c
+    const Correlation *caller  # c as it came: w is written through this one
+    bint exchanged             # x and y have changed places
     # blocks: taps [rows][cols] of them, channels, filters
     fc_size tap_rows, tap_cols, row_blocks, col_blocks
     fc_size channel_blocks, filter_blocks, block_channels, block_panels
     fc_size slots
-    bint gather          # a block is one tap: only the pixels it reads are copied
+    bint copy_x, copy_y
     bint side_by_side    # taps of a row follow each other: their channels are one run
+    bint in_place        # sums are kept in w, [channels][filters]
     fc_size piece_images, piece_rows, piece_cols
-    char *partial        # [slots][groups][filters][channels][taps_h][taps_w], or NULL for one slot
+    fc_size slot_bytes   # from one slot's w to the next: [groups][filters][channels][taps]
     fc_size pointers_at, x_at, y_at, sums_at, scratch_bytes
 
 
@@ -47,109 +63,151 @@ ctypedef struct Plan:
 ctypedef struct Block:
     fc_size g, r0, r1, s0, s1, c0, c1, k0, k1, panels
     fc_size n0, n1, i0, i1, j0, j1  # several whole images, or some rows of one
-    fc_size row_step, col_step  # from one output to the next, in the copied input
-    fc_size row_d, col_d        # from one tap to the next
-    fc_size rows, cols          # of the copied input, for one image
+    bint first                      # piece of the task: its products are the sums
 
 
-cdef void copy_input(const Plan *p, const Block *b, fc_size n, char *piece) noexcept nogil:
-    """The input of image n under the piece, [rows][cols][channels], zero beyond the border."""
+# Where element 0 of a piece lies, and the strides from image to image, row to row, and so on.
+ctypedef struct View:
+    const char *at
+    fc_size image, row, col, next
+
+
+cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
+    """The input under the piece, from its first tap on; `next` is from channel to channel."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, channels = b.c1 - b.c0, pixel = channels * size
     cdef fc_size row0 = c.row0 + b.i0 * c.step_h + b.r0 * c.row_d
     cdef fc_size col0 = c.col0 + b.j0 * c.step_w + b.s0 * c.col_d
-    cdef fc_size row_step = c.step_h if p.gather else 1, col_step = c.step_w if p.gather else 1
-    cdef fc_size r, row, lo, hi
-    cdef const char *x = c.x + n * c.x_n + b.g * c.x_g + b.c0 * c.x_c
+    cdef fc_size rows = (b.i1 - b.i0 - 1) * c.step_h + (b.r1 - b.r0 - 1) * c.row_d + 1
+    cdef fc_size cols = (b.j1 - b.j0 - 1) * c.step_w + (b.s1 - b.s0 - 1) * c.col_d + 1
+    cdef fc_size n, r, row, lo, hi
+    cdef const char *x = c.x + b.n0 * c.x_n + b.g * c.x_g + b.c0 * c.x_c
     cdef char *to
-    valid(col0, col_step, c.width, b.cols, &lo, &hi)
-    for r in range(b.rows):
-        row = row0 + r * row_step
-        to = piece + r * b.cols * pixel
-        if row < 0 or row >= c.height:
-            memset(to, 0, b.cols * pixel)
-            continue
-        memset(to, 0, lo * pixel)
-        c.kernels.copy2d(to + lo * pixel, pixel, size,
-                         x + row * c.x_h + (col0 + lo * col_step) * c.x_w, col_step * c.x_w, c.x_c,
-                         hi - lo, channels)
-        memset(to + hi * pixel, 0, (b.cols - hi) * pixel)
+    if not p.copy_x:
+        return View(x + row0 * c.x_h + col0 * c.x_w, c.x_n, c.x_h, c.x_w, c.x_c)
+    valid(col0, 1, c.width, cols, &lo, &hi)
+    for n in range(b.n1 - b.n0):
+        for r in range(rows):
+            row = row0 + r
+            to = copy + (n * rows + r) * cols * pixel
+            if row < 0 or row >= c.height:
+                continue  # no tap reads it
+            memset(to, 0, lo * pixel)
+            c.kernels.copy2d(to + lo * pixel, pixel, size,
+                             x + n * c.x_n + row * c.x_h + (col0 + lo) * c.x_w, c.x_w, c.x_c,
+                             hi - lo, channels)
+            memset(to + hi * pixel, 0, (cols - hi) * pixel)
+    return View(copy, rows * cols * pixel, cols * pixel, pixel, size)
 
 
-cdef void copy_output(const Plan *p, const Block *b, fc_size n, char *piece,
-                      fc_size panel_bytes) noexcept nogil:
-    """The output gradient of image n in the piece, [panels] of [rows][cols][nr]."""
+cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
+    """The output gradient of the piece; `next` is from panel to panel."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, panel = c.kernels.nr * size
+    cdef fc_size images = b.n1 - b.n0, rows = b.i1 - b.i0, cols = b.j1 - b.j0
+    cdef const char *y = (c.y + b.n0 * c.y_n + b.g * c.y_g + b.k0 * c.y_k + b.i0 * c.y_h
+                          + b.j0 * c.y_w)
+    cdef fc_size i, n, k, lines = rows, run = cols
+    if not p.copy_y:
+        return View(y, c.y_n, c.y_h, c.y_w, panel)
+    if c.y_h == cols * c.y_w:
+        lines, run = 1, rows * cols
+    for k in range(b.panels):
+        for n in range(images):
+            for i in range(lines):
+                c.kernels.copy2d(
+                    copy + ((k * images + n) * lines + i) * run * panel, panel, size,
+                    y + n * c.y_n + i * c.y_h + k * c.kernels.nr * c.y_k, c.y_w, c.y_k,
+                    run, min(c.kernels.nr, b.k1 - b.k0 - k * c.kernels.nr))
+    return View(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel)
+
+
+cdef void add_tap(const Plan *p, const Block *b, const View *x, const View *y, fc_size r, fc_size s,
+                  const void **pointers, char *sums, fc_size sums_row) noexcept nogil:
+    """Add the products of tap r, s of the block (or of row r of its taps) to [channels][filters]."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size rows = b.i1 - b.i0, cols = b.j1 - b.j0
-    cdef fc_size panel, i
-    cdef const char *y
-    for panel in range(b.panels):
-        y = (c.y + n * c.y_n + b.g * c.y_g + (b.k0 + panel * nr) * c.y_k + b.i0 * c.y_h
-             + b.j0 * c.y_w)
-        for i in range(rows):
-            c.kernels.copy2d(piece + panel * panel_bytes + i * cols * nr * size, nr * size, size,
-                             y + i * c.y_h, c.y_w, c.y_k, cols, min(nr, b.k1 - b.k0 - panel * nr))
-
-
-cdef void add_piece(const Plan *p, Block *b, char *scratch) noexcept nogil:
-    """Add a piece's products to the sums, [taps][channels][panels * nr]."""
-    cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, mr = c.kernels.mr
-    cdef fc_size channels = b.c1 - b.c0, pixel = channels * size
-    cdef fc_size rows = b.i1 - b.i0, cols = b.j1 - b.j0, taps = b.s1 - b.s0
-    cdef fc_size run = channels * taps if p.side_by_side else channels
-    cdef fc_size tiles = ceil_div(run, mr), sums_row = b.panels * nr * size
-    cdef fc_size images = b.n1 - b.n0, segments = images * rows
-    cdef fc_size r, s, t, i, n, start, panel
-    cdef fc_size y_panel = segments * cols * nr * size
-    cdef const void **pointers = <const void **> (scratch + p.pointers_at)
-    cdef char *x = scratch + p.x_at
-    cdef char *y = scratch + p.y_at
-    cdef char *sums
+    cdef fc_size images = b.n1 - b.n0, run = b.c1 - b.c0
+    cdef fc_size i0, i1, j0 = 0, j1 = b.j1 - b.j0
+    cdef fc_size rows, i, n, start, tiles, t, panel
+    cdef fc_size x_row = c.step_h * x.row, x_image = x.image, y_image = y.image
     cdef const char *a
-    cdef fc_tile tile
-    b.rows = (rows - 1) * b.row_step + (b.r1 - b.r0 - 1) * b.row_d + 1
-    b.cols = (cols - 1) * b.col_step + (taps - 1) * b.col_d + 1
-    for n in range(images):
-        copy_input(p, b, b.n0 + n, x + n * b.rows * b.cols * pixel)
-        copy_output(p, b, b.n0 + n, y + n * rows * cols * nr * size, y_panel)
-    tile.a_k = b.col_step * pixel
-    tile.b_at = NULL
-    tile.b_k = nr * size
-    tile.b_segment = cols * nr * size
-    tile.segments = segments
-    tile.len = cols
-    tile.bias = NULL
-    tile.c_m = sums_row
-    tile.flags = FC_TILE_ACCUMULATE
+    cdef const char *d
+    cdef fc_outer tile
+    valid(c.row0 + b.i0 * c.step_h + (b.r0 + r) * c.row_d, c.step_h, c.height, b.i1 - b.i0,
+          &i0, &i1)
+    if p.side_by_side:
+        run *= b.s1 - b.s0
+    else:
+        valid(c.col0 + b.j0 * c.step_w + (b.s0 + s) * c.col_d, c.step_w, c.width, b.j1 - b.j0,
+              &j0, &j1)
+    rows = i1 - i0
+    if j0 == j1:
+        rows = 0
+    a = x.at + r * c.row_d * x.row + s * c.col_d * x.col + i0 * x_row + j0 * c.step_w * x.col
+    d = y.at + i0 * y.row + j0 * y.col
+    tile.a_k = c.step_w * x.col
+    tile.b_k = y.col
+    tile.len = j1 - j0
+    # rows that follow each other, and images, are one run
+    if x_row == tile.len * tile.a_k and y.row == tile.len * tile.b_k:
+        tile.len *= rows
+        rows = min(rows, 1)
+        if x_image == tile.len * tile.a_k and y_image == tile.len * tile.b_k:
+            tile.len *= images
+            images = 1
+    tile.segments = images * rows
+    if tile.segments == 0 and not b.first:
+        return
     tile.a = pointers
-    for r in range(b.r1 - b.r0):
-        for s in range(1 if p.side_by_side else taps):
-            sums = scratch + p.sums_at + (r * taps + s) * channels * sums_row
-            for n in range(images):
-                a = x + ((n * b.rows + r * b.row_d) * b.cols + s * b.col_d) * pixel
-                for i in range(rows):
-                    pointers[n * rows + i] = a + i * b.row_step * b.cols * pixel
-            start = 0
-            for t in range(tiles):
-                tile.m = <int> (part(run, tiles, t + 1) - start)
-                for panel in range(b.panels):
-                    tile.n = <int> min(nr, b.k1 - b.k0 - panel * nr)
-                    tile.b = y + panel * y_panel
-                    tile.c = sums + start * sums_row + panel * nr * size
-                    c.kernels.tile_adjacent(&tile)
-                for i in range(segments):
-                    pointers[i] = <const char *> pointers[i] + tile.m * size
-                start += tile.m
+    tile.b = pointers + tile.segments
+    for n in range(images):
+        for i in range(rows):
+            pointers[n * rows + i] = a + n * x_image + i * x_row
+            pointers[tile.segments + n * rows + i] = d + n * y_image + i * y.row
+    tile.a_m = x.next
+    tile.c_m = sums_row
+    tile.accumulate = not b.first
+    tiles = ceil_div(run, c.kernels.mr)
+    for panel in range(b.panels):
+        tile.n = <int> min(nr, b.k1 - b.k0 - panel * nr)
+        tile.b_from = panel * y.next
+        start = 0
+        for t in range(tiles):
+            tile.m = <int> (part(run, tiles, t + 1) - start)
+            tile.a_from = start * x.next
+            tile.c = sums + start * sums_row + panel * nr * size
+            c.kernels.outer(&tile)
+            start += tile.m
+
+
+cdef void store_sums(const Plan *p, const Block *b, const char *sums, fc_size sums_row,
+                     char *w) noexcept nogil:
+    """[taps][channels][filters] to where it belongs."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, channels = b.c1 - b.c0
+    cdef fc_size taps = c.taps_h * c.taps_w, r, s
+    if ((b.r1 - b.r0) * (b.s1 - b.s0) == taps and c.w_w == size and c.w_h == c.taps_w * size
+            and c.w_c == taps * size):
+        c.kernels.unpack_filters(w, c.w_k, sums, sums_row, b.k1 - b.k0, channels, taps)
+        return
+    for r in range(b.r0, b.r1):
+        for s in range(b.s0, b.s1):
+            c.kernels.copy2d(
+                w + r * c.w_h + s * c.w_w, c.w_c, c.w_k,
+                sums + ((r - b.r0) * (b.s1 - b.s0) + s - b.s0) * channels * sums_row,
+                sums_row, size, channels, b.k1 - b.k0)
 
 
 cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *p = <Plan *> context
     cdef Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size rest = task, at, lo, hi, r, s, channels, sums_row
+    cdef fc_size rest = task, at, lo, hi, r, s, tap_bytes, sums_row
     cdef Block b
+    cdef View x, y
+    cdef char *w
+    cdef char *sums
     cdef fc_size slot = rest % p.slots
     rest = rest // p.slots
     at = rest % p.channel_blocks
@@ -167,87 +225,94 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     b.r0 = rest % p.row_blocks * p.tap_rows
     b.r1 = min(b.r0 + p.tap_rows, c.taps_h)
     b.g = rest // p.row_blocks
-    b.row_step = 1 if p.gather else c.step_h
-    b.col_step = 1 if p.gather else c.step_w
-    b.row_d, b.col_d = c.row_d, c.col_d
-    channels = b.c1 - b.c0
-    sums_row = b.panels * nr * size
-    memset(scratch + p.sums_at, 0, (b.r1 - b.r0) * (b.s1 - b.s0) * channels * sums_row)
+    w = <char *> c.w + slot * p.slot_bytes + b.g * c.w_g + b.k0 * c.w_k + b.c0 * c.w_c
+    if p.in_place:
+        sums, sums_row = w, c.w_c
+    else:
+        sums, sums_row = scratch + p.sums_at, b.panels * nr * size
+    tap_bytes = (b.c1 - b.c0) * sums_row
 
     # this slot's rows, of all the rows of the batch
     lo = part(c.batch * c.out_h, p.slots, slot)
     hi = part(c.batch * c.out_h, p.slots, slot + 1)
-    while lo < hi:
+    b.first = True
+    while lo < hi or b.first:  # without images, one piece of none: the sums are zeros
         b.n0 = lo // c.out_h
         b.i0 = lo % c.out_h
         b.i1 = min(min(b.i0 + p.piece_rows, c.out_h), b.i0 + hi - lo)
-        b.n1 = b.n0 + 1
+        b.n1 = min(b.n0 + 1, c.batch)
         if b.i1 - b.i0 == c.out_h:
             b.n1 = b.n0 + max(1, min(p.piece_images, (hi - lo) // c.out_h))
         lo += (b.n1 - b.n0) * (b.i1 - b.i0)
         b.j0 = 0
         while b.j0 < c.out_w:
             b.j1 = min(b.j0 + p.piece_cols, c.out_w)
-            add_piece(p, &b, scratch)
+            x = view_input(p, &b, scratch + p.x_at)
+            y = view_output(p, &b, scratch + p.y_at)
+            for r in range(b.r1 - b.r0):
+                for s in range(1 if p.side_by_side else b.s1 - b.s0):
+                    add_tap(p, &b, &x, &y, r, s, <const void **> (scratch + p.pointers_at),
+                            sums + (r * (b.s1 - b.s0) + s) * tap_bytes, sums_row)
+            b.first = False
             b.j0 = b.j1
-
-    # [taps][channels][filters] to where it belongs
-    cdef char *to = <char *> c.w
-    cdef fc_size w_g = c.w_g, w_k = c.w_k, w_c = c.w_c, w_h = c.w_h, w_w = c.w_w
-    if p.slots > 1:
-        w_w = size
-        w_h = c.taps_w * size
-        w_c = c.taps_h * w_h
-        w_k = c.channels * w_c
-        w_g = c.filters * w_k
-        to = p.partial + slot * c.groups * w_g
-    to += b.g * w_g + b.k0 * w_k + b.c0 * w_c
-    cdef fc_size taps = c.taps_h * c.taps_w
-    if ((b.r1 - b.r0) * (b.s1 - b.s0) == taps and w_w == size and w_h == c.taps_w * size
-            and w_c == taps * size):
-        c.kernels.unpack_filters(to, w_k, scratch + p.sums_at, sums_row, b.k1 - b.k0, channels,
-                                 taps)
-        return OK
-    for r in range(b.r0, b.r1):
-        for s in range(b.s0, b.s1):
-            c.kernels.copy2d(
-                to + r * w_h + s * w_w, w_c, w_k,
-                scratch + p.sums_at
-                + ((r - b.r0) * (b.s1 - b.s0) + s - b.s0) * channels * sums_row,
-                sums_row, size, channels, b.k1 - b.k0)
+    if not p.in_place:
+        store_sums(p, &b, sums, sums_row, w)
     return OK
 
 
 cdef int add_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     """One filter's partial sums, slot after slot, and the total to where it belongs."""
     cdef Plan *p = <Plan *> context
-    cdef Correlation *c = &p.c
+    cdef const Correlation *c = p.caller
     cdef fc_size size = c.kernels.itemsize, taps = c.taps_h * c.taps_w
-    cdef fc_size count = c.channels * taps, all = c.groups * c.filters * count
-    cdef fc_size slot, i, ch
-    cdef char *total = p.partial + task * count * size
-    cdef char *to = (<char *> c.w + task // c.filters * c.w_g + task % c.filters * c.w_k)
-    for slot in range(1, p.slots):
-        if size == 4:
-            for i in range(count):
-                (<float *> total)[i] += (<float *> total)[slot * all + i]
-        else:
-            for i in range(count):
-                (<double *> total)[i] += (<double *> total)[slot * all + i]
-    for ch in range(c.channels):
-        c.kernels.copy2d(to + ch * c.w_c, c.w_h, c.w_w, total + ch * taps * size,
-                         c.taps_w * size, size, c.taps_h, c.taps_w)
+    cdef fc_size count = c.channels * taps, ch
+    cdef char *total = <char *> c.w + task // c.filters * c.w_g + task % c.filters * c.w_k
+    cdef char *partial = <char *> p.c.w + task * count * size
+    cdef bint contiguous = (c.w_w == size and c.w_h == c.taps_w * size and c.w_c == taps * size)
+    c.kernels.add_fold(total if contiguous else partial, partial, p.slot_bytes, count, p.slots, 1)
+    if not contiguous:
+        for ch in range(c.channels):
+            c.kernels.copy2d(total + ch * c.w_c, c.w_h, c.w_w, partial + ch * taps * size,
+                             c.taps_w * size, size, c.taps_h, c.taps_w)
     return OK
 
 
-cdef fc_size window_pixels(const Plan *p, fc_size rows, fc_size cols) noexcept nogil:
+cdef double row_cost(const Correlation *c, fc_size rows, fc_size cols,
+                     bint contiguous) noexcept nogil:
+    """Time of a pixel's products, by how full vectors are and what turning the columns takes."""
+    cdef fc_size lanes = c.kernels.nr // 2
+    cdef double cost = <double> rows * ceil_div(cols, lanes) * lanes
+    return cost if contiguous else cost + 6.0 * cols * ceil_div(rows, POINTWISE_BLOCK)
+
+
+cdef void exchange(Plan *p) noexcept nogil:
+    """Let x and y change places where filters make the better rows."""
+    cdef Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize
+    p.exchanged = (
+        c.taps_h * c.taps_w == 1 and c.row0 == 0 and c.col0 == 0 and c.step_h == 1
+        and c.step_w == 1 and c.height == c.out_h and c.width == c.out_w
+        and row_cost(c, c.filters, c.channels, c.x_c == size)
+        <= row_cost(c, c.channels, c.filters, c.y_k == size))
+    if not p.exchanged:
+        return
+    cdef char *x = <char *> c.x
+    c.x, c.y = c.y, x
+    c.x_n, c.y_n = c.y_n, c.x_n
+    c.x_g, c.y_g = c.y_g, c.x_g
+    c.x_c, c.y_k = c.y_k, c.x_c
+    c.x_h, c.y_h = c.y_h, c.x_h
+    c.x_w, c.y_w = c.y_w, c.x_w
+    c.channels, c.filters = c.filters, c.channels
+    c.w_c, c.w_k = c.w_k, c.w_c
+
+
+cdef double window_pixels(const Plan *p, fc_size rows, fc_size cols) noexcept nogil:
     """Input pixels under rows x cols outputs, for a block's taps."""
     cdef const Correlation *c = &p.c
-    if p.gather:
-        return rows * cols
     cdef double h = (<double> rows - 1) * c.step_h + (<double> p.tap_rows - 1) * c.row_d + 1
     cdef double w = (<double> cols - 1) * c.step_w + (<double> p.tap_cols - 1) * c.col_d + 1
-    return <fc_size> min(h * w, 1e15)
+    return h * w
 
 
 cdef void plan_blocks(Plan *p) noexcept nogil:
@@ -270,57 +335,90 @@ cdef void plan_blocks(Plan *p) noexcept nogil:
         p.tap_rows = max(1, SUMS_BYTES // (c.taps_w * tap_bytes))
     if c.taps_w > MOST_TAPS:
         p.tap_cols = MOST_TAPS
-    p.piece_cols = min(c.out_w, PIECE_PIXELS)
-    p.piece_rows = max(1, min(c.out_h, PIECE_PIXELS // p.piece_cols))
-    p.gather = False
-    while p.piece_rows > 1 and (window_pixels(p, p.piece_rows, p.piece_cols) * p.block_channels
-                                * size > WINDOW_BYTES):
-        p.piece_rows = (p.piece_rows + 1) // 2
-    if (window_pixels(p, p.piece_rows, p.piece_cols)
-            > MOST_WASTE * p.piece_rows * p.piece_cols + 256):
-        p.gather = True
-        p.tap_rows = p.tap_cols = 1
     p.row_blocks = ceil_div(c.taps_h, p.tap_rows)
     p.col_blocks = ceil_div(c.taps_w, p.tap_cols)
-    p.side_by_side = c.col_d == 1 and not p.gather
-    cdef fc_size blocks = (c.groups * p.row_blocks * p.col_blocks * p.channel_blocks
-                           * p.filter_blocks)
-    p.slots = 1
-    if blocks < TASKS // 2:
-        p.slots = max(1, min(ceil_div(TASKS, blocks), c.batch * ceil_div(c.out_h, p.piece_rows)))
-    cdef fc_size x_bytes = (window_pixels(p, p.piece_rows, p.piece_cols) * p.block_channels * size)
+
+
+cdef void plan_pieces(Plan *p) noexcept nogil:
+    cdef Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
+    cdef fc_size pixel = p.block_channels * size, rows
+    cdef double x_bytes
+    p.copy_y = c.y_k != size or c.y_w % FAR == 0
+    p.side_by_side = c.channels < FEW_CHANNELS and c.taps_w > 1 and c.col_d == 1
+    p.copy_x = p.side_by_side
+    if c.x_c != size:
+        p.copy_x |= c.taps_h * c.taps_w > 1 or c.x_c % FAR == 0
+    else:
+        p.copy_x |= c.x_w * c.step_w % FAR == 0
+    p.piece_cols = min(c.out_w, PIECE_PIXELS)
+    p.piece_rows = max(1, min(c.out_h, PIECE_PIXELS // p.piece_cols))
+    if p.copy_x:
+        rows = p.piece_rows
+        while rows > 1 and window_pixels(p, rows, p.piece_cols) * pixel > WINDOW_BYTES:
+            rows = (rows + 1) // 2
+        if window_pixels(p, rows, p.piece_cols) > MOST_WASTE * rows * p.piece_cols + 256:
+            p.copy_x = p.side_by_side = False
+        else:
+            p.piece_rows = rows
+    p.piece_rows = ceil_div(c.out_h, ceil_div(c.out_h, p.piece_rows))
     p.piece_images = 1
+    x_bytes = window_pixels(p, p.piece_rows, p.piece_cols) * pixel if p.copy_x else 0
     if p.piece_rows == c.out_h and p.piece_cols == c.out_w:
-        p.piece_images = min(PIECE_PIXELS // (c.out_h * c.out_w), WINDOW_BYTES // x_bytes)
+        p.piece_images = PIECE_PIXELS // (c.out_h * c.out_w)
+        if p.copy_x:
+            p.piece_images = min(p.piece_images, <fc_size> (WINDOW_BYTES / x_bytes))
         p.piece_images = max(1, min(p.piece_images, c.batch))
+    cdef fc_size all_rows = p.piece_images * p.piece_rows
+    cdef fc_size y_bytes = all_rows * p.piece_cols * p.block_panels * nr * size
     p.pointers_at = 0
-    p.x_at = round_up(p.piece_images * p.piece_rows * sizeof(void *))
-    p.y_at = p.x_at + round_up(p.piece_images * x_bytes)
-    p.sums_at = p.y_at + round_up(p.piece_images * p.piece_rows * p.piece_cols * p.block_panels
-                                  * nr * size)
-    p.scratch_bytes = p.sums_at + p.tap_rows * p.tap_cols * tap_bytes
+    p.x_at = round_up(2 * all_rows * sizeof(void *))
+    p.y_at = p.x_at + round_up(p.piece_images * <fc_size> x_bytes)
+    p.sums_at = p.y_at + (round_up(y_bytes) if p.copy_y else 0)
+    p.scratch_bytes = p.sums_at
+    if not p.in_place:
+        p.scratch_bytes += p.tap_rows * p.tap_cols * p.block_channels * p.block_panels * nr * size
 
 
 cdef int correlate_weight(const Correlation *correlation, int num_threads) noexcept nogil:
     """The correlation's w is written, not read."""
     cdef Plan p
     cdef Correlation *c = &p.c
+    cdef Correlation caller = correlation[0]
     cdef int status
-    c[0] = correlation[0]
-    forward_taps(c)
+    cdef char *partial = NULL
+    cdef fc_size size = caller.kernels.itemsize, taps = caller.taps_h * caller.taps_w
+    cdef fc_size blocks, count
+    forward_taps(&caller)
+    count = caller.groups * caller.filters * caller.channels * taps
+    p.caller = &caller
+    c[0] = caller
+    exchange(&p)
     plan_blocks(&p)
-    cdef fc_size count = c.groups * c.filters * c.channels * c.taps_h * c.taps_w
-    p.partial = NULL
+    blocks = c.groups * p.row_blocks * p.col_blocks * p.channel_blocks * p.filter_blocks
+    p.slots = 1
+    if blocks < TASKS // 2:
+        p.slots = <fc_size> max(1, min(min(ceil_div(TASKS, blocks), c.batch * c.out_h),
+                                       20 * work(c) / TASK_PRODUCTS / blocks))
     if p.slots > 1:
-        p.partial = allocate(p.slots * count * c.kernels.itemsize)
-        if p.partial == NULL:
+        p.slot_bytes = count * size
+        partial = allocate(p.slots * p.slot_bytes)
+        if partial == NULL:
             return OUT_OF_MEMORY
-    status = parallel_for(weight_block, &p,
-                          c.groups * p.row_blocks * p.col_blocks * p.channel_blocks
-                          * p.filter_blocks * p.slots,
-                          p.scratch_bytes, work(c), num_threads)
+        c.w = partial
+        c.w_w = size
+        c.w_h = c.taps_w * size
+        c.w_c = taps * size
+        c.w_k = caller.channels * taps * size
+        c.w_g = caller.filters * c.w_k
+        if p.exchanged:
+            c.w_c, c.w_k = c.w_k, c.w_c
+    p.in_place = taps == 1 and c.w_k == size
+    plan_pieces(&p)
+    status = parallel_for(weight_block, &p, blocks * p.slots, p.scratch_bytes, work(c),
+                          num_threads)
     if p.slots > 1 and status == OK:
-        status = parallel_for(add_slots, &p, c.groups * c.filters, 0,
+        status = parallel_for(add_slots, &p, caller.groups * caller.filters, 0,
                               <double> p.slots * count, num_threads)
-    release(p.partial)
+    release(partial)
     return status

@@ -7,10 +7,8 @@
 #include "simd.h"
 #include "kernels.h"
 
-/* tail: columns of the last vector that exist, or 0 where it is full.
- * adjacent: the rows' elements lie side by side, so that one pointer a segment does for all. */
-FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail,
-                    const int adjacent) {
+/* tail: columns of the last vector that exist, or 0 where it is full */
+FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail) {
     vreal acc[FC_MR][2];
     const char *c = t->c;
 #pragma GCC unroll 16
@@ -36,8 +34,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail,
     for (fc_size s = 0; s < t->segments; s++, segment += t->b_segment) {
         const char *a[FC_MR];
 #pragma GCC unroll 16
-        for (int i = 0; i < m; i++)
-            a[i] = adjacent ? rows[s] + i * (fc_size)sizeof(real) : rows[s * m + i];
+        for (int i = 0; i < m; i++) a[i] = rows[s * m + i];
         const char *b = t->b_at ? t->b_at[s] : segment;
         fc_size at = 0;
         for (fc_size k = 0; k < len; k++, at += a_k, b += b_k) {
@@ -87,25 +84,14 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail,
 #define FC_ROWS_14(X)
 #endif
 
-#define FC_DEFINE(m)                                                                     \
-    static void rows_##m##x1(const fc_tile *t) { tile(t, m, 1, 0, 0); }                  \
-    static void rows_##m##x2(const fc_tile *t) { tile(t, m, 2, 0, 0); }                  \
-    static void rows_##m##x1_tail(const fc_tile *t) { tile(t, m, 1, t->n, 0); }          \
-    static void rows_##m##x2_tail(const fc_tile *t) { tile(t, m, 2, t->n - VL, 0); }     \
-    static void adjacent_##m##x1(const fc_tile *t) { tile(t, m, 1, 0, 1); }              \
-    static void adjacent_##m##x2(const fc_tile *t) { tile(t, m, 2, 0, 1); }              \
-    static void adjacent_##m##x1_tail(const fc_tile *t) { tile(t, m, 1, t->n, 1); }      \
-    static void adjacent_##m##x2_tail(const fc_tile *t) { tile(t, m, 2, t->n - VL, 1); }
+#define FC_DEFINE(m)                                                           \
+    static void rows_##m##x1(const fc_tile *t) { tile(t, m, 1, 0); }           \
+    static void rows_##m##x2(const fc_tile *t) { tile(t, m, 2, 0); }           \
+    static void rows_##m##x1_tail(const fc_tile *t) { tile(t, m, 1, t->n); }   \
+    static void rows_##m##x2_tail(const fc_tile *t) { tile(t, m, 2, t->n - VL); }
 FC_ROWS(FC_DEFINE)
 
 #define FC_ENTRY(m) {{rows_##m##x1, rows_##m##x1_tail}, {rows_##m##x2, rows_##m##x2_tail}},
-#define FC_ADJACENT(m)                                                                   \
-    {{adjacent_##m##x1, adjacent_##m##x1_tail}, {adjacent_##m##x2, adjacent_##m##x2_tail}},
 static void (*const rows[FC_MR][2][2])(const fc_tile *) = {FC_ROWS(FC_ENTRY)};
-static void (*const adjacent[FC_MR][2][2])(const fc_tile *) = {FC_ROWS(FC_ADJACENT)};
 
 void FC_NAME(tile)(const fc_tile *t) { rows[t->m - 1][t->n > VL][t->n % VL != 0](t); }
-
-void FC_NAME(tile_adjacent)(const fc_tile *t) {
-    adjacent[t->m - 1][t->n > VL][t->n % VL != 0](t);
-}

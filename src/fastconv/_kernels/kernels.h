@@ -17,8 +17,7 @@ typedef ptrdiff_t fc_size;
 enum { FC_TILE_ACCUMULATE = 1, FC_TILE_RELU = 2, FC_TILE_BIAS_PER_ROW = 4 };
 
 typedef struct {
-    /* [segments][m]: start of each row's run of `len` elements; where rows are adjacent elements,
-     * [segments]: start of the first row's */
+    /* [segments][m]: start of each row's run of `len` elements */
     const void *const *a;
     fc_size a_k;          /* from one element of a run to the next */
     const void *b;        /* [segments][len][n], unless */
@@ -31,6 +30,21 @@ typedef struct {
     int m, n;  /* 1 <= m <= mr, 1 <= n <= nr */
     int flags; /* FC_TILE_... */
 } fc_tile;
+
+/* ---- outer products: c[m][n] (added to, or written) = sum over segments and k of
+ * a[row * a_m + k * a_k] * b[k * b_k + column] ---- */
+
+typedef struct {
+    const void *const *a, *const *b; /* [segments]: starts of runs of `len` outer products, */
+    fc_size a_from, b_from;          /* and how far beyond them the first row and column lie */
+    fc_size a_m, a_k;                /* from one row and one k to the next */
+    fc_size b_k;                     /* columns are contiguous */
+    fc_size segments, len;
+    void *c;
+    fc_size c_m;
+    int m, n; /* 1 <= m <= mr, 1 <= n <= nr */
+    int accumulate;
+} fc_outer;
 
 /* ---- dot products: c[j] += sum over k of a[k] b[j][k] ---- */
 
@@ -146,7 +160,7 @@ typedef struct fc_kernels {
     int mr, nr; /* largest register tile */
 
     void (*tile)(const fc_tile *);
-    void (*tile_adjacent)(const fc_tile *);
+    void (*outer)(const fc_outer *);
 
     /* dst[i][j] = src[i][j], any strides */
     void (*copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,

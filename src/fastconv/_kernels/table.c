@@ -6,7 +6,7 @@
 
 #define FC_DECLARE(real, set)                                              \
     void fc_tile_##real##_##set(const fc_tile *);                          \
-    void fc_tile_adjacent_##real##_##set(const fc_tile *);                 \
+    void fc_outer_##real##_##set(const fc_outer *);                        \
     void fc_copy2d_##real##_##set(void *, fc_size, fc_size, const void *, fc_size, fc_size, fc_size, \
                                   fc_size);                                \
     void fc_pack_filters_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, fc_size,    \
@@ -40,7 +40,7 @@
     {                                                                      \
         .isa = #set, .itemsize = size, .lanes = vl, .mr = rows, .nr = 2 * vl,                        \
         .tile = fc_tile_##real##_##set,                                    \
-        .tile_adjacent = fc_tile_adjacent_##real##_##set,                  \
+        .outer = fc_outer_##real##_##set,                                  \
         .copy2d = fc_copy2d_##real##_##set,                                \
         .pack_filters = fc_pack_filters_##real##_##set,                    \
         .unpack_filters = fc_unpack_filters_##real##_##set,                \

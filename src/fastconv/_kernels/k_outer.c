@@ -1,0 +1,92 @@
+/* The register tile of weight gradients: a sum of outer products, FC_MR rows by two vectors.
+ *
+ * Both operands are read where they lie: for every k, the rows' elements a_m bytes apart, and a
+ * run of n columns. As in k_tile.c, every (rows, vectors) pair is its own function.
+ */
+#include "simd.h"
+#include "kernels.h"
+
+/* tail: columns of the last vector that exist, or 0 where it is full */
+FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const int nv,
+                     const int tail) {
+    vreal acc[FC_MR][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) {
+            const real *p = (const real *)((const char *)t->c + i * t->c_m) + j * VL;
+            if (!t->accumulate)
+                acc[i][j] = v_zero();
+            else
+                acc[i][j] = (tail && j == nv - 1) ? v_load_n(p, tail) : v_load(p);
+        }
+    const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
+    for (fc_size s = 0; s < t->segments; s++) {
+        const char *a = (const char *)t->a[s] + t->a_from;
+        const char *b = (const char *)t->b[s] + t->b_from;
+        for (fc_size k = 0; k < len; k++, a += a_k, b += b_k) {
+            vreal bv[2];
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) {
+                const real *p = (const real *)b + j * VL;
+                bv[j] = (tail && j == nv - 1) ? v_load_n(p, tail) : v_load(p);
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < m; i++) {
+                const vreal av = v_set1(*(const real *)(a + i * a_m));
+#pragma GCC unroll 2
+                for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) {
+            real *p = (real *)((char *)t->c + i * t->c_m) + j * VL;
+            if (tail && j == nv - 1)
+                v_store_n(p, acc[i][j], tail);
+            else
+                v_store(p, acc[i][j]);
+        }
+}
+
+#define FC_ROWS(X) X(1) X(2) X(3) X(4) FC_ROWS_6(X) FC_ROWS_12(X) FC_ROWS_14(X)
+#if FC_MR >= 6
+#define FC_ROWS_6(X) X(5) X(6)
+#else
+#define FC_ROWS_6(X)
+#endif
+#if FC_MR >= 12
+#define FC_ROWS_12(X) X(7) X(8) X(9) X(10) X(11) X(12)
+#else
+#define FC_ROWS_12(X)
+#endif
+#if FC_MR >= 14
+#define FC_ROWS_14(X) X(13) X(14)
+#else
+#define FC_ROWS_14(X)
+#endif
+
+#define FC_ONE ((fc_size)sizeof(real))
+#define FC_DEFINE(m)                                                                              \
+    static void adjacent_##m##x1(const fc_outer *t) { outer(t, FC_ONE, m, 1, 0); }                \
+    static void adjacent_##m##x2(const fc_outer *t) { outer(t, FC_ONE, m, 2, 0); }                \
+    static void adjacent_##m##x1_tail(const fc_outer *t) { outer(t, FC_ONE, m, 1, t->n); }        \
+    static void adjacent_##m##x2_tail(const fc_outer *t) { outer(t, FC_ONE, m, 2, t->n - VL); }   \
+    static void strided_##m##x1(const fc_outer *t) { outer(t, t->a_m, m, 1, 0); }                 \
+    static void strided_##m##x2(const fc_outer *t) { outer(t, t->a_m, m, 2, 0); }                 \
+    static void strided_##m##x1_tail(const fc_outer *t) { outer(t, t->a_m, m, 1, t->n); }         \
+    static void strided_##m##x2_tail(const fc_outer *t) { outer(t, t->a_m, m, 2, t->n - VL); }
+FC_ROWS(FC_DEFINE)
+
+#define FC_ADJACENT(m)                                                                   \
+    {{adjacent_##m##x1, adjacent_##m##x1_tail}, {adjacent_##m##x2, adjacent_##m##x2_tail}},
+#define FC_STRIDED(m)                                                                    \
+    {{strided_##m##x1, strided_##m##x1_tail}, {strided_##m##x2, strided_##m##x2_tail}},
+static void (*const tiles[2][FC_MR][2][2])(const fc_outer *) = {{FC_ROWS(FC_ADJACENT)},
+                                                                {FC_ROWS(FC_STRIDED)}};
+
+void FC_NAME(outer)(const fc_outer *t) {
+    tiles[t->a_m != FC_ONE][t->m - 1][t->n > VL][t->n % VL != 0](t);
+}
