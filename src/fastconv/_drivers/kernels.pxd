@@ -27,6 +27,7 @@ cdef extern from "kernels.h" nogil:
         const void **a
         const void **b
         fc_size a_from, b_from
+        fc_size a_ahead, b_ahead
         fc_size a_m, a_k
         fc_size b_k
         fc_size segments, len

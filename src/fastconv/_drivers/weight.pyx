@@ -30,17 +30,23 @@ from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for
 
 
 cdef enum:
-    PIECE_PIXELS = 224          # outputs between two loads of the sums
+    PIECE_PIXELS = 448          # outputs between two loads of the sums
+    LEAST_PIXELS = 112
+    PIECE_BYTES = 320 * 1024    # of both operands
     WINDOW_BYTES = 256 * 1024   # of the input under them, where it is copied
-    SUMS_BYTES = 256 * 1024
+    SUMS_BYTES = 512 * 1024
     BLOCK = 64                  # channels or filters of a block
-    POINTWISE_BLOCK = 128
+    POINTWISE_BLOCK = 256
+    LEAST_BLOCK = 32
     MOST_TAPS = 64
     MOST_WASTE = 16             # input pixels copied for one output
     FEW_CHANNELS = 8
-    FAR = 4096                  # multiples of this between pixels meet in one set of a cache
+    # multiples of these between pixels, or planes, meet in few sets of a cache
+    FAR = 8192
+    PAGE = 4096
     TASKS = 16                  # see direct.pyx
     TASK_PRODUCTS = 3_000_000   # some 25 microseconds
+    SLOT_PIXELS = 768           # pay for a slot's sums
 
 
 ctypedef struct Plan:
@@ -69,7 +75,7 @@ ctypedef struct Block:
 # Where element 0 of a piece lies, and the strides from image to image, row to row, and so on.
 ctypedef struct View:
     const char *at
-    fc_size image, row, col, next
+    fc_size image, row, col, next, ahead
 
 
 cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
@@ -84,7 +90,7 @@ cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
     cdef const char *x = c.x + b.n0 * c.x_n + b.g * c.x_g + b.c0 * c.x_c
     cdef char *to
     if not p.copy_x:
-        return View(x + row0 * c.x_h + col0 * c.x_w, c.x_n, c.x_h, c.x_w, c.x_c)
+        return View(x + row0 * c.x_h + col0 * c.x_w, c.x_n, c.x_h, c.x_w, c.x_c, 0)
     valid(col0, 1, c.width, cols, &lo, &hi)
     for n in range(b.n1 - b.n0):
         for r in range(rows):
@@ -97,7 +103,7 @@ cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
                              x + n * c.x_n + row * c.x_h + (col0 + lo) * c.x_w, c.x_w, c.x_c,
                              hi - lo, channels)
             memset(to + hi * pixel, 0, (cols - hi) * pixel)
-    return View(copy, rows * cols * pixel, cols * pixel, pixel, size)
+    return View(copy, rows * cols * pixel, cols * pixel, pixel, size, 0)
 
 
 cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
@@ -109,7 +115,7 @@ cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
                           + b.j0 * c.y_w)
     cdef fc_size i, n, k, lines = rows, run = cols
     if not p.copy_y:
-        return View(y, c.y_n, c.y_h, c.y_w, panel)
+        return View(y, c.y_n, c.y_h, c.y_w, panel, 0)
     if c.y_h == cols * c.y_w:
         lines, run = 1, rows * cols
     for k in range(b.panels):
@@ -119,11 +125,12 @@ cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
                     copy + ((k * images + n) * lines + i) * run * panel, panel, size,
                     y + n * c.y_n + i * c.y_h + k * c.kernels.nr * c.y_k, c.y_w, c.y_k,
                     run, min(c.kernels.nr, b.k1 - b.k0 - k * c.kernels.nr))
-    return View(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel)
+    return View(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel, 0)
 
 
 cdef void add_tap(const Plan *p, const Block *b, const View *x, const View *y, fc_size r, fc_size s,
-                  const void **pointers, char *sums, fc_size sums_row) noexcept nogil:
+                  const void **pointers, char *sums, fc_size sums_row,
+                  fc_size *x_ahead, fc_size *y_ahead) noexcept nogil:
     """Add the products of tap r, s of the block (or of row r of its taps) to [channels][filters]."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
@@ -177,6 +184,14 @@ cdef void add_tap(const Plan *p, const Block *b, const View *x, const View *y, f
             tile.m = <int> (part(run, tiles, t + 1) - start)
             tile.a_from = start * x.next
             tile.c = sums + start * sums_row + panel * nr * size
+            tile.a_ahead = tile.a_from
+            tile.b_ahead = tile.b_from
+            if not p.copy_x and x.next == size and x_ahead[0] < run * size:
+                tile.a_ahead = x.ahead + x_ahead[0]
+                x_ahead[0] += 64
+            if not p.copy_y and y_ahead[0] < (b.k1 - b.k0) * size:
+                tile.b_ahead = y.ahead + y_ahead[0]
+                y_ahead[0] += 64
             c.kernels.outer(&tile)
             start += tile.m
 
@@ -206,6 +221,7 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     cdef fc_size rest = task, at, lo, hi, r, s, tap_bytes, sums_row
     cdef Block b
     cdef View x, y
+    cdef fc_size x_ahead, y_ahead, ni, ii, jj
     cdef char *w
     cdef char *sums
     cdef fc_size slot = rest % p.slots
@@ -249,10 +265,15 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
             b.j1 = min(b.j0 + p.piece_cols, c.out_w)
             x = view_input(p, &b, scratch + p.x_at)
             y = view_output(p, &b, scratch + p.y_at)
+            x_ahead = y_ahead = 0
+            ni, ii = (lo // c.out_h, lo % c.out_h) if b.j1 == c.out_w else (b.n0, b.i0)
+            jj = b.j1 if b.j1 < c.out_w else 0
+            x.ahead = (ni - b.n0) * c.x_n + (ii - b.i0) * c.step_h * c.x_h + (jj - b.j0) * c.step_w * c.x_w
+            y.ahead = (ni - b.n0) * c.y_n + (ii - b.i0) * c.y_h + (jj - b.j0) * c.y_w
             for r in range(b.r1 - b.r0):
                 for s in range(1 if p.side_by_side else b.s1 - b.s0):
                     add_tap(p, &b, &x, &y, r, s, <const void **> (scratch + p.pointers_at),
-                            sums + (r * (b.s1 - b.s0) + s) * tap_bytes, sums_row)
+                            sums + (r * (b.s1 - b.s0) + s) * tap_bytes, sums_row, &x_ahead, &y_ahead)
             b.first = False
             b.j0 = b.j1
     if not p.in_place:
@@ -279,9 +300,9 @@ cdef int add_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil
 
 cdef double row_cost(const Correlation *c, fc_size rows, fc_size cols,
                      bint contiguous) noexcept nogil:
-    """Time of a pixel's products, by how full vectors are and what turning the columns takes."""
-    cdef fc_size lanes = c.kernels.nr // 2
-    cdef double cost = <double> rows * ceil_div(cols, lanes) * lanes
+    """Time of a pixel's products: full tiles, one of single vectors, turning the columns."""
+    cdef fc_size lanes = c.kernels.nr // 2, vectors = ceil_div(cols, lanes)
+    cdef double cost = <double> rows * lanes * (vectors + 0.3 * (vectors % 2))
     return cost if contiguous else cost + 6.0 * cols * ceil_div(rows, POINTWISE_BLOCK)
 
 
@@ -318,41 +339,59 @@ cdef double window_pixels(const Plan *p, fc_size rows, fc_size cols) noexcept no
 cdef void plan_blocks(Plan *p) noexcept nogil:
     cdef Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size taps = c.taps_h * c.taps_w
-    cdef fc_size block = BLOCK if taps > 1 else POINTWISE_BLOCK
+    cdef fc_size taps = c.taps_h * c.taps_w, panels = ceil_div(c.filters, nr)
+    cdef fc_size channels = BLOCK if taps > 1 else POINTWISE_BLOCK, filters, blocks, tap_bytes
+    cdef fc_size want = <fc_size> max(1, min(TASKS, 20 * work(c) / TASK_PRODUCTS))
+    cdef fc_size most_slots = max(1, min(c.batch * c.out_h,
+                                         c.batch * c.out_h * c.out_w // SLOT_PIXELS))
     if taps > 32:
-        block = BLOCK // 2
-    p.block_panels = min(ceil_div(c.filters, nr), max(1, block // nr))
-    p.filter_blocks = ceil_div(c.filters, p.block_panels * nr)
-    p.channel_blocks = ceil_div(c.channels, block)
-    p.block_channels = ceil_div(c.channels, p.channel_blocks)
-    # all taps, a row of them, or one
-    p.tap_rows, p.tap_cols = c.taps_h, c.taps_w
-    cdef fc_size tap_bytes = p.block_channels * p.block_panels * nr * size
-    if taps > MOST_TAPS:
-        p.tap_rows = max(1, MOST_TAPS // c.taps_w)
-    if p.tap_rows * c.taps_w * tap_bytes > SUMS_BYTES:
-        p.tap_rows = max(1, SUMS_BYTES // (c.taps_w * tap_bytes))
-    if c.taps_w > MOST_TAPS:
-        p.tap_cols = MOST_TAPS
-    p.row_blocks = ceil_div(c.taps_h, p.tap_rows)
-    p.col_blocks = ceil_div(c.taps_w, p.tap_cols)
+        channels = BLOCK // 2
+    filters = channels
+    while True:
+        p.channel_blocks = ceil_div(c.channels, channels)
+        p.block_channels = ceil_div(c.channels, p.channel_blocks)
+        p.block_panels = ceil_div(panels, ceil_div(panels, max(1, filters // nr)))
+        p.filter_blocks = ceil_div(panels, p.block_panels)
+        # all taps, a row of them, or one
+        p.tap_rows, p.tap_cols = c.taps_h, c.taps_w
+        tap_bytes = p.block_channels * p.block_panels * nr * size
+        if taps > MOST_TAPS:
+            p.tap_rows = max(1, MOST_TAPS // c.taps_w)
+        if p.tap_rows * c.taps_w * tap_bytes > SUMS_BYTES:
+            p.tap_rows = max(1, SUMS_BYTES // (c.taps_w * tap_bytes))
+        if c.taps_w > MOST_TAPS:
+            p.tap_cols = MOST_TAPS
+        p.row_blocks = ceil_div(c.taps_h, p.tap_rows)
+        p.col_blocks = ceil_div(c.taps_w, p.tap_cols)
+        blocks = c.groups * p.row_blocks * p.col_blocks * p.channel_blocks * p.filter_blocks
+        p.slots = min(most_slots, ceil_div(want, blocks))
+        if 2 * blocks * p.slots > want:
+            return
+        # smaller blocks rather than too few tasks
+        if p.block_channels >= p.block_panels * nr and p.block_channels > LEAST_BLOCK:
+            channels = ceil_div(p.block_channels, 2)
+        elif p.block_panels > 1:
+            filters = ceil_div(p.block_panels, 2) * nr
+        else:
+            return
 
 
 cdef void plan_pieces(Plan *p) noexcept nogil:
     cdef Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size pixel = p.block_channels * size, rows
+    cdef fc_size pixel = p.block_channels * size, rows, pixels
     cdef double x_bytes
     p.copy_y = c.y_k != size or c.y_w % FAR == 0
     p.side_by_side = c.channels < FEW_CHANNELS and c.taps_w > 1 and c.col_d == 1
     p.copy_x = p.side_by_side
     if c.x_c != size:
-        p.copy_x |= c.taps_h * c.taps_w > 1 or c.x_c % FAR == 0
+        p.copy_x |= c.taps_h * c.taps_w > 1 or c.x_c % PAGE == 0
     else:
         p.copy_x |= c.x_w * c.step_w % FAR == 0
-    p.piece_cols = min(c.out_w, PIECE_PIXELS)
-    p.piece_rows = max(1, min(c.out_h, PIECE_PIXELS // p.piece_cols))
+    pixels = PIECE_BYTES // (pixel + p.block_panels * nr * size)
+    pixels = max(LEAST_PIXELS, min(PIECE_PIXELS, pixels))
+    p.piece_cols = ceil_div(c.out_w, ceil_div(c.out_w, pixels))
+    p.piece_rows = max(1, min(c.out_h, pixels // p.piece_cols))
     if p.copy_x:
         rows = p.piece_rows
         while rows > 1 and window_pixels(p, rows, p.piece_cols) * pixel > WINDOW_BYTES:
@@ -365,7 +404,7 @@ cdef void plan_pieces(Plan *p) noexcept nogil:
     p.piece_images = 1
     x_bytes = window_pixels(p, p.piece_rows, p.piece_cols) * pixel if p.copy_x else 0
     if p.piece_rows == c.out_h and p.piece_cols == c.out_w:
-        p.piece_images = PIECE_PIXELS // (c.out_h * c.out_w)
+        p.piece_images = pixels // (c.out_h * c.out_w)
         if p.copy_x:
             p.piece_images = min(p.piece_images, <fc_size> (WINDOW_BYTES / x_bytes))
         p.piece_images = max(1, min(p.piece_images, c.batch))
@@ -396,10 +435,6 @@ cdef int correlate_weight(const Correlation *correlation, int num_threads) noexc
     exchange(&p)
     plan_blocks(&p)
     blocks = c.groups * p.row_blocks * p.col_blocks * p.channel_blocks * p.filter_blocks
-    p.slots = 1
-    if blocks < TASKS // 2:
-        p.slots = <fc_size> max(1, min(min(ceil_div(TASKS, blocks), c.batch * c.out_h),
-                                       20 * work(c) / TASK_PRODUCTS / blocks))
     if p.slots > 1:
         p.slot_bytes = count * size
         partial = allocate(p.slots * p.slot_bytes)

@@ -21,10 +21,13 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
                 acc[i][j] = (tail && j == nv - 1) ? v_load_n(p, tail) : v_load(p);
         }
     const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
+    const fc_size a_ahead = t->a_ahead - t->a_from, b_ahead = t->b_ahead - t->b_from;
     for (fc_size s = 0; s < t->segments; s++) {
         const char *a = (const char *)t->a[s] + t->a_from;
         const char *b = (const char *)t->b[s] + t->b_from;
         for (fc_size k = 0; k < len; k++, a += a_k, b += b_k) {
+            v_prefetch(a + a_ahead);
+            v_prefetch(b + b_ahead);
             vreal bv[2];
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {

@@ -169,6 +169,15 @@ FC_INLINE void v_store_n(real *p, vreal v, int n) {
 }
 #endif
 
+/* Have the line at p brought to the second-level cache; p need not exist. */
+FC_INLINE void v_prefetch(const void *p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 0, 2);
+#else
+    (void)p;
+#endif
+}
+
 /* The greater of each pair, NaN where either is: v_max alone drops a NaN in its first operand. */
 FC_INLINE vreal v_max_nan(vreal a, vreal b) {
 #if defined(FC_ISA_AVX512) && defined(FC_F32)
