@@ -189,6 +189,53 @@ def softmax_backward(
     log: bool = False,
     num_threads: int = 0,
 ) -> None: ...
+def squared_error(
+    input: NDArray[_Real],
+    target: NDArray[_Real],
+    losses: NDArray[_Real] | None,
+    num_threads: int = 0,
+) -> float: ...
+def squared_error_backward(
+    input: NDArray[_Real],
+    target: NDArray[_Real],
+    out: NDArray[_Real],
+    scale: float,
+    num_threads: int = 0,
+) -> None: ...
+def logistic_loss(
+    input: NDArray[_Real],
+    yes: NDArray[_Real],
+    no: NDArray[_Real] | None,
+    losses: NDArray[_Real] | None,
+    num_threads: int = 0,
+) -> float: ...
+def logistic_loss_backward(
+    input: NDArray[_Real],
+    yes: NDArray[_Real],
+    no: NDArray[_Real] | None,
+    out: NDArray[_Real],
+    scale: float,
+    num_threads: int = 0,
+) -> float: ...
+def cross_entropy(
+    input: NDArray[_Real],
+    labels: NDArray[np.int64],
+    weight: NDArray[_Real] | None,
+    losses: NDArray[_Real] | None,
+    ignore_index: int,
+    *,
+    num_threads: int = 0,
+) -> tuple[float, float]: ...
+def cross_entropy_backward(
+    input: NDArray[_Real],
+    labels: NDArray[np.int64],
+    weight: NDArray[_Real] | None,
+    scale: NDArray[_Real],
+    grad_input: NDArray[_Real],
+    ignore_index: int,
+    *,
+    num_threads: int = 0,
+) -> None: ...
 def batch_norm(
     input: NDArray[_Real],
     out: NDArray[_Real],

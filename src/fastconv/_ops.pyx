@@ -19,7 +19,7 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport strcmp
 
-from fastconv._drivers cimport direct, elementwise, grouped, norm, planes
+from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes
 from fastconv._drivers.correlation cimport Correlation, forward_taps, turn_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
@@ -40,7 +40,7 @@ cdef int raise_for(int status) except -1:
     if status == OUT_OF_MEMORY:
         raise MemoryError("fastconv could not allocate its scratch memory")
     if status == INDEX_OUT_OF_RANGE:
-        raise IndexError("indices: an index lies outside its input plane")
+        raise IndexError("an index lies outside what it counts")
     if status != OK:
         raise RuntimeError(f"unknown status {status}")
     return 0
@@ -96,6 +96,20 @@ cdef enum:
     MOST_BUFFERS = 8  # batch_norm's
 
 
+cdef bint without_gaps(const Py_buffer *view) noexcept:
+    cdef Py_ssize_t step = view.itemsize
+    cdef int i
+    cdef bint progress = view.len > 0
+    while progress:  # find the axis that steps over what the axes before it span
+        progress = False
+        for i in range(view.ndim):
+            if view.shape[i] > 1 and view.strides[i] == step:
+                step *= view.shape[i]
+                progress = True
+                break
+    return step == view.len or view.len == 0
+
+
 @cython.freelist(8)
 cdef class _Buffers:
     """The buffers that a call reads and writes, held until the last reference to this is gone."""
@@ -146,19 +160,18 @@ cdef class _Buffers:
     cdef Py_buffer *output(self, object array) except NULL:
         """Memory to write to: an array without gaps."""
         cdef Py_buffer *view = self.add(array, True)
-        cdef Py_ssize_t step = view.itemsize
-        cdef int i
-        cdef bint progress = view.len > 0
-        while progress:  # find the axis that steps over what the axes before it span
-            progress = False
-            for i in range(view.ndim):
-                if view.shape[i] > 1 and view.strides[i] == step:
-                    step *= view.shape[i]
-                    progress = True
-                    break
-        if step != view.len and view.len > 0:
+        if not without_gaps(view):
             raise ValueError("expected an array without gaps to write to")
         return view
+
+    cdef Py_buffer *source(self, object array) except NULL:
+        """Elements to read in the order of memory: the array itself, or a copy without gaps."""
+        cdef Py_buffer *view = self.add(array, False)
+        if without_gaps(view):
+            return view
+        self.count -= 1
+        PyBuffer_Release(view)
+        return self.add(array.copy(), False)
 
     cdef Py_buffer *input(self, object array, const Py_buffer *out) except NULL:
         """The elements of `array` in the order of `out`: the array itself, or else a copy."""
@@ -969,6 +982,144 @@ def softmax_backward(grad_output, output, out, int axis, bint log=False, int num
         with nogil:
             status = elementwise.softmax(dx.itemsize, y.buf, g.buf, dx.buf, s.outer, s.size,
                                          s.inner, log, num_threads)
+    raise_for(status)
+
+
+def squared_error(input, target, losses, int num_threads=0):
+    """Sum of (input - target)^2; each goes to ``losses`` unless that is None."""
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *x
+    cdef Py_buffer *t
+    cdef void *out = NULL
+    cdef double total = 0
+    cdef int status
+    if losses is None:
+        x = buffers.source(input)
+        t = buffers.input(target, x)
+    else:
+        t = buffers.output(losses)
+        out = t.buf
+        x = buffers.input(input, t)
+        t = buffers.input(target, t)
+    with nogil:
+        status = loss.squared_error(x.itemsize, x.buf, t.buf, out, x.len // x.itemsize, &total,
+                                    num_threads)
+    raise_for(status)
+    return total
+
+
+def squared_error_backward(input, target, out, double scale, int num_threads=0):
+    """out = 2 scale (input - target)."""
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *dx = buffers.output(out)
+    cdef Py_buffer *x = buffers.input(input, dx)
+    cdef Py_buffer *t = buffers.input(target, dx)
+    cdef int status
+    with nogil:
+        status = loss.squared_error_backward(x.itemsize, x.buf, t.buf, dx.buf,
+                                             x.len // x.itemsize, scale, num_threads)
+    raise_for(status)
+
+
+def logistic_loss(input, yes, no, losses, int num_threads=0):
+    """Sum of -yes log sigmoid(input) - no log sigmoid(-input); ``no`` None stands for 1 - yes.
+
+    Each goes to ``losses`` unless that is None.
+    """
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *x
+    cdef Py_buffer *t
+    cdef Py_buffer *order
+    cdef void *out = NULL
+    cdef const void *rest = NULL
+    cdef double total = 0
+    cdef int status
+    if losses is None:
+        x = order = buffers.source(input)
+    else:
+        order = buffers.output(losses)
+        out = order.buf
+        x = buffers.input(input, order)
+    t = buffers.input(yes, order)
+    if no is not None:
+        rest = buffers.input(no, order).buf
+    with nogil:
+        status = loss.logistic_loss(x.itemsize, x.buf, t.buf, rest, out, x.len // x.itemsize,
+                                    &total, num_threads)
+    raise_for(status)
+    return total
+
+
+def logistic_loss_backward(input, yes, no, out, double scale, int num_threads=0):
+    """out = scale (no sigmoid(input) - yes sigmoid(-input)); returns the sum of ``yes``."""
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *dx = buffers.output(out)
+    cdef Py_buffer *x = buffers.input(input, dx)
+    cdef Py_buffer *t = buffers.input(yes, dx)
+    cdef const void *rest = NULL
+    cdef double sum_yes = 0
+    cdef int status
+    if no is not None:
+        rest = buffers.input(no, dx).buf
+    with nogil:
+        status = loss.logistic_loss_backward(x.itemsize, x.buf, t.buf, rest, dx.buf,
+                                             x.len // x.itemsize, scale, &sum_yes, num_threads)
+    raise_for(status)
+    return sum_yes
+
+
+cdef loss.CrossEntropy cross_entropy_call(const floating[:, :, ::1] input,
+                                          const int64_t[::1] labels, const floating[::1] weight,
+                                          int64_t ignore_index) except *:
+    cdef loss.CrossEntropy c
+    check_shape("labels", labels.shape, (input.shape[0] * input.shape[2],))
+    c.itemsize = sizeof(floating)
+    c.outer, c.classes, c.inner = input.shape[0], input.shape[1], input.shape[2]
+    c.x, c.labels = <const char *> &input[0, 0, 0], &labels[0]
+    c.weight = NULL
+    c.ignore, c.out = ignore_index, NULL
+    if weight is not None:
+        check_shape("weight", weight.shape, (input.shape[1],))
+        c.weight = <const char *> &weight[0]
+    return c
+
+
+def cross_entropy(const floating[:, :, ::1] input, const int64_t[::1] labels,
+                  const floating[::1] weight, floating[::1] losses, int64_t ignore_index, *,
+                  int num_threads=0):
+    """Sums of the losses and of the weights that count, over logits (outer, classes, inner).
+
+    There is a label of every (outer, inner); each loss goes to `losses` unless that is None.
+    `weight` is one of every class, or None. Nothing may be empty. A label that is neither a class
+    nor `ignore_index` is an IndexError.
+    """
+    cdef loss.CrossEntropy c = cross_entropy_call(input, labels, weight, ignore_index)
+    cdef double total = 0, weights = 0
+    cdef int status
+    if losses is not None:
+        check_shape("losses", losses.shape, (labels.shape[0],))
+        c.out = <char *> &losses[0]
+    with nogil:
+        status = loss.cross_entropy(&c, &total, &weights, num_threads)
+    raise_for(status)
+    return total, weights
+
+
+def cross_entropy_backward(const floating[:, :, ::1] input, const int64_t[::1] labels,
+                           const floating[::1] weight, const floating[::1] scale,
+                           floating[:, :, ::1] grad_input, int64_t ignore_index, *,
+                           int num_threads=0):
+    """Write scale (softmax(input) - [label]) to `grad_input`; `scale` has one element or all."""
+    cdef loss.CrossEntropy c = cross_entropy_call(input, labels, weight, ignore_index)
+    cdef bint one_scale = scale.shape[0] == 1
+    cdef const char *scales
+    cdef int status
+    if not one_scale:
+        check_shape("scale", scale.shape, (labels.shape[0],))
+    check_shape("grad_input", grad_input.shape, tuple([input.shape[i] for i in range(3)]))
+    scales, c.out = <const char *> &scale[0], <char *> &grad_input[0, 0, 0]
+    with nogil:
+        status = loss.cross_entropy_backward(&c, scales, one_scale, num_threads)
     raise_for(status)
 
 

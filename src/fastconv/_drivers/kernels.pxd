@@ -105,6 +105,15 @@ cdef extern from "kernels.h" nogil:
         fc_size position_stride, class_stride
         bint log
 
+    ctypedef struct fc_cross_entropy:
+        fc_softmax logits
+        const int64_t *labels
+        int64_t ignore
+        const void *weight
+        const void *scale
+        bint one_scale
+        double total, weights
+
     ctypedef struct fc_norm:
         const void *x
         const void *g
@@ -149,6 +158,15 @@ cdef extern from "kernels.h" nogil:
         const fc_activation *activations
         void (*softmax)(const fc_softmax *) noexcept nogil
         void (*softmax_backward)(const fc_softmax *) noexcept nogil
+        int (*cross_entropy)(fc_cross_entropy *) noexcept nogil
+        int (*cross_entropy_backward)(const fc_cross_entropy *) noexcept nogil
+        double (*squared_error)(const void *, const void *, void *, fc_size) noexcept nogil
+        double (*logistic_loss)(const void *, const void *, const void *, void *,
+                                fc_size) noexcept nogil
+        void (*squared_error_backward)(const void *, const void *, void *, fc_size,
+                                       double) noexcept nogil
+        double (*logistic_loss_backward)(const void *, const void *, const void *, void *,
+                                         fc_size, double) noexcept nogil
         void (*norm_moments)(const fc_norm *) noexcept nogil
         void (*norm_apply)(const fc_norm *) noexcept nogil
         void (*norm_gradient_sums)(const fc_norm *) noexcept nogil

@@ -56,21 +56,7 @@ FC_INLINE vreal leaky_relu_gradient(vreal g, vreal x, vreal slope) {
     return v_less(v_zero(), x, g, v_mul(slope, g));
 }
 
-/* ---- sigmoid: 1 / (1 + e^-x), through e^-|x| so that both tails keep their digits ---- */
-
-/* What sigmoid and its kin share: with e = e^-|x|, s = sigmoid(|x|) and e s = sigmoid(-|x|). */
-typedef struct {
-    power power;
-    vreal e, s;
-} logistic;
-
-FC_INLINE logistic logistic_of(vreal x) {
-    logistic l;
-    l.power = exp_parts(v_max(v_set1(EXP_MIN), v_neg_abs(x)));
-    l.e = v_mul(v_mul(l.power.value, l.power.scale), l.power.rest);
-    l.s = v_div(v_set1(1), v_add(v_set1(1), l.e));
-    return l;
-}
+/* ---- sigmoid ---- */
 
 /* x as far as it can matter beside e^-|x|: an infinity would make NaN of inf * 0 */
 FC_INLINE vreal bounded(vreal x) { return v_clamp(x, EXP_MIN, -EXP_MIN); }
@@ -163,10 +149,7 @@ FC_INLINE vreal gelu_gradient(vreal g, vreal x, vreal param) {
 
 FC_INLINE vreal softplus(vreal x, vreal param) {
     UNUSED(param);
-    /* log(1 + e) for e <= 1, with what 1 + e rounded off of e put back */
-    const vreal e = v_exp(v_neg_abs(x)), u = v_add(v_set1(1), e);
-    const vreal lost = v_div(v_sub(e, v_sub(u, v_set1(1))), u);
-    return v_add(v_max(v_zero(), x), v_add(v_log(u), lost));
+    return v_add(v_max(v_zero(), x), v_log1p_exp(v_neg_abs(x)));
 }
 
 FC_INLINE vreal softplus_gradient(vreal g, vreal x, vreal param) {

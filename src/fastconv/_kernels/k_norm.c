@@ -10,13 +10,6 @@ enum { BLOCK = 64 }; /* channels at a time, where a line crosses them */
 
 #define LINE(type, p, i) ((type *)((char *)(p) + (i) * t->stride))
 
-/* The first n elements of v, then zeros. */
-FC_INLINE vreal v_first(vreal v, int n) {
-    real lane[VL];
-    v_store(lane, v);
-    return v_load_n(lane, n);
-}
-
 /* Moments of n more elements, given as their mean and sum of squares about it, join those of
  * `count` elements: Chan, Golub and LeVeque, Stanford report STAN-CS-79-773 (1979). */
 FC_INLINE void join(double *mean, double *m2, double mean_n, double m2_n, double count, double n) {

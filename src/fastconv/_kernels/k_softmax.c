@@ -1,12 +1,14 @@
-/* Softmax and its logarithm, forward and backward, over one axis. Either the classes are contiguous
- * and vectors run along them, one position after the other; or the positions are, and vectors run
- * over a block of them, one class after the other. */
+/* Softmax, its logarithm and cross-entropy, forward and backward, over one axis. Either the classes
+ * are contiguous and vectors run along them, one position after the other; or the positions are, and
+ * vectors run over a block of them, one class after the other. A few contiguous classes are turned
+ * to be like the latter: a vector of positions then costs one sum and one maximum, not one each. */
 #include <math.h>
 
 #include "kernels.h"
 #include "vmath.h"
 
 enum { BLOCK = 8 * VL }; /* positions at a time */
+enum { FEW = 4 * VL };   /* contiguous classes that are turned */
 
 /* The vector at p of a run that ends after n > 0 more elements; past the end, zeros. */
 FC_INLINE vreal get(const real *p, fc_size n) { return n < VL ? v_load_n(p, (int)n) : v_load(p); }
@@ -33,23 +35,31 @@ static real row_max(const real *x, fc_size n) {
     return result;
 }
 
-static void row_forward(const real *x, real *y, fc_size n, int log) {
-    const vreal max = v_set1(row_max(x, n));
+/* The sum of e^(x - max), the terms going to y unless that is NULL. */
+FC_INLINE real row_sum(const real *x, real *y, fc_size n, real max_) {
+    const vreal max = v_set1(max_);
     vreal sum = v_zero();
     fc_size i = 0;
     for (; i + VL <= n; i += VL) {
         const vreal e = v_exp(v_sub(v_load(x + i), max));
-        if (!log) v_store(y + i, e);
+        if (y) v_store(y + i, e);
         sum = v_add(sum, e);
     }
     if (i < n) {
         const int rest = (int)(n - i);
-        v_store_n(y + i, v_exp(v_sub(v_load_n(x + i, rest), max)), rest);
-        sum = v_add(sum, v_load_n(y + i, rest));
+        const vreal e = v_first(v_exp(v_sub(v_load_n(x + i, rest), max)), rest);
+        if (y) v_store_n(y + i, e, rest);
+        sum = v_add(sum, e);
     }
-    const vreal total = v_set1(v_sum(sum));
+    return v_sum(sum);
+}
+
+static void row_forward(const real *x, real *y, fc_size n, int log) {
+    const real best = row_max(x, n);
+    const vreal max = v_set1(best);
+    const vreal total = v_set1(log ? row_sum(x, NULL, n, best) : row_sum(x, y, n, best));
     const vreal correction = log ? v_log(total) : v_div(v_set1(1), total);
-    for (i = 0; i < n; i += VL)
+    for (fc_size i = 0; i < n; i += VL)
         put(y + i,
             log ? v_sub(v_sub(get(x + i, n - i), max), correction)
                 : v_mul(get(y + i, n - i), correction),
@@ -71,9 +81,10 @@ static void row_backward(const real *g, const real *y, real *dx, fc_size n, int 
 
 /* ---- positions contiguous: n <= BLOCK of them, classes `step` elements apart ---- */
 
-static void block_forward(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
-                          int log) {
-    real max[BLOCK], sum[BLOCK]; /* and then what corrects for the sum */
+/* The maximum and the sum of e^(x - max) of each position, the terms going to y unless NULL; whole
+ * vectors of both are written. */
+FC_INLINE void block_terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
+                           real *max, real *sum) {
     for (fc_size j = 0; j < n; j += VL) {
         v_store(max + j, get(x + j, n - j));
         v_store(sum + j, v_zero());
@@ -84,9 +95,23 @@ static void block_forward(const real *x, real *y, fc_size classes, fc_size step,
     for (fc_size c = 0; c < classes; c++)
         for (fc_size j = 0; j < n; j += VL) {
             const vreal e = v_exp(v_sub(get(x + c * step + j, n - j), v_load(max + j)));
-            if (!log) put(y + c * step + j, e, n - j);
+            if (y) put(y + c * step + j, e, n - j);
             v_store(sum + j, v_add(v_load(sum + j), e));
         }
+}
+
+static void block_sums(const real *x, fc_size classes, fc_size step, fc_size n, real *max,
+                       real *sum) {
+    block_terms(x, NULL, classes, step, n, max, sum);
+}
+
+static void block_forward(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
+                          int log) {
+    real max[BLOCK], sum[BLOCK]; /* and then what corrects for the sum */
+    if (log)
+        block_sums(x, classes, step, n, max, sum);
+    else
+        block_terms(x, y, classes, step, n, max, sum);
     for (fc_size j = 0; j < n; j += VL) {
         const vreal total = v_load(sum + j);
         v_store(sum + j, log ? v_log(total) : v_div(v_set1(1), total));
@@ -115,9 +140,48 @@ static void block_backward(const real *g, const real *y, real *dx, fc_size class
         }
 }
 
+/* ---- a few contiguous classes of n <= VL positions, `step` elements apart ---- */
+
+/* tile[class][VL] from x[position][class]; lanes beyond n are 0 */
+static void turn_in(const real *x, fc_size step, int n, fc_size classes, real *tile) {
+    for (fc_size c = 0; c < classes; c += VL) {
+        vreal r[VL];
+        for (int i = 0; i < VL; i++) r[i] = i < n ? get(x + i * step + c, classes - c) : v_zero();
+        v_transpose(r);
+        for (int k = 0; k < VL && c + k < classes; k++) v_store(tile + (c + k) * VL, r[k]);
+    }
+}
+
+static void turn_out(real *y, fc_size step, int n, fc_size classes, const real *tile) {
+    for (fc_size c = 0; c < classes; c += VL) {
+        vreal r[VL];
+        for (int k = 0; k < VL; k++)
+            r[k] = c + k < classes ? v_load(tile + (c + k) * VL) : v_zero();
+        v_transpose(r);
+        for (int i = 0; i < n; i++) put(y + i * step + c, r[i], classes - c);
+    }
+}
+
+FC_INLINE int upto(fc_size left, int most) { return left < most ? (int)left : most; }
+
+static void few_forward(const fc_softmax *s) {
+    const fc_size step = s->position_stride / (fc_size)sizeof(real);
+    real tile[FEW * VL];
+    for (fc_size i = 0; i < s->positions; i += VL) {
+        const int n = upto(s->positions - i, VL);
+        turn_in((const real *)s->x + i * step, step, n, s->classes, tile);
+        block_forward(tile, tile, s->classes, VL, VL, s->log);
+        turn_out((real *)s->out + i * step, step, n, s->classes, tile);
+    }
+}
+
 #define AT(type, p, i) ((type *)((char *)(p) + (i) * s->position_stride))
 
 void FC_NAME(softmax)(const fc_softmax *s) {
+    if (s->class_stride == sizeof(real) && s->classes <= FEW) {
+        few_forward(s);
+        return;
+    }
     if (s->class_stride == sizeof(real)) {
         for (fc_size i = 0; i < s->positions; i++)
             row_forward(AT(const real, s->x, i), AT(real, s->out, i), s->classes, s->log);
@@ -142,4 +206,108 @@ void FC_NAME(softmax_backward)(const fc_softmax *s) {
         block_backward(AT(const real, s->g, i), AT(const real, s->x, i), AT(real, s->out, i),
                        s->classes, s->class_stride / (fc_size)sizeof(real), n, s->log);
     }
+}
+
+/* ---- cross-entropy with the labels of classes ---- */
+
+/* sum[j] = log of the sum over n classes of e^(x - max[j]), for `positions` <= BLOCK of them */
+static void log_sums(const fc_softmax *s, fc_size first, int positions, real *max, real *sum) {
+    const fc_size step = s->class_stride / (fc_size)sizeof(real);
+    if (step > 1) {
+        block_sums(AT(const real, s->x, first), s->classes, step, positions, max, sum);
+    } else if (s->classes <= FEW) {
+        real tile[FEW * VL];
+        for (int j = 0; j < positions; j += VL) {
+            turn_in(AT(const real, s->x, first + j), s->position_stride / (fc_size)sizeof(real),
+                    upto(positions - j, VL), s->classes, tile);
+            block_sums(tile, s->classes, VL, VL, max + j, sum + j);
+        }
+    } else {
+        for (int j = 0; j < positions; j++) {
+            const real *x = AT(const real, s->x, first + j);
+            max[j] = row_max(x, s->classes);
+            sum[j] = row_sum(x, NULL, s->classes, max[j]);
+        }
+    }
+    for (int j = 0; j < positions; j += VL)
+        put(sum + j, v_log(get(sum + j, positions - j)), positions - j);
+}
+
+/* 1 for the label of a class that weighs, 0 for one of no weight or to be ignored, else -1 */
+FC_INLINE int find_weight(const fc_cross_entropy *t, int64_t label, real *weight) {
+    *weight = 0;
+    if (label == t->ignore) return 0;
+    if (label < 0 || label >= t->logits.classes) return -1;
+    *weight = t->weight ? ((const real *)t->weight)[label] : 1;
+    return *weight != 0;
+}
+
+int FC_NAME(cross_entropy)(fc_cross_entropy *t) {
+    const fc_softmax *s = &t->logits;
+    int status = 0;
+    for (fc_size i = 0; i < s->positions; i += BLOCK) {
+        const int n = upto(s->positions - i, BLOCK);
+        real max[BLOCK], sum[BLOCK];
+        log_sums(s, i, n, max, sum);
+        for (int j = 0; j < n; j++) {
+            const int64_t label = t->labels[i + j];
+            real weight, loss = 0;
+            const int found = find_weight(t, label, &weight);
+            if (found > 0) {
+                const char *x = (const char *)AT(const real, s->x, i + j) + label * s->class_stride;
+                loss = weight * (sum[j] - (*(const real *)x - max[j]));
+            } else if (found < 0) {
+                status = -1;
+            }
+            t->total += loss;
+            t->weights += weight;
+            if (s->out) ((real *)s->out)[i + j] = loss;
+        }
+    }
+    return status;
+}
+
+/* v f, and 0 where f is 0, whatever v */
+FC_INLINE vreal times_or_zero(vreal v, vreal f) {
+    return v_no_more(v_abs(f), v_zero(), v_zero(), v_mul(v, f));
+}
+
+/* softmax(x), less 1 at the label, times a factor of each position; 0 where that is 0 */
+int FC_NAME(cross_entropy_backward)(const fc_cross_entropy *t) {
+    const fc_softmax *s = &t->logits;
+    const fc_size step = s->class_stride / (fc_size)sizeof(real);
+    int status = 0;
+    for (fc_size i = 0; i < s->positions; i += BLOCK) {
+        const int n = upto(s->positions - i, BLOCK);
+        real factor[BLOCK];
+        fc_softmax block = *s;
+        block.positions = n;
+        block.x = AT(const real, s->x, i);
+        block.out = AT(real, s->out, i);
+        FC_NAME(softmax)(&block);
+        for (int j = 0; j < n; j++) {
+            const int64_t label = t->labels[i + j];
+            const int found = find_weight(t, label, factor + j);
+            factor[j] *= ((const real *)t->scale)[t->one_scale ? 0 : i + j];
+            if (found > 0)
+                *(real *)((char *)AT(real, s->out, i + j) + label * s->class_stride) -= 1;
+            else if (found < 0)
+                status = -1;
+        }
+        if (step > 1) {
+            for (fc_size c = 0; c < s->classes; c++)
+                for (int j = 0; j < n; j += VL) {
+                    real *y = AT(real, s->out, i + j) + c * step;
+                    put(y, times_or_zero(get(y, n - j), get(factor + j, n - j)), n - j);
+                }
+        } else {
+            for (int j = 0; j < n; j++) {
+                real *y = AT(real, s->out, i + j);
+                const vreal f = v_set1(factor[j]);
+                for (fc_size c = 0; c < s->classes; c += VL)
+                    put(y + c, times_or_zero(get(y + c, s->classes - c), f), s->classes - c);
+            }
+        }
+    }
+    return status;
 }

@@ -138,6 +138,18 @@ typedef struct {
     int log;                               /* log-softmax */
 } fc_softmax;
 
+/* ---- cross-entropy with labels ---- */
+
+typedef struct {
+    fc_softmax logits;     /* x; forward, out is [positions] losses or NULL; backward, the gradient */
+    const int64_t *labels; /* [positions] */
+    int64_t ignore;        /* the label of positions that do not count */
+    const void *weight;    /* [classes], or NULL for ones */
+    const void *scale;     /* backward: [positions], or one for all of them */
+    int one_scale;
+    double total, weights; /* forward: losses and weights are added to these */
+} fc_cross_entropy;
+
 /* ---- batch normalisation: lines of contiguous elements ----
  * A line crosses all channels (len = channels), or lies in one. Lines that lie in one channel are
  * all of the same channel for the sums, and of consecutive channels for the maps. */
@@ -205,6 +217,20 @@ typedef struct fc_kernels {
     const fc_activation *activations; /* [FC_ACTIVATIONS] */
     void (*softmax)(const fc_softmax *);
     void (*softmax_backward)(const fc_softmax *);
+    /* -1 when a label is no class */
+    int (*cross_entropy)(fc_cross_entropy *);
+    int (*cross_entropy_backward)(const fc_cross_entropy *);
+
+    /* of n elements, the sum; each goes to `losses` unless that is NULL */
+    double (*squared_error)(const void *x, const void *t, void *losses, fc_size n);
+    /* yes weighs -log sigmoid(x), `no` -log sigmoid(-x); NULL stands for 1 - yes */
+    double (*logistic_loss)(const void *x, const void *yes, const void *no, void *losses,
+                            fc_size n);
+    void (*squared_error_backward)(const void *x, const void *t, void *dx, fc_size n,
+                                   double scale);
+    /* returns the sum of `yes`, for its NaN */
+    double (*logistic_loss_backward)(const void *x, const void *yes, const void *no, void *dx,
+                                     fc_size n, double scale);
 
     /* first, second: mean less shift, and sum of squares about the mean, joined by this tile's;
      * shift is any value of the channel */

@@ -351,13 +351,57 @@ FC_INLINE void v_transpose(vreal *r) {
 #endif
 }
 
+/* The first n elements of v, then zeros. */
+FC_INLINE vreal v_first(vreal v, int n) {
+#if defined(FC_ISA_AVX512)
+    return FC_V(maskz_mov)(FC_MASK(n), v);
+#elif defined(FC_ISA_AVX2) && defined(FC_F32)
+    return _mm256_and_ps(v, _mm256_castsi256_ps(fc_mask(n)));
+#elif defined(FC_ISA_AVX2)
+    return _mm256_and_pd(v, _mm256_castsi256_pd(fc_mask(n)));
+#else
+    real t[VL];
+    v_store(t, v);
+    return v_load_n(t, n);
+#endif
+}
+
 /* Pairwise over the lanes: (0 + VL/2) + (VL/4 + ...) and so on, the same order everywhere. */
+#if defined(FC_V) && !defined(FC_ISA_NEON)
+#if defined(FC_F32)
+FC_INLINE real fc_sum4(__m128 v) {
+    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps(v, v, 1)));
+}
+#else
+FC_INLINE real fc_sum2(__m128d v) { return _mm_cvtsd_f64(_mm_add_sd(v, _mm_unpackhi_pd(v, v))); }
+#endif
+#endif
 FC_INLINE real v_sum(vreal v) {
+#if defined(FC_ISA_AVX512) || defined(FC_ISA_AVX2)
+#if defined(FC_ISA_AVX512) && defined(FC_F32)
+    const __m256 w = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+#elif defined(FC_ISA_AVX512)
+    const __m256d w = _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));
+#else
+    const vreal w = v;
+#endif
+#if defined(FC_F32)
+    return fc_sum4(_mm_add_ps(_mm256_castps256_ps128(w), _mm256_extractf128_ps(w, 1)));
+#else
+    return fc_sum2(_mm_add_pd(_mm256_castpd256_pd128(w), _mm256_extractf128_pd(w, 1)));
+#endif
+#elif defined(FC_V) && !defined(FC_ISA_NEON) && defined(FC_F32)
+    return fc_sum4(v);
+#elif defined(FC_V) && !defined(FC_ISA_NEON)
+    return fc_sum2(v);
+#else
     real t[VL];
     v_store(t, v);
     for (int half = VL / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++) t[i] += t[i + half];
     return t[0];
+#endif
 }
 
 #endif

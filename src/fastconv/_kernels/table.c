@@ -31,6 +31,15 @@
     extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
     void fc_softmax_##real##_##set(const fc_softmax *);                    \
     void fc_softmax_backward_##real##_##set(const fc_softmax *);           \
+    int fc_cross_entropy_##real##_##set(fc_cross_entropy *);               \
+    int fc_cross_entropy_backward_##real##_##set(const fc_cross_entropy *);                          \
+    double fc_squared_error_##real##_##set(const void *, const void *, void *, fc_size);             \
+    void fc_squared_error_backward_##real##_##set(const void *, const void *, void *, fc_size,       \
+                                                  double);                 \
+    double fc_logistic_loss_##real##_##set(const void *, const void *, const void *, void *,         \
+                                           fc_size);                       \
+    double fc_logistic_loss_backward_##real##_##set(const void *, const void *, const void *,        \
+                                                    void *, fc_size, double);                        \
     void fc_norm_moments_##real##_##set(const fc_norm *);                  \
     void fc_norm_apply_##real##_##set(const fc_norm *);                    \
     void fc_norm_gradient_sums_##real##_##set(const fc_norm *);            \
@@ -58,6 +67,12 @@
         .activations = fc_activations_##real##_##set,                      \
         .softmax = fc_softmax_##real##_##set,                              \
         .softmax_backward = fc_softmax_backward_##real##_##set,            \
+        .cross_entropy = fc_cross_entropy_##real##_##set,                  \
+        .cross_entropy_backward = fc_cross_entropy_backward_##real##_##set,                          \
+        .squared_error = fc_squared_error_##real##_##set,                  \
+        .squared_error_backward = fc_squared_error_backward_##real##_##set,                          \
+        .logistic_loss = fc_logistic_loss_##real##_##set,                  \
+        .logistic_loss_backward = fc_logistic_loss_backward_##real##_##set,                          \
         .norm_moments = fc_norm_moments_##real##_##set,                    \
         .norm_apply = fc_norm_apply_##real##_##set,                        \
         .norm_gradient_sums = fc_norm_gradient_sums_##real##_##set,        \

@@ -256,25 +256,42 @@ FC_INLINE vreal horner(vreal x, const real *c, int n) {
 
 /* ---- exponential and logarithm ---- */
 
-/* e^x as value * scale * rest, the last two powers of two. Multiplied in this order, a result that
- * is subnormal is rounded once, and a factor that joins at `value` loses none of its digits. */
+/* e^x as value times a power of two, which is multiplied in last: a result that is subnormal is
+ * rounded once, and a factor that joins at `value` loses none of its digits. The power is 2^n where
+ * the instruction set scales by exponents, and scale * rest elsewhere: its half alone is in range. */
 typedef struct {
-    vreal value, scale, rest;
+    vreal value;
+#if defined(FC_ISA_AVX512)
+    vreal n;
+#else
+    vreal scale, rest;
+#endif
 } power;
+
+/* x times the power of two of e */
+FC_INLINE vreal v_scaled(vreal x, power e) {
+#if defined(FC_ISA_AVX512)
+    return FC_V(scalef)(x, e.n);
+#else
+    return v_mul(v_mul(x, e.scale), e.rest);
+#endif
+}
+
+FC_INLINE vreal v_times_power(vreal x, power e) { return v_scaled(v_mul(x, e.value), e); }
 
 /* e^r 2^n for shifted = n + ROUND */
 FC_INLINE power power_of(vreal r, vreal shifted) {
-    const vbits exponent = vb_add(v_bits(shifted), vb_set1(2 * BIAS - bits_of((real)ROUND)));
-    const vbits half = vb_right(exponent, 1);
     power e;
     e.value = v_add(v_set1(1), v_fma(v_mul(r, r), POLYNOMIAL(r, EXP), r));
+#if defined(FC_ISA_AVX512)
+    e.n = v_sub(shifted, v_set1((real)ROUND));
+#else
+    const vbits exponent = vb_add(v_bits(shifted), vb_set1(2 * BIAS - bits_of((real)ROUND)));
+    const vbits half = vb_right(exponent, 1);
     e.scale = v_real(vb_left(half, MANTISSA));
     e.rest = v_real(vb_left(vb_sub(exponent, half), MANTISSA));
+#endif
     return e;
-}
-
-FC_INLINE vreal v_times_power(vreal x, power e) {
-    return v_mul(v_mul(v_mul(x, e.value), e.scale), e.rest);
 }
 
 /* n + ROUND for the n that leaves x - n ln 2 smallest */
@@ -301,7 +318,7 @@ FC_INLINE power exp_parts_of_sum(vreal x, vreal low) {
 
 FC_INLINE vreal v_exp(vreal x) {
     const power e = exp_parts(v_clamp(x, EXP_MIN, EXP_MAX));
-    return v_mul(v_mul(e.value, e.scale), e.rest);
+    return v_scaled(e.value, e);
 }
 
 /* log x for a positive, normal, finite x, and NaN */
@@ -323,6 +340,28 @@ FC_INLINE vreal v_log(vreal x) {
 }
 
 /* ---- functions ---- */
+
+/* 1 / (1 + e^-x) and its kin, through e^-|x| so that both tails keep their digits: with e = e^-|x|,
+ * s = sigmoid(|x|) and e s = sigmoid(-|x|). */
+typedef struct {
+    power power;
+    vreal e, s;
+} logistic;
+
+FC_INLINE logistic logistic_of(vreal x) {
+    logistic l;
+    l.power = exp_parts(v_max(v_set1(EXP_MIN), v_neg_abs(x)));
+    l.e = v_scaled(l.power.value, l.power);
+    l.s = v_div(v_set1(1), v_add(v_set1(1), l.e));
+    return l;
+}
+
+/* log(1 + e^x) for x <= 0 */
+FC_INLINE vreal v_log1p_exp(vreal x) {
+    /* what 1 + e rounded off of e is put back */
+    const vreal e = v_exp(x), u = v_add(v_set1(1), e);
+    return v_add(v_log(u), v_div(v_sub(e, v_sub(u, v_set1(1))), u));
+}
 
 FC_INLINE vreal v_tanh(vreal x) {
     const vreal one = v_set1(1), most = v_set1(TANH_MAX);

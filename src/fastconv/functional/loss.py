@@ -1,12 +1,14 @@
 """Losses and their gradients with respect to ``input``, as torch defines them."""
 
-from typing import Any
+from math import isnan, nan
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv import _ops
 from fastconv.functional._check import Array, as_array, check_shape, same_dtype
-from fastconv.functional.activation import log_softmax, sigmoid, softmax, softplus
+from fastconv.functional.activation import log_softmax, softmax
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -52,9 +54,9 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Any:
     """
     input, target = _pair(input, target)
     _check_reduction(reduction)
-    losses = np.subtract(input, target)
-    losses *= losses
-    return _reduced(losses, reduction, input.size)
+    losses = np.empty_like(input) if reduction == "none" else None
+    total = _ops.squared_error(input, target, losses)
+    return _reduced(losses, total, reduction, input.size, input.dtype)
 
 
 def mse_loss_backward(
@@ -88,9 +90,9 @@ def mse_loss_backward(
     input, target = _pair(input, target)
     _check_reduction(reduction)
     scale = _scale(grad_output, reduction, input.size, input.shape, input.dtype)
-    grad = np.subtract(input, target)
-    grad *= 2 * scale
-    return grad
+    grad = np.empty_like(input)
+    _ops.squared_error_backward(input, target, grad, 1.0 if scale.ndim else float(scale))
+    return np.multiply(grad, scale, out=grad) if scale.ndim else grad
 
 
 def cross_entropy(
@@ -152,12 +154,23 @@ def cross_entropy(
     >>> cross_entropy(logits, np.array([0, 1]), reduction="none").round(6)
     array([0.126928, 0.693147])
     """
-    input, axis, q, count = _class_targets(
-        input, target, weight, ignore_index, reduction, label_smoothing
-    )
-    log_p = log_softmax(input, axis)
+    x, axis, target, weight = _check_classes(input, target, weight, reduction, label_smoothing)
+    if _plain_labels(x, axis, target, label_smoothing):
+        labels = np.ascontiguousarray(target, np.int64).reshape(-1)
+        losses = np.empty(labels.size, x.dtype) if reduction == "none" else None
+        x = _laid_out(x)
+        try:
+            total, count = _ops.cross_entropy(_positions(x), labels, weight, losses, ignore_index)
+        except IndexError:
+            _check_labels(x, axis, target, ignore_index)
+            raise
+        if losses is not None:
+            losses = losses.reshape(target.shape)
+        return _reduced(losses, total, reduction, count, x.dtype)
+    q, count = _distribution(x, axis, target, weight, ignore_index, label_smoothing)
+    log_p = log_softmax(x, axis)
     losses = np.multiply(q, log_p, where=q != 0, out=np.zeros_like(log_p)).sum(axis=axis)
-    return _reduced(np.negative(losses), reduction, count)
+    return _reduced(np.negative(losses), -float(losses.sum()), reduction, count, x.dtype)
 
 
 def cross_entropy_backward(
@@ -200,15 +213,28 @@ def cross_entropy_backward(
     array([[-0.25,  0.25],
            [ 0.25, -0.25]])
     """
-    input, axis, q, count = _class_targets(
-        input, target, weight, ignore_index, reduction, label_smoothing
-    )
-    shape = input.shape[:axis] + input.shape[axis + 1 :]
-    scale = _scale(grad_output, reduction, count, shape, input.dtype)
-    grad = softmax(input, axis)
+    x, axis, target, weight = _check_classes(input, target, weight, reduction, label_smoothing)
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    if _plain_labels(x, axis, target, label_smoothing):
+        labels = np.ascontiguousarray(target, np.int64).reshape(-1)
+        x = _laid_out(x)
+        try:
+            count = _weight_of(labels, weight, ignore_index) if reduction == "mean" else 1.0
+            scale = _scale(grad_output, reduction, count, shape, x.dtype)
+            grad = np.empty_like(x)
+            _ops.cross_entropy_backward(
+                _positions(x), labels, weight, scale.reshape(-1), _positions(grad), ignore_index
+            )
+        except IndexError:
+            _check_labels(x, axis, target, ignore_index)
+            raise
+        return grad
+    q, count = _distribution(x, axis, target, weight, ignore_index, label_smoothing)
+    scale = _scale(grad_output, reduction, count, shape, x.dtype)
+    grad = softmax(x, axis)
     grad *= q.sum(axis=axis, keepdims=True)
     grad -= q
-    grad *= np.expand_dims(scale, axis) if reduction == "none" else scale
+    grad *= np.expand_dims(scale, axis) if scale.ndim else scale
     return grad
 
 
@@ -256,13 +282,11 @@ def binary_cross_entropy_with_logits(
     array([6.93147e-01, 0.00000e+00, 1.00000e+03])
     """
     input, yes, no = _binary_weights(input, target, weight, reduction, pos_weight)
-    # −log σ(x) = softplus(−x), and −log (1 − σ(x)) = softplus(x)
-    losses, other = softplus(-input), softplus(input)
-    with np.errstate(invalid="ignore"):  # an infinite logit of no weight
-        losses *= yes
-        other *= no
-    losses += other
-    return _reduced(losses, reduction, input.size)
+    losses = np.empty_like(input) if reduction == "none" else None
+    total = _ops.logistic_loss(input, yes, no, losses)
+    if isnan(total):
+        _check_no_nan(target)
+    return _reduced(losses, total, reduction, input.size, input.dtype)
 
 
 def binary_cross_entropy_with_logits_backward(
@@ -299,56 +323,96 @@ def binary_cross_entropy_with_logits_backward(
     array([ 0.25, -0.25])
     """
     input, yes, no = _binary_weights(input, target, weight, reduction, pos_weight)
-    grad = no * sigmoid(input)
-    grad -= yes * sigmoid(-input)
-    grad *= _scale(grad_output, reduction, input.size, input.shape, input.dtype)
-    return grad
+    scale = _scale(grad_output, reduction, input.size, input.shape, input.dtype)
+    grad = np.empty_like(input)
+    if isnan(_ops.logistic_loss_backward(input, yes, no, grad, 1.0 if scale.ndim else float(scale))):
+        _check_no_nan(target)
+    return np.multiply(grad, scale, out=grad) if scale.ndim else grad
 
 
-def _class_targets(
-    input: Array,
-    target: ArrayLike,
-    weight: Array | None,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
-) -> tuple[Array, int, Array, float]:
-    """Check the arguments of cross-entropy and put the targets in one form.
-
-    Returns the input, the axis of its classes, what each log-probability weighs (q, of the
-    input's shape), and what the mean divides by.
-    """
-    input = as_array("input", input)
-    target = np.asarray(target)
+def _check_classes(
+    input: Array, target: ArrayLike, weight: Array | None, reduction: str, label_smoothing: float
+) -> tuple[Array, int, NDArray[Any], Array | None]:
+    """The arguments of cross-entropy as arrays, and the axis of the input's classes."""
+    x = as_array("input", input)
     _check_reduction(reduction)
-    axis = min(1, input.ndim - 1)
-    if input.ndim == 0 or input.shape[axis] == 0:
-        raise ValueError(f"input has shape {input.shape}: no classes")
+    axis = min(1, x.ndim - 1)
+    if x.ndim == 0 or x.shape[axis] == 0:
+        raise ValueError(f"input has shape {x.shape}: no classes")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
-    classes = input.shape[axis]
-    column = (classes, *[1] * (input.ndim - 1 - axis))  # lines a class vector up with the input
     if weight is not None:
-        weight = as_array("weight", weight)
-        same_dtype(input=input, weight=weight)
-        check_shape("weight", weight, (classes,))
+        weight = np.ascontiguousarray(as_array("weight", weight))
+        same_dtype(input=x, weight=weight)
+        check_shape("weight", weight, (x.shape[axis],))
+    return x, axis, np.asarray(target), weight
+
+
+def _plain_labels(
+    x: Array, axis: int, target: NDArray[Any], label_smoothing: float
+) -> TypeGuard[NDArray[np.integer[Any]]]:
+    """Whether the target is one class for every element and that alone: a kernel's case."""
+    return (
+        label_smoothing == 0
+        and np.can_cast(target.dtype, np.int64)
+        and target.dtype.kind in "iu"
+        and target.size > 0
+        and target.shape == x.shape[:axis] + x.shape[axis + 1 :]
+    )
+
+
+def _laid_out(x: Array) -> Array:
+    """The input with its classes or its positions contiguous, at the cost of a copy if need be."""
+    if x.flags.c_contiguous or np.moveaxis(x, min(1, x.ndim - 1), -1).flags.c_contiguous:
+        return x
+    return np.ascontiguousarray(x)
+
+
+def _positions(x: Array) -> Array:
+    """What `_laid_out` gave, seen as (outer, classes, inner) in the order of memory."""
+    if x.ndim == 1:
+        return x.reshape(1, -1, 1)
+    if x.flags.c_contiguous:
+        return x.reshape(x.shape[0], x.shape[1], -1)
+    return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1], 1)
+
+
+def _weight_of(labels: NDArray[np.int64], weight: Array | None, ignore_index: int) -> float:
+    """What the mean divides by."""
+    counted = labels != ignore_index
+    if weight is None:
+        return int(np.count_nonzero(counted))
+    return float(weight[labels[counted]].sum(dtype=float))
+
+
+def _distribution(
+    x: Array,
+    axis: int,
+    target: NDArray[Any],
+    weight: Array | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[Array, float]:
+    """What each log-probability weighs (q, of the input's shape), and what the mean divides by."""
+    classes = x.shape[axis]
+    column = (classes, *[1] * (x.ndim - 1 - axis))  # lines a class vector up with the input
     share = label_smoothing / classes
-    if target.dtype.kind == "f" and target.shape == input.shape:
-        same_dtype(input=input, target=target)
+    if target.dtype.kind == "f" and target.shape == x.shape:
+        same_dtype(input=x, target=target)
         _check_no_nan(target)
         if ignore_index >= 0:
             raise ValueError(f"ignore_index={ignore_index} has no meaning for probabilities")
         q = target * (1 - label_smoothing) + share
-        return input, axis, q if weight is None else q * weight.reshape(column), q.size // classes
-    counted = _check_labels(input, axis, target, ignore_index)
+        return q if weight is None else q * weight.reshape(column), q.size // classes
+    counted = _check_labels(x, axis, target, ignore_index)
     labels = np.where(counted, target, 0)
-    q = np.full_like(input, share)
+    q = np.full_like(x, share)
     np.put_along_axis(q, np.expand_dims(labels, axis), 1 - label_smoothing + share, axis)
     q *= np.expand_dims(counted, axis)
     if weight is None:
-        return input, axis, q, int(np.count_nonzero(counted))
+        return q, int(np.count_nonzero(counted))
     q *= weight.reshape(column)
-    return input, axis, q, float((weight[labels] * counted).sum())
+    return q, float((weight[labels] * counted).sum())
 
 
 def _check_labels(
@@ -378,10 +442,15 @@ def _binary_weights(
     weight: Array | None,
     reduction: str,
     pos_weight: Array | None,
-) -> tuple[Array, Array, Array]:
-    """The input, and what −log σ(x) and −log (1 − σ(x)) weigh: w p t and w (1 − t)."""
+) -> tuple[Array, Array, Array | None]:
+    """The input, and what −log σ(x) and −log (1 − σ(x)) weigh: w p t and w (1 − t).
+
+    None stands for 1 − t; that a target is NaN is then left to be found.
+    """
     input, target = _pair(input, target)
     _check_reduction(reduction)
+    if weight is None and pos_weight is None:
+        return input, target, None
     _check_no_nan(target)
     yes, no = target, 1 - target
     if pos_weight is not None:
@@ -421,15 +490,13 @@ def _check_reduction(reduction: str) -> None:
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
-def _reduced(losses: Array, reduction: str, count: float) -> Any:
-    """The losses, their sum, or their sum over ``count``, in their dtype."""
+def _reduced(losses: Array | None, total: float, reduction: str, count: float, dtype: Any) -> Any:
+    """The losses, or in their dtype their sum, or that over ``count``."""
     if reduction == "none":
         return losses
-    total = losses.sum()
-    if reduction == "sum":
-        return total
-    with np.errstate(invalid="ignore"):  # 0 / 0: the mean of nothing
-        return np.divide(total, count, dtype=losses.dtype)
+    if reduction == "mean":
+        total = total / count if count else nan  # the mean of nothing
+    return dtype.type(total)
 
 
 def _scale(
