@@ -81,6 +81,17 @@ static void row_backward(const real *g, const real *y, real *dx, fc_size n, int 
 
 /* ---- positions contiguous: n <= BLOCK of them, classes `step` elements apart ---- */
 
+/* A call with n for a constant where the block is whole: loops over it then have no ends to mind. */
+#define WHOLE_OR_NOT(n, call)   \
+    do {                        \
+        if (n == BLOCK) {       \
+            enum { n = BLOCK }; \
+            call;               \
+        } else {                \
+            call;               \
+        }                       \
+    } while (0)
+
 /* The maximum and the sum of e^(x - max) of each position, the terms going to y unless NULL; whole
  * vectors of both are written. */
 FC_INLINE void block_terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
@@ -100,16 +111,11 @@ FC_INLINE void block_terms(const real *x, real *y, fc_size classes, fc_size step
         }
 }
 
-static void block_sums(const real *x, fc_size classes, fc_size step, fc_size n, real *max,
-                       real *sum) {
-    block_terms(x, NULL, classes, step, n, max, sum);
-}
-
-static void block_forward(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
-                          int log) {
+FC_INLINE void block_forward(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
+                             int log) {
     real max[BLOCK], sum[BLOCK]; /* and then what corrects for the sum */
     if (log)
-        block_sums(x, classes, step, n, max, sum);
+        block_terms(x, NULL, classes, step, n, max, sum);
     else
         block_terms(x, y, classes, step, n, max, sum);
     for (fc_size j = 0; j < n; j += VL) {
@@ -124,8 +130,8 @@ static void block_forward(const real *x, real *y, fc_size classes, fc_size step,
                 n - j);
 }
 
-static void block_backward(const real *g, const real *y, real *dx, fc_size classes, fc_size step,
-                           fc_size n, int log) {
+FC_INLINE void block_backward(const real *g, const real *y, real *dx, fc_size classes,
+                              fc_size step, fc_size n, int log) {
     real sum[BLOCK];
     for (fc_size j = 0; j < n; j += VL) v_store(sum + j, v_zero());
     for (fc_size c = 0; c < classes; c++)
@@ -189,8 +195,9 @@ void FC_NAME(softmax)(const fc_softmax *s) {
     }
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
         const fc_size n = s->positions - i < BLOCK ? s->positions - i : BLOCK;
-        block_forward(AT(const real, s->x, i), AT(real, s->out, i), s->classes,
-                      s->class_stride / (fc_size)sizeof(real), n, s->log);
+        const fc_size step = s->class_stride / (fc_size)sizeof(real);
+        WHOLE_OR_NOT(n, block_forward(AT(const real, s->x, i), AT(real, s->out, i), s->classes,
+                                      step, n, s->log));
     }
 }
 
@@ -203,8 +210,9 @@ void FC_NAME(softmax_backward)(const fc_softmax *s) {
     }
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
         const fc_size n = s->positions - i < BLOCK ? s->positions - i : BLOCK;
-        block_backward(AT(const real, s->g, i), AT(const real, s->x, i), AT(real, s->out, i),
-                       s->classes, s->class_stride / (fc_size)sizeof(real), n, s->log);
+        const fc_size step = s->class_stride / (fc_size)sizeof(real);
+        WHOLE_OR_NOT(n, block_backward(AT(const real, s->g, i), AT(const real, s->x, i),
+                                       AT(real, s->out, i), s->classes, step, n, s->log));
     }
 }
 
@@ -214,13 +222,14 @@ void FC_NAME(softmax_backward)(const fc_softmax *s) {
 static void log_sums(const fc_softmax *s, fc_size first, int positions, real *max, real *sum) {
     const fc_size step = s->class_stride / (fc_size)sizeof(real);
     if (step > 1) {
-        block_sums(AT(const real, s->x, first), s->classes, step, positions, max, sum);
+        WHOLE_OR_NOT(positions, block_terms(AT(const real, s->x, first), NULL, s->classes, step,
+                                            positions, max, sum));
     } else if (s->classes <= FEW) {
         real tile[FEW * VL];
         for (int j = 0; j < positions; j += VL) {
             turn_in(AT(const real, s->x, first + j), s->position_stride / (fc_size)sizeof(real),
                     upto(positions - j, VL), s->classes, tile);
-            block_sums(tile, s->classes, VL, VL, max + j, sum + j);
+            block_terms(tile, NULL, s->classes, VL, VL, max + j, sum + j);
         }
     } else {
         for (int j = 0; j < positions; j++) {
@@ -272,41 +281,66 @@ FC_INLINE vreal times_or_zero(vreal v, vreal f) {
     return v_no_more(v_abs(f), v_zero(), v_zero(), v_mul(v, f));
 }
 
-/* softmax(x), less 1 at the label, times a factor of each position; 0 where that is 0 */
+/* (p - [class is at[j]]) factor[j] of n <= BLOCK positions, for the terms p sum[j] that y holds */
+FC_INLINE void block_gradient(real *y, fc_size classes, fc_size step, fc_size n, const int64_t *at,
+                              const real *factor, real *sum) {
+    real own[BLOCK] = {0}; /* what is due at the labels */
+    for (fc_size j = 0; j < n; j += VL) v_store(sum + j, v_div(v_set1(1), v_load(sum + j)));
+    for (fc_size j = 0; j < n; j++)
+        if (at[j] >= 0) own[j] = (y[at[j] * step + j] * sum[j] - 1) * factor[j];
+    for (fc_size c = 0; c < classes; c++)
+        for (fc_size j = 0; j < n; j += VL) {
+            real *to = y + c * step + j;
+            const vreal p = v_mul(get(to, n - j), v_load(sum + j));
+            put(to, times_or_zero(p, v_load(factor + j)), n - j);
+        }
+    for (fc_size j = 0; j < n; j++)
+        if (at[j] >= 0) y[at[j] * step + j] = own[j];
+}
+
+static void row_gradient(const real *x, real *y, fc_size n, int64_t at, real factor_) {
+    const real inverse = 1 / row_sum(x, y, n, row_max(x, n));
+    const real own = at >= 0 ? (y[at] * inverse - 1) * factor_ : 0;
+    const vreal scale = v_set1(inverse), factor = v_set1(factor_);
+    for (fc_size i = 0; i < n; i += VL)
+        put(y + i, times_or_zero(v_mul(get(y + i, n - i), scale), factor), n - i);
+    if (at >= 0) y[at] = own;
+}
+
 int FC_NAME(cross_entropy_backward)(const fc_cross_entropy *t) {
     const fc_softmax *s = &t->logits;
-    const fc_size step = s->class_stride / (fc_size)sizeof(real);
+    const fc_size classes = s->classes, step = s->class_stride / (fc_size)sizeof(real);
+    const fc_size apart = s->position_stride / (fc_size)sizeof(real);
     int status = 0;
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
         const int n = upto(s->positions - i, BLOCK);
-        real factor[BLOCK];
-        fc_softmax block = *s;
-        block.positions = n;
-        block.x = AT(const real, s->x, i);
-        block.out = AT(real, s->out, i);
-        FC_NAME(softmax)(&block);
+        const real *x = AT(const real, s->x, i);
+        real *y = AT(real, s->out, i);
+        real factor[BLOCK] = {0}, max[BLOCK], sum[BLOCK];
+        int64_t at[BLOCK]; /* the label, or -1 */
         for (int j = 0; j < n; j++) {
             const int64_t label = t->labels[i + j];
             const int found = find_weight(t, label, factor + j);
             factor[j] *= ((const real *)t->scale)[t->one_scale ? 0 : i + j];
-            if (found > 0)
-                *(real *)((char *)AT(real, s->out, i + j) + label * s->class_stride) -= 1;
-            else if (found < 0)
-                status = -1;
+            at[j] = found > 0 ? label : -1;
+            if (found < 0) status = -1;
         }
         if (step > 1) {
-            for (fc_size c = 0; c < s->classes; c++)
-                for (int j = 0; j < n; j += VL) {
-                    real *y = AT(real, s->out, i + j) + c * step;
-                    put(y, times_or_zero(get(y, n - j), get(factor + j, n - j)), n - j);
-                }
-        } else {
-            for (int j = 0; j < n; j++) {
-                real *y = AT(real, s->out, i + j);
-                const vreal f = v_set1(factor[j]);
-                for (fc_size c = 0; c < s->classes; c += VL)
-                    put(y + c, times_or_zero(get(y + c, s->classes - c), f), s->classes - c);
+            WHOLE_OR_NOT(n, block_terms(x, y, classes, step, n, max, sum));
+            WHOLE_OR_NOT(n, block_gradient(y, classes, step, n, at, factor, sum));
+        } else if (classes <= FEW) {
+            for (int j = 0; j < n; j += VL) {
+                const int m = upto(n - j, VL);
+                real tile[FEW * VL];
+                turn_in(x + j * apart, apart, m, classes, tile);
+                block_terms(tile, tile, classes, VL, VL, max + j, sum + j);
+                for (int k = m; k < VL; k++) at[j + k] = -1;
+                block_gradient(tile, classes, VL, VL, at + j, factor + j, sum + j);
+                turn_out(y + j * apart, apart, m, classes, tile);
             }
+        } else {
+            for (int j = 0; j < n; j++)
+                row_gradient(x + j * apart, y + j * apart, classes, at[j], factor[j]);
         }
     }
     return status;
