@@ -81,6 +81,36 @@ cdef extern from "kernels.h" nogil:
         fc_size width, out_width, inner
         fc_size lo, hi, stride, taps
 
+    ctypedef struct fc_pool_windows:
+        const char *x
+        fc_size x_h, x_w
+        fc_size rows, channels, out_width
+        const fc_size *start
+        const fc_size *end
+        fc_size step
+        char *out
+        char *indices
+        fc_size out_w, indices_w
+        fc_size index, index_h
+        const double *divisor
+
+    ctypedef struct fc_max_scatter:
+        void *dx
+        const void *dy
+        const int64_t *indices
+        fc_size planes, pixels
+        fc_size x_c, y_c, i_c, x_pixel, y_pixel, i_pixel
+        fc_size plane
+
+    ctypedef struct fc_max_tiles:
+        char *dx
+        const char *dy
+        const char *indices
+        fc_size dx_h, dx_w, dy_w, indices_w
+        fc_size out_width, channels
+        fc_size rows, cols
+        fc_size index, index_h
+
     enum:
         FC_RELU
         FC_LEAKY_RELU
@@ -149,12 +179,16 @@ cdef extern from "kernels.h" nogil:
         void (*add_fold)(void *, const void *, fc_size, fc_size, fc_size, int) noexcept nogil
         void (*mean_slide)(const fc_pool_slide *) noexcept nogil
         void (*mean_spread)(const fc_pool_slide *) noexcept nogil
+        void (*plane_maxima)(void *, fc_size, const void *, fc_size, fc_size,
+                             fc_size) noexcept nogil
         void (*plane_means)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
                             double) noexcept nogil
         void (*plane_fills)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
                             double) noexcept nogil
-        int (*max_scatter)(void *, const void *, const int64_t *, fc_size, fc_size, fc_size,
-                           fc_size, fc_size, fc_size) noexcept nogil
+        void (*max_windows)(const fc_pool_windows *) noexcept nogil
+        void (*mean_windows)(const fc_pool_windows *) noexcept nogil
+        int (*max_scatter)(const fc_max_scatter *) noexcept nogil
+        int (*max_tiles)(const fc_max_tiles *) noexcept nogil
         const fc_activation *activations
         void (*softmax)(const fc_softmax *) noexcept nogil
         void (*softmax_backward)(const fc_softmax *) noexcept nogil
@@ -167,6 +201,7 @@ cdef extern from "kernels.h" nogil:
                                        double) noexcept nogil
         double (*logistic_loss_backward)(const void *, const void *, const void *, void *,
                                          fc_size, double) noexcept nogil
+        void (*column_sums)(double *, const void *, fc_size, fc_size, fc_size) noexcept nogil
         void (*norm_moments)(const fc_norm *) noexcept nogil
         void (*norm_apply)(const fc_norm *) noexcept nogil
         void (*norm_gradient_sums)(const fc_norm *) noexcept nogil

@@ -3,14 +3,16 @@
 Every window is clipped to the image once per axis, so that padding, ceil mode, dilation, adaptive
 and global pooling are all the same: the rows of a window are folded into one row, then windows
 slide along it. A row is [width][inner]: with contiguous channels inner is all of them (or a block,
-where rows are long), otherwise each channel is a plane of its own.
+where rows are long), otherwise each channel is a plane of its own. Where channels are contiguous and
+windows overlap little, nothing is folded: a window is gone through for a few vectors of channels.
 """
 
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastconv._drivers.correlation cimport ceil_div, round_up
-from fastconv._drivers.kernels cimport fc_pool_slide, fc_size
+from fastconv._drivers.kernels cimport (
+    fc_max_scatter, fc_max_tiles, fc_pool_slide, fc_pool_windows, fc_size)
 from fastconv._drivers.runtime cimport (
     INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, parallel_for, release)
 
@@ -21,6 +23,8 @@ cdef enum:
     TASK_ELEMENTS = 16384     # of several small planes
     MOST_TAPS = 8             # of an even window: longer ones are faster one at a time
     SCATTER_CHANNELS = 64     # of a channels-last task that scatters: it owns its planes
+    LEAST_CHANNELS = 64       # of a task that goes window by window: several vectors
+    NOT_TILES = -1            # a status of max_backward's own
 
 ctypedef struct Plan:
     Pool p
@@ -35,6 +39,7 @@ ctypedef struct Plan:
     fc_size task_channels, channel_blocks
     fc_size block_rows, row_blocks
     bint backward
+    bint by_window                    # nothing is folded
     fc_size lo, hi                    # output columns whose windows lie inside the image
     bint x_rows, y_rows, i_rows       # a row lies [width][inner] already: no copy
     fc_size row_at, at_at, x_at, y_at, i_at, divisor_at, scratch_at, scratch_bytes
@@ -107,9 +112,42 @@ cdef void share_channels(Plan *plan) noexcept nogil:
     plan.channel_blocks = ceil_div(p.channels, plan.task_channels)
 
 
+cdef bint goes_by_window(const Pool *p) noexcept nogil:
+    """Whether to go window by window, which reads a pixel once for each window that has it."""
+    cdef fc_size kernel_h = p.h.kernel, kernel_w = p.w.kernel, stride = p.w.stride
+    cdef fc_size size = p.kernels.itemsize
+    if p.channels == 1 or p.x_c != size or p.y_c != size:
+        return False
+    if p.indices != NULL and p.i_c != sizeof(int64_t):
+        return False
+    # where it was found counts from the window's first pixel in the integer of the element's width
+    if size == 4 and p.h.size * p.w.size > (1 << 30):
+        return False
+    if p.h.adaptive:
+        return True
+    # of an output: elements read, and those that folding and sliding would move
+    return kernel_h * kernel_w <= stride * (kernel_h + 1) + kernel_w
+
+
+cdef void plan_windows(Plan *plan) noexcept nogil:
+    """Share out channels and rows for a task that folds nothing: its scratch is divisors."""
+    cdef const Pool *p = &plan.p
+    cdef fc_size tasks = p.batch * p.h.out, blocks
+    plan.by_window = True
+    blocks = max(1, min(ceil_div(TASKS, max(1, tasks)), p.channels // LEAST_CHANNELS))
+    plan.inner = ceil_div(ceil_div(p.channels, blocks), LEAST_CHANNELS) * LEAST_CHANNELS
+    plan.inner = min(plan.inner, p.channels)
+    share_channels(plan)
+    plan.block_rows = 1
+    plan.row_blocks = p.h.out
+    plan.divisor_at = 0
+    plan.scratch_bytes = round_up(p.w.out * sizeof(double))
+
+
 cdef void plan_rows(Plan *plan, fc_size rows) noexcept nogil:
     """Share out channels and `rows` rows, and lay out a task's scratch."""
     cdef const Pool *p = &plan.p
+    plan.by_window = False
     cdef fc_size size = p.kernels.itemsize, widest = max(p.w.size, p.w.out)
     plan.inner = 1
     if p.x_c == size and p.channels > 1:
@@ -189,10 +227,40 @@ cdef void fill_divisors(const Plan *plan, fc_size i, char *scratch) noexcept nog
 cdef int forward_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *plan = <Plan *> context
     cdef Part t = find_part(plan, task, plan.p.h.out)
+    if plan.by_window:
+        forward_windows(plan, &t, scratch)
+        return OK
     while t.c0 < t.c_end:
         forward_rows(plan, &t, scratch)
         t.c0 += plan.inner
     return OK
+
+
+cdef void forward_windows(const Plan *plan, const Part *t, char *scratch) noexcept nogil:
+    """The windows of some output rows."""
+    cdef const Pool *p = &plan.p
+    cdef fc_size step = 1 if p.h.adaptive else p.h.dilation, i, h
+    cdef fc_pool_windows k
+    k.x_h, k.x_w = step * p.x_h, p.x_w
+    k.channels, k.out_width = t.channels, p.w.out
+    k.start, k.end = plan.w_start, plan.w_end
+    k.step = 1 if p.w.adaptive else p.w.dilation
+    k.out_w, k.indices_w, k.index_h = p.y_w, p.i_w, step * p.w.size
+    k.divisor = <double *> (scratch + plan.divisor_at)
+    k.indices = NULL
+    for i in range(t.i0, t.i1):
+        h = plan.h_start[i]
+        k.rows = max(0, ceil_div(plan.h_end[i] - h, step))
+        k.x = p.x + t.n * p.x_n + t.c0 * p.x_c + h * p.x_h if k.rows else NULL
+        k.index = h * p.w.size
+        k.out = <char *> p.y + t.n * p.y_n + t.c0 * p.y_c + i * p.y_h
+        if p.indices != NULL:
+            k.indices = <char *> p.indices + t.n * p.i_n + t.c0 * p.i_c + i * p.i_h
+        if p.average:
+            fill_divisors(plan, i, scratch)
+            p.kernels.mean_windows(&k)
+        else:
+            p.kernels.max_windows(&k)
 
 
 cdef void fold(const Plan *plan, const Part *t, fc_size i, const fc_pool_slide *s,
@@ -322,16 +390,16 @@ cdef double work(const Pool *p) noexcept nogil:
     return max(outputs * window, <double> p.batch * p.channels * p.h.size * p.w.size)
 
 
-# ---------------------------------------------------------------- means over whole planes
+# ---------------------------------------------------------------- over whole planes
 
-cdef bint is_global_mean(const Pool *p) noexcept nogil:
-    """A mean over planes that lie in one run of memory each."""
+cdef bint is_global(const Pool *p) noexcept nogil:
+    """A mean or maximum, without its index, over planes that lie in one run of memory each."""
     cdef fc_size size = p.kernels.itemsize
-    return (p.average and p.h.adaptive and p.h.out == 1 and p.w.out == 1
+    return (p.indices == NULL and p.h.adaptive and p.h.out == 1 and p.w.out == 1
             and p.x_w == size and p.x_h == p.w.size * size)
 
 
-cdef int mean_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+cdef int whole_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *plan = <Plan *> context
     cdef Pool *p = &plan.p
     cdef fc_size n = task // plan.channel_blocks
@@ -342,18 +410,20 @@ cdef int mean_planes(void *context, Py_ssize_t task, char *scratch) noexcept nog
     cdef char *y = <char *> p.y + n * p.y_n + c0 * p.y_c
     if plan.backward:
         p.kernels.plane_fills(x, p.x_c, y, p.y_c, planes, count, <double> count)
+    elif not p.average:
+        p.kernels.plane_maxima(y, p.y_c, x, p.x_c, planes, count)
     else:
         p.kernels.plane_means(y, p.y_c, x, p.x_c, planes, count, <double> count)
     return OK
 
 
-cdef int global_mean(const Pool *p, bint backward, int num_threads) noexcept nogil:
+cdef int global_pool(const Pool *p, bint backward, int num_threads) noexcept nogil:
     cdef Plan plan
     plan.p = p[0]
     plan.inner = 1
     plan.backward = backward
     share_channels(&plan)
-    return parallel_for(mean_planes, &plan, p.batch * plan.channel_blocks, 0, work(p), num_threads)
+    return parallel_for(whole_planes, &plan, p.batch * plan.channel_blocks, 0, work(p), num_threads)
 
 
 # ---------------------------------------------------------------- the way in
@@ -380,11 +450,14 @@ cdef int pool(const Pool *given, int num_threads) noexcept nogil:
     cdef Pool q = simplest(given)
     cdef const Pool *p = &q
     cdef int status
-    if is_global_mean(given):
-        return global_mean(given, False, num_threads)
+    if is_global(given):
+        return global_pool(given, False, num_threads)
     status = prepare(&plan, p)
     if status == OK:
-        plan_rows(&plan, p.h.out)
+        if goes_by_window(p):
+            plan_windows(&plan)
+        else:
+            plan_rows(&plan, p.h.out)
         status = parallel_for(forward_task, &plan, p.batch * plan.channel_blocks * plan.row_blocks,
                               plan.scratch_bytes, work(p), num_threads)
         release(<char *> plan.h_start)
@@ -397,8 +470,8 @@ cdef int mean_backward(const Pool *given, int num_threads) noexcept nogil:
     cdef Pool q = simplest(given)
     cdef const Pool *p = &q
     cdef int status
-    if is_global_mean(given):
-        return global_mean(given, True, num_threads)
+    if is_global(given):
+        return global_pool(given, True, num_threads)
     status = prepare(&plan, p)
     if status == OK:
         plan_rows(&plan, p.h.size)
@@ -409,39 +482,90 @@ cdef int mean_backward(const Pool *given, int num_threads) noexcept nogil:
     return status
 
 
+# ---------------------------------------------------------------- the gradient of maxima
+
+cdef bint dense(const Pool *p, fc_size h, fc_size w) noexcept nogil:
+    """Whether output pixels lie evenly apart, for these strides."""
+    return p.h.out == 1 or h == p.w.out * w
+
+
 cdef int scatter_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """Windows overlap, so a task owns whole planes: as many as lie side by side in memory."""
+    """Windows may overlap, so a task owns whole planes: as many as lie side by side in memory."""
     cdef Plan *plan = <Plan *> context
     cdef Pool *p = &plan.p
-    cdef fc_size size = p.kernels.itemsize
+    cdef fc_size size = p.kernels.itemsize, h, i
     cdef fc_size n = task // plan.channel_blocks
     cdef fc_size c0 = task % plan.channel_blocks * plan.task_channels
-    cdef fc_size end = min(c0 + plan.task_channels, p.channels), channels, h, i
-    cdef char *x
+    cdef bint at_once = dense(p, p.y_h, p.y_w) and dense(p, p.i_h, p.i_w)
+    cdef char *x = <char *> p.x + n * p.x_n + c0 * p.x_c
+    cdef const char *y = p.y + n * p.y_n + c0 * p.y_c
+    cdef const char *indices = p.indices + n * p.i_n + c0 * p.i_c
     cdef int status = OK
-    while c0 < end:
-        channels = min(plan.inner, end - c0)
-        x = <char *> p.x + n * p.x_n + c0 * p.x_c
-        if channels == 1 and p.x_w == size:
-            memset(x, 0, p.h.size * p.w.size * size)
-        else:
-            for h in range(p.h.size):
-                clear_row(p, x + h * p.x_h, channels)
-        for i in range(p.h.out):
-            if p.kernels.max_scatter(
-                    x, p.y + n * p.y_n + c0 * p.y_c + i * p.y_h,
-                    <const int64_t *> (p.indices + n * p.i_n + c0 * p.i_c + i * p.i_h),
-                    p.w.out, channels, p.x_w // size, p.y_w // size, p.i_w // 8,
-                    p.h.size * p.w.size) != 0:
-                status = INDEX_OUT_OF_RANGE
-        c0 += channels
+    cdef fc_max_scatter k
+    k.dx, k.planes = x, min(plan.task_channels, p.channels - c0)
+    k.plane = p.h.size * p.w.size
+    k.pixels = p.h.out * p.w.out if at_once else p.w.out
+    k.x_c, k.x_pixel = p.x_c // size, p.x_w // size
+    k.y_c, k.y_pixel = p.y_c // size, p.y_w // size
+    k.i_c, k.i_pixel = p.i_c // 8, p.i_w // 8
+    if k.x_pixel == 1 and (k.x_c == k.plane or k.planes == 1):
+        memset(x, 0, k.planes * k.plane * size)
+    else:
+        for h in range(p.h.size):
+            clear_row(p, x + h * p.x_h, k.planes)
+    for i in range(1 if at_once else p.h.out):
+        k.dy, k.indices = y + i * p.y_h, <const int64_t *> (indices + i * p.i_h)
+        if p.kernels.max_scatter(&k) != 0:
+            status = INDEX_OUT_OF_RANGE
     return status
+
+
+cdef bint may_be_tiles(const Pool *p) noexcept nogil:
+    """Whether windows as high and wide as fit side by side can be told apart, channels together."""
+    cdef fc_size size = p.kernels.itemsize
+    return (p.channels >= p.kernels.lanes and p.x_c == size and p.y_c == size
+            and p.i_c == sizeof(int64_t) and p.h.out <= p.h.size and p.w.out <= p.w.size
+            and p.h.size * p.w.size < (1 << 24))
+
+
+cdef int write_tiles(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """The input rows under one output row, if its indices lie in windows side by side."""
+    cdef Plan *plan = <Plan *> context
+    cdef Pool *p = &plan.p
+    cdef Part t = find_part(plan, task, p.h.out)
+    cdef fc_size i = t.i0, h, w, size = p.kernels.itemsize
+    cdef fc_max_tiles k
+    k.rows, k.cols = p.h.size // p.h.out, p.w.size // p.w.out
+    cdef fc_size top = i * k.rows
+    k.dx = <char *> p.x + t.n * p.x_n + t.c0 * p.x_c + top * p.x_h
+    k.dy = p.y + t.n * p.y_n + t.c0 * p.y_c + i * p.y_h
+    k.indices = p.indices + t.n * p.i_n + t.c0 * p.i_c + i * p.i_h
+    k.dx_h, k.dx_w, k.dy_w, k.indices_w = p.x_h, p.x_w, p.y_w, p.i_w
+    k.out_width, k.channels = p.w.out, t.channels
+    k.index, k.index_h = top * p.w.size, p.w.size
+    if p.kernels.max_tiles(&k) != 0:
+        return NOT_TILES
+    # what no window covers: columns at the right, and rows at the bottom
+    for h in range(k.rows):
+        for w in range(p.w.out * k.cols, p.w.size):
+            memset(k.dx + h * p.x_h + w * p.x_w, 0, t.channels * size)
+    if i == p.h.out - 1:
+        for h in range(k.rows, p.h.size - top):
+            clear_row(p, k.dx + h * p.x_h, t.channels)
+    return OK
 
 
 cdef int max_backward(const Pool *p, int num_threads) noexcept nogil:
     """The whole of x is written; its rows follow each other without a gap."""
     cdef Plan plan
+    cdef int status
     plan.p = p[0]
+    if may_be_tiles(p):
+        plan_windows(&plan)
+        status = parallel_for(write_tiles, &plan, p.batch * plan.channel_blocks * plan.row_blocks,
+                              0, work(p), num_threads)
+        if status != NOT_TILES:
+            return status
     plan.inner = 1
     if p.x_c == p.kernels.itemsize and p.y_c == p.x_c and p.i_c == sizeof(int64_t):
         plan.inner = min(p.channels, SCATTER_CHANNELS)

@@ -1,7 +1,7 @@
 """Sums per channel, the bias gradient; and filling with zeros.
 
-Sums are taken in levels (along a row or down a column, over the image, over the batch), which keeps
-the rounding error of each small.
+Sums are taken in levels, which keeps the rounding error of each small: along a row, over the image,
+over the batch; or over some dozens of pixels, and then, in double, over a task's and over all.
 """
 
 from libc.string cimport memset
@@ -12,11 +12,16 @@ from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for
 
 ctypedef struct Plan:
     Sums s
-    char *partial  # [batch][channels]
+    char *partial            # of planes: [batch][channels]
+    # pixels, side by side in runs
+    double *sums             # [tasks][channels]
+    fc_size rows, pixels     # runs of an image, and pixels of a run
+    fc_size pieces, per_task  # tasks of a run, and their pixels
 
 
 cdef enum:
-    PLANES = 16  # of a task
+    PLANES = 16            # of a task
+    PIXEL_ELEMENTS = 32768  # of a task that sums pixels
 
 cdef int sum_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *p = <Plan *> context
@@ -55,33 +60,60 @@ cdef void sum_plane(const Plan *p, fc_size task) noexcept nogil:
 
 
 cdef int sum_pixels(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """All channels of one image, channels contiguous: rows fold into one row, that into a pixel."""
+    """All channels of some pixels, channels contiguous."""
     cdef Plan *p = <Plan *> context
-    cdef Sums *s = &p.s
-    cdef fc_size size = s.kernels.itemsize, n = s.width * s.channels
-    cdef const char *x = s.x + task * s.x_n
-    cdef char *total = p.partial + task * s.channels * size
-    s.kernels.add_fold(scratch, x, s.x_h, n, s.height, True)
-    s.kernels.add_fold(total, scratch, s.channels * size, s.channels, s.width, True)
+    cdef fc_size first = task % p.pieces * p.per_task
+    cdef double *sums = p.sums + task * p.s.channels
+    memset(sums, 0, p.s.channels * sizeof(double))
+    cdef fc_size run = task // p.pieces
+    p.s.kernels.column_sums(
+        sums, p.s.x + run // p.rows * p.s.x_n + run % p.rows * p.s.x_h + first * p.s.x_w, p.s.x_w,
+        min(p.per_task, p.pixels - first), p.s.channels)
     return OK
+
+
+cdef int pixel_sums(Plan *p, double work, int num_threads) noexcept nogil:
+    cdef Sums *s = &p.s
+    cdef fc_size runs, tasks, i, c
+    cdef int status
+    p.rows, p.pixels, runs = s.height, s.width, s.batch * s.height
+    if s.height == 1 or s.x_h == s.width * s.x_w:  # rows follow each other, and perhaps images
+        p.rows, p.pixels, runs = 1, s.height * s.width, s.batch
+        if s.batch > 1 and s.x_n == p.pixels * s.x_w:
+            p.pixels, runs = s.batch * p.pixels, 1
+    p.per_task = max(<fc_size> 1, PIXEL_ELEMENTS // s.channels)
+    p.pieces = (p.pixels + p.per_task - 1) // p.per_task
+    tasks = runs * p.pieces
+    p.sums = <double *> allocate(max(<fc_size> 1, tasks) * s.channels * sizeof(double))
+    if p.sums == NULL:
+        return OUT_OF_MEMORY
+    memset(p.sums, 0, s.channels * sizeof(double))
+    status = parallel_for(sum_pixels, p, tasks, 0, work, num_threads)
+    for i in range(1, tasks):
+        for c in range(s.channels):
+            p.sums[c] += p.sums[i * s.channels + c]
+    for c in range(s.channels):
+        if s.kernels.itemsize == 4:
+            (<float *> s.out)[c] = <float> p.sums[c]
+        else:
+            (<double *> s.out)[c] = p.sums[c]
+    release(<char *> p.sums)
+    return status
 
 
 cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil:
     cdef Plan p
     cdef fc_size size = s.kernels.itemsize
     cdef double work = <double> s.batch * s.channels * s.height * s.width
-    cdef bint planes = s.x_w == size
     cdef int status
     p.s = s[0]
+    if s.x_w != size:
+        return pixel_sums(&p, work, num_threads)
     p.partial = allocate(s.batch * s.channels * size)
     if p.partial == NULL:
         return OUT_OF_MEMORY
-    if planes:
-        status = parallel_for(sum_planes, &p, (s.batch * s.channels + PLANES - 1) // PLANES, 0,
-                              work, num_threads)
-    else:
-        status = parallel_for(sum_pixels, &p, s.batch, s.width * s.channels * size, work,
-                              num_threads)
+    status = parallel_for(sum_planes, &p, (s.batch * s.channels + PLANES - 1) // PLANES, 0, work,
+                          num_threads)
     s.kernels.add_fold(s.out, p.partial, s.channels * size, s.channels, s.batch, True)
     release(p.partial)
     return status

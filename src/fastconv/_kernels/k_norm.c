@@ -141,6 +141,49 @@ void FC_NAME(norm_gradient_sums)(const fc_norm *t) {
         gradient_sums_columns(t, c, t->len - c < BLOCK ? (int)(t->len - c) : BLOCK);
 }
 
+/* sum[c] += x[line][c], a few vectors of channels at a time over a few dozen lines */
+enum { SUM_LINES = 64, SUM_VECTORS = 4 };
+
+FC_INLINE void sum_columns(double *sum, const char *x, fc_size x_line, fc_size lines, int vectors,
+                           int n) {
+    for (fc_size first = 0; first < lines; first += SUM_LINES) {
+        const fc_size end = lines - first < SUM_LINES ? lines : first + SUM_LINES;
+        vreal even[SUM_VECTORS], odd[SUM_VECTORS];
+        real total[VL];
+        fc_size i = first;
+        for (int v = 0; v < vectors; v++) even[v] = odd[v] = v_zero();
+        for (; i + 2 <= end; i += 2)
+            for (int v = 0; v < vectors; v++) {
+                const real *a = (const real *)(x + i * x_line) + v * VL;
+                const real *b = (const real *)(x + (i + 1) * x_line) + v * VL;
+                even[v] = v_add(even[v], n < VL ? v_load_n(a, n) : v_load(a));
+                odd[v] = v_add(odd[v], n < VL ? v_load_n(b, n) : v_load(b));
+            }
+        if (i < end)
+            for (int v = 0; v < vectors; v++) {
+                const real *a = (const real *)(x + i * x_line) + v * VL;
+                even[v] = v_add(even[v], n < VL ? v_load_n(a, n) : v_load(a));
+            }
+        for (int v = 0; v < vectors; v++) {
+            v_store(total, v_add(even[v], odd[v]));
+            for (int c = 0; c < n; c++) sum[v * VL + c] += total[c];
+        }
+    }
+}
+
+void FC_NAME(column_sums)(double *sum, const void *x_, fc_size x_line, fc_size lines,
+                          fc_size channels) {
+    const char *x = (const char *)x_;
+    const fc_size group = SUM_VECTORS * VL;
+    fc_size c = 0;
+    for (; c + group <= channels; c += group)
+        sum_columns(sum + c, x + c * (fc_size)sizeof(real), x_line, lines, SUM_VECTORS, VL);
+    for (; c + VL <= channels; c += VL)
+        sum_columns(sum + c, x + c * (fc_size)sizeof(real), x_line, lines, 1, VL);
+    if (c < channels)
+        sum_columns(sum + c, x + c * (fc_size)sizeof(real), x_line, lines, 1, (int)(channels - c));
+}
+
 /* ---- the maps: lines of consecutive channels, or lines across all channels ---- */
 
 void FC_NAME(norm_apply)(const fc_norm *t) {

@@ -1,11 +1,13 @@
-/* Pooling, separably: the rows of a window are folded into one row, a vector of columns at a time;
- * then windows slide along that row. A row is [width][inner]: inner is 1 where columns are
- * contiguous, the number of channels where channels are.
+/* Pooling, in one of two ways. Separably: the rows of a window are folded into one row, a vector of
+ * columns at a time; then windows slide along that row. A row is [width][inner]: inner is 1 where
+ * columns are contiguous, the number of channels where channels are. Or, where channels are
+ * contiguous and windows overlap little, window by window: a vector of channels stays in a register
+ * while the taps go by.
  */
 #include <math.h>
 
-#include "simd.h"
 #include "kernels.h"
+#include "vmath.h"
 
 /* The rule of every framework: a larger value or a NaN takes over, so that NaN wins, ties keep the
  * first and the last of several NaNs is the one found. */
@@ -293,6 +295,32 @@ void FC_NAME(plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, 
     }
 }
 
+/* Of VL planes at a time: their running maxima are turned, and then folded like rows. */
+void FC_NAME(plane_maxima)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
+                           fc_size n) {
+    for (fc_size c = 0; c < planes; c += VL) {
+        const int m = upto(planes - c);
+        real result[VL];
+        vreal best[VL];
+        for (int k = 0; k < VL; k++) {
+            const real *plane = (const real *)((const char *)x + (c + (k < m ? k : 0)) * x_c);
+            if (n < VL) {
+                real most = plane[0];
+                for (fc_size i = 1; i < n; i++) most = takes_over(plane[i], most) ? plane[i] : most;
+                best[k] = v_set1(most);
+                continue;
+            }
+            best[k] = v_load(plane + n - VL); /* may overlap the one before it */
+            for (fc_size i = 0; i + VL < n; i += VL)
+                best[k] = v_max_nan(best[k], v_load(plane + i));
+        }
+        v_transpose(best);
+        for (int k = 1; k < VL; k++) best[0] = v_max_nan(best[0], best[k]);
+        v_store(result, best[0]);
+        for (int k = 0; k < m; k++) *(real *)((char *)out + (c + k) * out_c) = result[k];
+    }
+}
+
 void FC_NAME(plane_fills)(void *x, fc_size x_c, const void *out, fc_size out_c, fc_size planes,
                           fc_size n, double divisor) {
     for (fc_size c = 0; c < planes; c++) {
@@ -302,20 +330,163 @@ void FC_NAME(plane_fills)(void *x, fc_size x_c, const void *out, fc_size out_c, 
     }
 }
 
-int FC_NAME(max_scatter)(void *dx_, const void *dy_, const int64_t *indices, fc_size pixels,
-                         fc_size inner, fc_size x_pixel, fc_size y_pixel, fc_size idx_pixel,
-                         fc_size plane) {
-    int status = 0;
-    for (fc_size j = 0; j < pixels; j++) {
-        const real *dy = (const real *)dy_ + j * y_pixel;
-        const int64_t *idx = indices + j * idx_pixel;
-        for (fc_size c = 0; c < inner; c++) {
-            const int64_t at = idx[c];
-            if (at >= 0 && at < plane)
-                ((real *)dx_)[at * x_pixel + c] += dy[c];
-            else if (at != -1)
-                status = -1;
+/* ---- window by window: vectors of channels ---- */
+
+enum { GROUP = 4 }; /* vectors side by side */
+
+#define TAP(p, r, w, c) ((const real *)((p)->x + (r) * (p)->x_h + (w) * (p)->x_w) + (c))
+
+/* `vectors` vectors of channels from c on; the last ends after n channels in all. */
+FC_INLINE void mean_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int vectors, int n,
+                              real *out) {
+    vreal sum[GROUP];
+    for (int v = 0; v < vectors; v++) sum[v] = v_zero();
+    for (fc_size r = 0; r < p->rows; r++) {
+        vreal row[GROUP];
+        for (int v = 0; v < vectors; v++) row[v] = v_zero();
+        for (fc_size w = p->start[j]; w < p->end[j]; w++)
+            for (int v = 0; v < vectors; v++)
+                row[v] = v_add(row[v], load_upto(TAP(p, r, w, c + v * VL), n));
+        for (int v = 0; v < vectors; v++) sum[v] = v_add(sum[v], row[v]);
+    }
+    const vreal divisor = v_set1((real)p->divisor[j]);
+    for (int v = 0; v < vectors; v++) store_upto(out + c + v * VL, v_div(sum[v], divisor), n);
+}
+
+void FC_NAME(mean_windows)(const fc_pool_windows *p) {
+    for (fc_size j = 0; j < p->out_width; j++) {
+        real *out = (real *)(p->out + j * p->out_w);
+        fc_size c = 0;
+        for (; c + GROUP * VL <= p->channels; c += GROUP * VL)
+            mean_of_window(p, j, c, GROUP, VL, out);
+        for (; c + VL <= p->channels; c += VL) mean_of_window(p, j, c, 1, VL, out);
+        if (c < p->channels) mean_of_window(p, j, c, 1, (int)(p->channels - c), out);
+    }
+}
+
+/* What takes_over() says, as a choice. */
+FC_INLINE vreal v_takes_over(vreal v, vreal best, vreal x, vreal y) {
+    return v_no_more(v, v, v_less(best, v, x, y), x);
+}
+
+FC_INLINE void max_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int vectors, int n,
+                             int with_indices) {
+    real *out = (real *)(p->out + j * p->out_w) + c;
+    const fc_size start = p->start[j];
+    vreal best[GROUP], at[GROUP]; /* at: bits of an integer, the distance from the first tap */
+    for (int v = 0; v < vectors; v++) {
+        best[v] = load_upto(TAP(p, 0, start, c + v * VL), n);
+        at[v] = v_zero();
+    }
+    for (fc_size r = 0; r < p->rows; r++)
+        for (fc_size w = start; w < p->end[j]; w += p->step) {
+            const vreal here = v_real(vb_set1((bits)(r * p->index_h + (w - start))));
+            for (int v = 0; v < vectors; v++) {
+                const vreal x = load_upto(TAP(p, r, w, c + v * VL), n);
+                if (with_indices) at[v] = v_takes_over(x, best[v], here, at[v]);
+                best[v] = v_max_nan(best[v], x);
+            }
+        }
+    for (int v = 0; v < vectors; v++) store_upto(out + v * VL, best[v], n);
+    if (with_indices) {
+        int64_t *idx = (int64_t *)(p->indices + j * p->indices_w) + c;
+        for (int v = 0; v < vectors; v++) {
+            real distance[VL];
+            v_store(distance, at[v]);
+            for (int i = 0; i < n; i++)
+                idx[v * VL + i] = p->index + start + (int64_t)bits_of(distance[i]);
         }
     }
-    return status;
+}
+
+FC_INLINE void max_windows(const fc_pool_windows *p, const int with_indices) {
+    for (fc_size j = 0; j < p->out_width; j++) {
+        fc_size c = 0;
+        if (p->rows == 0 || p->start[j] >= p->end[j]) { /* dilated, steps over the whole image */
+            for (; c < p->channels; c++) {
+                ((real *)(p->out + j * p->out_w))[c] = -(real)INFINITY;
+                if (with_indices) ((int64_t *)(p->indices + j * p->indices_w))[c] = -1;
+            }
+            continue;
+        }
+        for (; c + GROUP * VL <= p->channels; c += GROUP * VL)
+            max_of_window(p, j, c, GROUP, VL, with_indices);
+        for (; c + VL <= p->channels; c += VL) max_of_window(p, j, c, 1, VL, with_indices);
+        if (c < p->channels)
+            max_of_window(p, j, c, 1, (int)(p->channels - c), with_indices);
+    }
+}
+
+void FC_NAME(max_windows)(const fc_pool_windows *p) {
+    if (p->indices)
+        max_windows(p, 1);
+    else
+        max_windows(p, 0);
+}
+
+/* ---- the gradient of maxima ---- */
+
+/* dx[at] += dy, for pixels that are these many elements apart */
+FC_INLINE int scatter(real *dx, const real *dy, const int64_t *indices, fc_size n, fc_size plane,
+                      const fc_size x_pixel, const fc_size y_pixel, const fc_size i_pixel) {
+    int wrong = 0;
+    for (fc_size j = 0; j < n; j++) {
+        const int64_t at = indices[j * i_pixel];
+        if ((uint64_t)at < (uint64_t)plane)
+            dx[at * x_pixel] += dy[j * y_pixel];
+        else
+            wrong |= at != -1;
+    }
+    return wrong;
+}
+
+int FC_NAME(max_scatter)(const fc_max_scatter *p) {
+    real *dx = (real *)p->dx;
+    const real *dy = (const real *)p->dy;
+    const int64_t *indices = p->indices;
+    int wrong = 0;
+    if (p->x_pixel == 1 && p->y_pixel == 1 && p->i_pixel == 1) {
+        for (fc_size c = 0; c < p->planes; c++, dx += p->x_c, dy += p->y_c, indices += p->i_c)
+            wrong |= scatter(dx, dy, indices, p->pixels, p->plane, 1, 1, 1);
+    } else if (p->x_c == 1 && p->y_c == 1 && p->i_c == 1) { /* a pixel's channels together */
+        for (fc_size j = 0; j < p->pixels; j++, dy += p->y_pixel, indices += p->i_pixel)
+            for (fc_size c = 0; c < p->planes; c++)
+                wrong |= scatter(dx + c, dy + c, indices + c, 1, p->plane, p->x_pixel, 0, 0);
+    } else {
+        for (fc_size c = 0; c < p->planes; c++, dx += p->x_c, dy += p->y_c, indices += p->i_c)
+            wrong |= scatter(dx, dy, indices, p->pixels, p->plane, p->x_pixel, p->y_pixel,
+                             p->i_pixel);
+    }
+    return -wrong;
+}
+
+FC_INLINE vreal distances(const int64_t *idx, int64_t base, int n) {
+    real at[VL] = {0};
+    for (int i = 0; i < n; i++) at[i] = (real)(idx[i] - base);
+    return v_load(at);
+}
+
+int FC_NAME(max_tiles)(const fc_max_tiles *p) {
+    for (fc_size j = 0; j < p->out_width; j++) {
+        const int64_t base = p->index + j * p->cols;
+        vreal found = v_zero();
+        for (fc_size c = 0; c < p->channels; c += VL) {
+            const int n = upto(p->channels - c);
+            const int64_t *idx = (const int64_t *)(p->indices + j * p->indices_w) + c;
+            const vreal dy = load_upto((const real *)(p->dy + j * p->dy_w) + c, n);
+            char *dx = p->dx + j * p->cols * p->dx_w + c * (fc_size)sizeof(real);
+            vreal seen = v_zero();
+            const vreal at = n == VL ? distances(idx, base, VL) : distances(idx, base, n);
+            for (fc_size r = 0; r < p->rows; r++)
+                for (fc_size s = 0; s < p->cols; s++) {
+                    const vreal here = v_set1((real)(r * p->index_h + s));
+                    store_upto((real *)(dx + r * p->dx_h + s * p->dx_w),
+                               v_equal(at, here, dy, v_zero()), n);
+                    seen = v_equal(at, here, v_set1(1), seen);
+                }
+            found = v_add(found, v_first(seen, n));
+        }
+        if ((fc_size)v_sum(found) != p->channels) return -1;
+    }
+    return 0;
 }

@@ -106,6 +106,42 @@ typedef struct {
     fc_size lo, hi, stride, taps; /* outputs [lo, hi) have whole windows, evenly spaced */
 } fc_pool_slide;
 
+/* The windows of one output row, every pixel's channels contiguous; other strides in bytes. */
+typedef struct {
+    const char *x; /* column 0 of the windows' first row; NULL where they have none */
+    fc_size x_h, x_w; /* from one of their rows to the next, from one pixel to the next */
+    fc_size rows, channels, out_width;
+    const fc_size *start, *end; /* [out_width]: columns of each window */
+    fc_size step;               /* dilation */
+    char *out, *indices;        /* indices: of int64_t, or NULL */
+    fc_size out_w, indices_w;
+    fc_size index, index_h; /* of the first row's column 0, and between rows; a window's span fits
+                             * the integer of real's width */
+    const double *divisor;  /* mean: [out_width] */
+} fc_pool_windows;
+
+/* dx[index] += dy over planes of an image; strides in elements */
+typedef struct {
+    void *dx;
+    const void *dy;
+    const int64_t *indices; /* -1 for no element */
+    fc_size planes, pixels; /* of dy */
+    fc_size x_c, y_c, i_c, x_pixel, y_pixel, i_pixel;
+    fc_size plane; /* pixels of dx */
+} fc_max_scatter;
+
+/* The same of one row of windows that lie side by side: dx is written, not added to. Every pixel's
+ * channels are contiguous; other strides in bytes. */
+typedef struct {
+    char *dx;
+    const char *dy, *indices;
+    fc_size dx_h, dx_w, dy_w, indices_w;
+    fc_size out_width, channels;
+    fc_size rows, cols;     /* of a window */
+    fc_size index, index_h; /* of the first window's first pixel, and between rows; indices are
+                             * integers that real can tell apart */
+} fc_max_tiles;
+
 /* ---- activations: n contiguous elements; out overlaps neither input ---- */
 
 enum {
@@ -203,16 +239,20 @@ typedef struct fc_kernels {
                      int first);
     void (*mean_slide)(const fc_pool_slide *);
     void (*mean_spread)(const fc_pool_slide *); /* backward: row from out */
-    /* of contiguous planes of n elements: out = sum / divisor; and back, every x = out / divisor */
+    /* of contiguous planes of n elements: out = maximum; out = sum / divisor; and back, every
+     * x = out / divisor */
+    void (*plane_maxima)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
+                         fc_size n);
     void (*plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
                         fc_size n, double divisor);
     void (*plane_fills)(void *x, fc_size x_c, const void *out, fc_size out_c, fc_size planes,
                         fc_size n, double divisor);
-    /* dx[index] += dy; pixels are x_pixel, y_pixel, idx_pixel elements apart. Index -1 stands for no
-     * element; -1 is returned when one lies outside the plane. */
-    int (*max_scatter)(void *dx, const void *dy, const int64_t *indices, fc_size pixels,
-                       fc_size inner, fc_size x_pixel, fc_size y_pixel, fc_size idx_pixel,
-                       fc_size plane);
+    void (*max_windows)(const fc_pool_windows *);
+    void (*mean_windows)(const fc_pool_windows *);
+    /* -1 when an index lies outside the plane */
+    int (*max_scatter)(const fc_max_scatter *);
+    /* -1 when an index lies outside its window */
+    int (*max_tiles)(const fc_max_tiles *);
 
     const fc_activation *activations; /* [FC_ACTIVATIONS] */
     void (*softmax)(const fc_softmax *);
@@ -232,6 +272,9 @@ typedef struct fc_kernels {
     double (*logistic_loss_backward)(const void *x, const void *yes, const void *no, void *dx,
                                      fc_size n, double scale);
 
+    /* sum[channels] += every line of channels */
+    void (*column_sums)(double *sum, const void *x, fc_size x_line, fc_size lines,
+                        fc_size channels);
     /* first, second: mean less shift, and sum of squares about the mean, joined by this tile's;
      * shift is any value of the channel */
     void (*norm_moments)(const fc_norm *);

@@ -22,12 +22,15 @@
     void fc_add_fold_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, int);            \
     void fc_mean_slide_##real##_##set(const fc_pool_slide *);              \
     void fc_mean_spread_##real##_##set(const fc_pool_slide *);             \
+    void fc_plane_maxima_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size);   \
     void fc_plane_means_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,     \
                                        double);                            \
     void fc_plane_fills_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,     \
                                        double);                            \
-    int fc_max_scatter_##real##_##set(void *, const void *, const int64_t *, fc_size, fc_size,       \
-                                      fc_size, fc_size, fc_size, fc_size);     \
+    void fc_max_windows_##real##_##set(const fc_pool_windows *);           \
+    void fc_mean_windows_##real##_##set(const fc_pool_windows *);          \
+    int fc_max_scatter_##real##_##set(const fc_max_scatter *);             \
+    int fc_max_tiles_##real##_##set(const fc_max_tiles *);                 \
     extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
     void fc_softmax_##real##_##set(const fc_softmax *);                    \
     void fc_softmax_backward_##real##_##set(const fc_softmax *);           \
@@ -40,6 +43,7 @@
                                            fc_size);                       \
     double fc_logistic_loss_backward_##real##_##set(const void *, const void *, const void *,        \
                                                     void *, fc_size, double);                        \
+    void fc_column_sums_##real##_##set(double *, const void *, fc_size, fc_size, fc_size);           \
     void fc_norm_moments_##real##_##set(const fc_norm *);                  \
     void fc_norm_apply_##real##_##set(const fc_norm *);                    \
     void fc_norm_gradient_sums_##real##_##set(const fc_norm *);            \
@@ -61,9 +65,13 @@
         .add_fold = fc_add_fold_##real##_##set,                            \
         .mean_slide = fc_mean_slide_##real##_##set,                        \
         .mean_spread = fc_mean_spread_##real##_##set,                      \
+        .plane_maxima = fc_plane_maxima_##real##_##set,                    \
         .plane_means = fc_plane_means_##real##_##set,                      \
         .plane_fills = fc_plane_fills_##real##_##set,                      \
+        .max_windows = fc_max_windows_##real##_##set,                      \
+        .mean_windows = fc_mean_windows_##real##_##set,                    \
         .max_scatter = fc_max_scatter_##real##_##set,                      \
+        .max_tiles = fc_max_tiles_##real##_##set,                          \
         .activations = fc_activations_##real##_##set,                      \
         .softmax = fc_softmax_##real##_##set,                              \
         .softmax_backward = fc_softmax_backward_##real##_##set,            \
@@ -73,6 +81,7 @@
         .squared_error_backward = fc_squared_error_backward_##real##_##set,                          \
         .logistic_loss = fc_logistic_loss_##real##_##set,                  \
         .logistic_loss_backward = fc_logistic_loss_backward_##real##_##set,                          \
+        .column_sums = fc_column_sums_##real##_##set,                      \
         .norm_moments = fc_norm_moments_##real##_##set,                    \
         .norm_apply = fc_norm_apply_##real##_##set,                        \
         .norm_gradient_sums = fc_norm_gradient_sums_##real##_##set,        \

@@ -12,8 +12,8 @@
 
 /* ---- vectors as bit patterns, and choices ----
  *
- * v_less(a, b, x, y) is a < b ? x : y, and v_no_more has a <= b; both are false where either is
- * NaN. v_min, like v_max, returns b there. */
+ * v_less(a, b, x, y) is a < b ? x : y, v_no_more has a <= b and v_equal a == b; all are false where
+ * either is NaN. v_min, like v_max, returns b there. */
 
 #if defined(FC_F32)
 typedef uint32_t bits; /* an element as a bit pattern */
@@ -81,12 +81,18 @@ FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
 FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
     return FC_CHOOSE(a, b, x, y, _CMP_LE_OQ);
 }
+FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {
+    return FC_CHOOSE(a, b, x, y, _CMP_EQ_OQ);
+}
 #elif defined(FC_ISA_AVX2)
 FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_LT_OQ));
 }
 FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_LE_OQ));
+}
+FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {
+    return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_EQ_OQ));
 }
 #else
 FC_INLINE vreal fc_choose(vreal mask, vreal x, vreal y) {
@@ -97,6 +103,9 @@ FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
 }
 FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
     return fc_choose(FC_V(cmple)(a, b), x, y);
+}
+FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {
+    return fc_choose(FC_V(cmpeq)(a, b), x, y);
 }
 #endif
 
@@ -128,6 +137,9 @@ FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
 FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(bsl)(FC_V(cle)(a, b), x, y);
 }
+FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {
+    return FC_V(bsl)(FC_V(ceq)(a, b), x, y);
+}
 
 #else /* one element at a time */
 
@@ -143,6 +155,7 @@ FC_INLINE vbits vb_right(vbits a, int n) { return a >> n; }
 FC_INLINE vreal v_min(vreal a, vreal b) { return a < b ? a : b; }
 FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) { return a < b ? x : y; }
 FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) { return a <= b ? x : y; }
+FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) { return a == b ? x : y; }
 
 #endif
 
