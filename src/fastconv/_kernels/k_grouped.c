@@ -9,8 +9,9 @@
 #include "kernels.h"
 
 enum {
-    COLUMNS = 8,      /* outputs side by side */
-    FEW_COLUMNS = 4,  /* where a row has fewer */
+    /* outputs side by side: networks' rows are 7, 14, 28, 56, 112 of them */
+    COLUMNS = FC_REGISTERS == 32 ? 14 : 7,
+    FEW_COLUMNS = FC_REGISTERS == 32 ? 7 : 4, /* at the end of a row */
     GRAD_COLUMNS = 4, /* of the weight gradient */
     GRAD_SUMS = FC_REGISTERS / 2 - 1, /* sums that may stay in registers there */
     MOST_TAPS = 7,
@@ -51,19 +52,20 @@ FC_INLINE fc_size first_input(const int mode, fc_size channel, fc_size group) {
     return mode == EACH ? channel / group * group : channel;
 }
 
-/* Outputs j .. j + columns of a row, one vector of channels. `checked`: taps may leave the image. */
-FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b, fc_size j, char *out,
-                       const int columns, const int checked, const int mode, const int taps,
+/* Outputs j .. j + columns of a row, one vector of channels. `checked`: taps may leave the image, and
+ * the row may have no more than `n` of these outputs. */
+FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b, fc_size j, fc_size n,
+                       char *out, const int columns, const int checked, const int mode, const int taps,
                        const int step, const int parts) {
     const fc_size c = first_channel(b, p->channels), group = mode == SAME ? 1 : p->group;
     const fc_size col = p->col0 + j * step, taps_h = p->taps_h, x_w = p->x_w, out_w = p->out_w;
     const int relu = p->relu;
     const real *w = (const real *)p->w + b * taps_h * taps * group * VL;
     const fc_size x_at = p->x_at + col * x_w + first_input(mode, c, group) * (fc_size)sizeof(real);
-    const int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64); /* columns inside */
+    int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64); /* columns inside */
     vreal acc[COLUMNS];
     const vreal bias = p->bias ? v_load((const real *)p->bias + c) : v_zero();
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int q = 0; q < columns; q++) acc[q] = bias;
     for (fc_size h = 0; h < taps_h; h++, w += taps * group * VL) {
         if (!lines[h]) continue;
@@ -76,10 +78,14 @@ FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b,
 #pragma GCC unroll 4
                 for (int v = 0; v < parts; v++) tap[s][v] = v_load(w + (s * group + u + v) * VL);
             const char *x = lines[h] + x_at;
-#pragma GCC unroll 24
+#pragma GCC unroll 40
             for (int k = 0; k < (columns - 1) * step + taps; k++, x += x_w) {
                 FC_KEEP(x);
-                if (checked && (k < lo || k >= hi)) continue;
+                if (checked) {
+                    FC_KEEP(lo);
+                    FC_KEEP(hi);
+                    if (k < lo || k >= hi) continue;
+                }
 #pragma GCC unroll 4
                 for (int v = 0; v < parts; v++) {
                     vreal xv = spread((const real *)x, mode, pick[v], u + v);
@@ -94,40 +100,41 @@ FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b,
     }
     out += j * out_w + c * (fc_size)sizeof(real);
     if (relu) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int q = 0; q < columns; q++) acc[q] = v_max(v_zero(), acc[q]);
     }
-#pragma GCC unroll 8
-    for (int q = 0; q < columns; q++, out += out_w) v_store((real *)out, acc[q]);
+#pragma GCC unroll 16
+    for (int q = 0; q < columns; q++, out += out_w)
+        if (!checked || q < n) v_store((real *)out, acc[q]);
 }
 
-/* Where a row's outputs do not divide into columns, the last ones are computed again: each output's
- * sum has one order, wherever it stands. */
 FC_INLINE void rows(const fc_grouped *p, const int mode, const int taps, const int step,
                     const int parts) {
-    const fc_size blocks = (p->channels + VL - 1) / VL, n = p->out_width;
-    const int columns = n >= COLUMNS ? COLUMNS : FEW_COLUMNS;
+    const fc_size blocks = (p->channels + VL - 1) / VL;
     /* the input rows under an output row stay in L1 for the next one: so many vectors of them */
     const fc_size line = p->taps_h * p->width * VL * (fc_size)sizeof(real);
     const fc_size chunk = line < L1_BYTES ? L1_BYTES / line : 1;
     for (fc_size b0 = 0; b0 < blocks; b0 += chunk)
-        for (fc_size i = 0; i < p->count; i++)
-            for (fc_size at = 0; at < n; at += columns) {
-                const fc_size j = fc_min(at, n - columns), first = p->col0 + j * step;
+        for (fc_size i = 0; i < p->count; i++) {
+            const char *const *lines = (const char *const *)p->rows + i * p->taps_h;
+            char *out = (char *)p->out + i * p->out_h;
+            const fc_size b1 = fc_min(b0 + chunk, blocks);
+            for (fc_size j = 0; j < p->out_width;) {
+                const fc_size n = p->out_width - j, first = p->col0 + j * step;
                 /* where channels are taken in parts, the checks are few beside the products */
-                const int inside = mode == SAME && first >= 0 &&
-                                   first + (columns - 1) * step + taps <= p->width;
-                const char *const *lines = (const char *const *)p->rows + i * p->taps_h;
-                char *out = (char *)p->out + i * p->out_h;
-                for (fc_size b = b0; b < fc_min(b0 + chunk, blocks); b++) {
-                    if (columns == FEW_COLUMNS)
-                        outputs(p, lines, b, j, out, FEW_COLUMNS, 1, mode, taps, step, parts);
+                const int inside = mode == SAME && n >= COLUMNS && first >= 0 &&
+                                   first + (COLUMNS - 1) * step + taps <= p->width;
+                for (fc_size b = b0; b < b1; b++) {
+                    if (n <= FEW_COLUMNS)
+                        outputs(p, lines, b, j, n, out, FEW_COLUMNS, 1, mode, taps, step, parts);
                     else if (mode == SAME && inside)
-                        outputs(p, lines, b, j, out, COLUMNS, 0, mode, taps, step, parts);
+                        outputs(p, lines, b, j, n, out, COLUMNS, 0, mode, taps, step, parts);
                     else
-                        outputs(p, lines, b, j, out, COLUMNS, 1, mode, taps, step, parts);
+                        outputs(p, lines, b, j, n, out, COLUMNS, 1, mode, taps, step, parts);
                 }
+                j += n <= FEW_COLUMNS ? FEW_COLUMNS : COLUMNS;
             }
+        }
 }
 
 /* Any number of taps, any step, any dilation: one output at a time. */
@@ -166,14 +173,13 @@ FC_INLINE void rows_any(const fc_grouped *p, const int mode) {
     }
 
 static int rows_same(const fc_grouped *p) {
-    if (p->out_width < FEW_COLUMNS) return 0;
     FC_CASES_OF_ALL(FC_ROWS_CASE, SAME, 1)
     FC_CASES_OF_SAME(FC_ROWS_CASE)
     return 0;
 }
 
 static int rows_pick(const fc_grouped *p) {
-    if (p->group % 4 || p->out_width < FEW_COLUMNS) return 0;
+    if (p->group % 4) return 0;
 #if VL > 4
     FC_CASES_OF_ALL(FC_ROWS_CASE, PICK, 4)
 #endif
@@ -181,7 +187,7 @@ static int rows_pick(const fc_grouped *p) {
 }
 
 static int rows_each(const fc_grouped *p) {
-    if (p->group % 4 || p->out_width < FEW_COLUMNS) return 0;
+    if (p->group % 4) return 0;
     FC_CASES_OF_ALL(FC_ROWS_CASE, EACH, 4)
     return 0;
 }
@@ -234,7 +240,7 @@ FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MOST_TAPS][MOS
     const fc_size col = p->col0 + j * step, x_w = p->x_w;
     const fc_size x_at =
         p->x_at + col * x_w + first_input(mode, c, p->group) * (fc_size)sizeof(real);
-    const int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64);
+    int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64);
     const char *dy = (const char *)p->dy + i * p->dy_h + j * p->dy_w + c * (fc_size)sizeof(real);
     vreal g[GRAD_COLUMNS];
 #pragma GCC unroll 4
@@ -247,7 +253,11 @@ FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MOST_TAPS][MOS
 #pragma GCC unroll 16
         for (int k = 0; k < (columns - 1) * step + taps; k++, x += x_w) {
             FC_KEEP(x);
-            if (checked && (k < lo || k >= hi)) continue;
+            if (checked) {
+                FC_KEEP(lo);
+                FC_KEEP(hi);
+                if (k < lo || k >= hi) continue;
+            }
 #pragma GCC unroll 4
             for (int v = 0; v < parts; v++) {
                 vreal xv = spread((const real *)x, mode, pick[v], u + v);
