@@ -108,23 +108,23 @@ FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b,
         if (!checked || q < n) v_store((real *)out, acc[q]);
 }
 
+/* Some columns of all rows before the next ones, and of as many channels as keep the input under an
+ * output row in L1 until the next row reads it again. */
 FC_INLINE void rows(const fc_grouped *p, const int mode, const int taps, const int step,
                     const int parts) {
     const fc_size blocks = (p->channels + VL - 1) / VL;
-    /* the input rows under an output row stay in L1 for the next one: so many vectors of them */
-    const fc_size line = p->taps_h * p->width * VL * (fc_size)sizeof(real);
-    const fc_size chunk = line < L1_BYTES ? L1_BYTES / line : 1;
-    for (fc_size b0 = 0; b0 < blocks; b0 += chunk)
-        for (fc_size i = 0; i < p->count; i++) {
-            const char *const *lines = (const char *const *)p->rows + i * p->taps_h;
-            char *out = (char *)p->out + i * p->out_h;
-            const fc_size b1 = fc_min(b0 + chunk, blocks);
-            for (fc_size j = 0; j < p->out_width;) {
-                const fc_size n = p->out_width - j, first = p->col0 + j * step;
-                /* where channels are taken in parts, the checks are few beside the products */
-                const int inside = mode == SAME && n >= COLUMNS && first >= 0 &&
-                                   first + (COLUMNS - 1) * step + taps <= p->width;
-                for (fc_size b = b0; b < b1; b++) {
+    const fc_size width = fc_min((COLUMNS - 1) * step + taps, p->width);
+    const fc_size chunk = 1 + L1_BYTES / (p->taps_h * width * VL * (fc_size)sizeof(real) + 1);
+    for (fc_size j = 0, n; (n = p->out_width - j) > 0; j += n <= FEW_COLUMNS ? FEW_COLUMNS : COLUMNS) {
+        const fc_size first = p->col0 + j * step;
+        /* where channels are taken in parts, the checks are few beside the products */
+        const int inside = mode == SAME && n >= COLUMNS && first >= 0 &&
+                           first + (COLUMNS - 1) * step + taps <= p->width;
+        for (fc_size b0 = 0; b0 < blocks; b0 += chunk)
+            for (fc_size i = 0; i < p->count; i++) {
+                const char *const *lines = (const char *const *)p->rows + i * p->taps_h;
+                char *out = (char *)p->out + i * p->out_h;
+                for (fc_size b = b0; b < fc_min(b0 + chunk, blocks); b++) {
                     if (n <= FEW_COLUMNS)
                         outputs(p, lines, b, j, n, out, FEW_COLUMNS, 1, mode, taps, step, parts);
                     else if (mode == SAME && inside)
@@ -132,9 +132,8 @@ FC_INLINE void rows(const fc_grouped *p, const int mode, const int taps, const i
                     else
                         outputs(p, lines, b, j, n, out, COLUMNS, 1, mode, taps, step, parts);
                 }
-                j += n <= FEW_COLUMNS ? FEW_COLUMNS : COLUMNS;
             }
-        }
+    }
 }
 
 /* Any number of taps, any step, any dilation: one output at a time. */
