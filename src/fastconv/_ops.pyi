@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,16 @@ class ConvShape:
     @property
     def output_shape(self) -> tuple[int, int, int, int]: ...
 
+@final
+class PackedWeight:
+    def __new__(cls, weight: NDArray[_Real], groups: int = 1) -> Self: ...
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def groups(self) -> int: ...
+
 class PoolShape:
     def __init__(
         self,
@@ -81,7 +91,7 @@ def conv_shape(
 ) -> ConvShape: ...
 def conv2d(
     input: NDArray[_Real],
-    weight: NDArray[_Real],
+    weight: NDArray[_Real] | PackedWeight,
     bias: NDArray[_Real] | None,
     output: NDArray[_Real],
     shape: ConvShape,

@@ -20,7 +20,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport strcmp
 
 from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes
-from fastconv._drivers.correlation cimport Correlation, forward_taps, turn_taps
+from fastconv._drivers.correlation cimport Correlation, Packed, forward_taps, turn_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
     FC_SOFTPLUS, FC_TANH, fc_size)
@@ -518,6 +518,7 @@ cdef Correlation forward_form(const Conv2dShape *s, int itemsize, Array4 x, Arra
     c.taps_h, c.taps_w = s.kernel_h, s.kernel_w
     c.row0, c.step_h, c.row_d = -s.pad_top, s.stride_h, s.dilation_h
     c.col0, c.step_w, c.col_d = -s.pad_left, s.stride_w, s.dilation_w
+    c.packed = NULL
     c.bias = NULL
     c.relu = False
     return c
@@ -536,9 +537,11 @@ cdef int correlate(Correlation c, int num_threads) noexcept nogil:
     return direct.correlate(&c, num_threads)
 
 
-cdef int forward(const Conv2dShape *s, int itemsize, Array4 x, Array4 w, const void *bias,
-                 Array4 y, bint relu, int num_threads) noexcept nogil:
+cdef int forward(const Conv2dShape *s, int itemsize, Array4 x, Array4 w, const Packed *packed,
+                 const void *bias, Array4 y, bint relu, int num_threads) noexcept nogil:
     cdef Correlation c = forward_form(s, itemsize, x, w, y)
+    if packed != NULL and packed.kernels == c.kernels:
+        c.packed = packed
     c.bias = <const char *> bias
     c.relu = relu
     return correlate(c, num_threads)
@@ -602,6 +605,7 @@ cdef Correlation input_phase(const Conv2dShape *s, int itemsize, Array4 dy, Arra
         c.taps_h = c.taps_w = 0
     c.row0, c.row_d, c.step_h = v.first, -v.output_step, 1
     c.col0, c.col_d, c.step_w = h.first, -h.output_step, 1
+    c.packed = NULL
     c.bias = NULL
     c.relu = False
     turn_taps(&c)
@@ -646,22 +650,99 @@ cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x
     return correlate_weight(&c, num_threads)
 
 
+@cython.final
+cdef class PackedWeight:
+    """A copy of a convolution's filters in every order that a driver would bring them into.
+
+    Forward convolutions take it for their weight. It does not change, and may be shared by threads.
+
+    Parameters
+    ----------
+    weight : (K, C / groups, kernel_h, kernel_w) array
+    groups : int
+    """
+    cdef Packed packed
+    cdef char *memory  # what `packed` points to
+    cdef object weight  # for the drivers that take filters as they are
+    cdef readonly tuple shape
+    cdef readonly object dtype
+    cdef readonly Py_ssize_t groups
+
+    def __cinit__(self, weight, groups=1):
+        cdef Conv2dShape s
+        cdef Correlation c
+        cdef fc_size panels_bytes, rows_bytes
+        cdef int status = OK
+        groups = _integer("groups", groups, 1)
+        cdef tuple shape = _sizes("weight", weight.shape, 4)
+        if shape[0] == 0:
+            raise ValueError(f"weight must have positive sizes, got {shape}")
+        if shape[0] % groups:
+            raise ValueError(f"groups={groups} must divide the weight's filters ({shape[0]}): "
+                             f"weight {shape}")
+        copy = empty(shape, weight.dtype)
+        copy[...] = weight
+        cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+        cdef Py_buffer *w = buffers.tensor("weight", copy, shape, NULL, False)
+        # the filters of any image: all of it but their sizes is of no account
+        s.batch = s.in_h = s.in_w = s.out_h = s.out_w = s.stride_h = s.stride_w = 1
+        s.pad_top = s.pad_left = 0
+        s.dilation_h = s.dilation_w = 1
+        s.groups = groups
+        s.out_channels, s.kernel_h, s.kernel_w = shape[0], shape[2], shape[3]
+        s.in_channels = shape[1] * groups
+        c = forward_form(&s, <int> w.itemsize, strided(w), strided(w), strided(w))
+        # depthwise filters fill too little of a panel
+        panels_bytes = direct.packed_bytes(&c) if c.channels * c.filters > 1 else 0
+        rows_bytes = planes.packed_bytes(&c)
+        cdef char *memory = allocate(panels_bytes + rows_bytes)
+        self.memory = memory
+        if memory == NULL:
+            raise_for(OUT_OF_MEMORY)
+        with nogil:
+            if panels_bytes:
+                self.packed.panels = memory
+                status = direct.pack(&c, memory, 0)
+            if rows_bytes:
+                self.packed.rows = memory + panels_bytes
+                planes.pack(&c, memory + panels_bytes)
+        raise_for(status)
+        self.packed.kernels = c.kernels
+        self.weight, self.shape, self.dtype, self.groups = copy, shape, copy.dtype, groups
+
+    def __dealloc__(self):
+        release(self.memory)
+
+    def __reduce__(self):
+        return PackedWeight, (self.weight, self.groups)
+
+    def __repr__(self):
+        return f"PackedWeight(shape={self.shape}, dtype={self.dtype}, groups={self.groups})"
+
+
 def conv2d(input, weight, bias, output, ConvShape shape not None, *, bint relu=False,
            int num_threads=0):
     """Write the convolution of `input` with `weight`, plus `bias`, to `output`.
 
-    Arrays may have any strides, but `bias`, which may be None, is contiguous. With `relu`, negative
-    outputs become zero.
+    Arrays may have any strides, but `bias`, which may be None, is contiguous; `weight` may be a
+    PackedWeight. With `relu`, negative outputs become zero.
     """
     cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *y = buffers.tensor("output", output, shape.output_shape, NULL, True)
     cdef Py_buffer *x = buffers.tensor("input", input, shape.input_shape, y, False)
+    cdef const Packed *packed = NULL
+    if type(weight) is PackedWeight:
+        if (<PackedWeight> weight).groups != shape.shape.groups:
+            raise ValueError(f"weight is packed for groups={weight.groups}, the convolution has "
+                             f"groups={shape.shape.groups}")
+        packed = &(<PackedWeight> weight).packed
+        weight = (<PackedWeight> weight).weight
     cdef Py_buffer *w = buffers.tensor("weight", weight, shape.weight_shape, y, False)
     cdef const char *b = buffers.bias(bias, shape.shape.out_channels, y)
     cdef int status
     with nogil:
-        status = forward(&shape.shape, <int> y.itemsize, strided(x), strided(w), b, strided(y),
-                         relu, num_threads)
+        status = forward(&shape.shape, <int> y.itemsize, strided(x), strided(w), packed, b,
+                         strided(y), relu, num_threads)
     raise_for(status)
 
 
@@ -1324,7 +1405,7 @@ cdef int c_forward(const Conv2dShape *s, int itemsize, const void *input, const 
     return forward(
         s, itemsize, image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
         image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
-        bias, image(output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
+        NULL, bias, image(output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
         False, num_threads)
 
 

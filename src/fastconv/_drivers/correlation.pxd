@@ -7,6 +7,12 @@
 # w as the unknown. Sizes in elements, strides in bytes.
 from fastconv._drivers.kernels cimport fc_kernels, fc_size
 
+# Filters packed beforehand, each form by the driver that reads it; NULL where no call would.
+ctypedef struct Packed:
+    const fc_kernels *kernels  # that they were packed for
+    const char *panels         # direct.pyx
+    const char *rows           # planes.pyx, few filters
+
 ctypedef struct Correlation:
     const fc_kernels *kernels
     fc_size batch, groups
@@ -22,6 +28,7 @@ ctypedef struct Correlation:
     const char *w
     fc_size w_g, w_k, w_c, w_h, w_w
     fc_size taps_h, taps_w
+    const Packed *packed  # the same filters, or NULL
     fc_size row0, step_h, row_d
     fc_size col0, step_w, col_d
     const char *bias  # [groups * filters], contiguous, or NULL

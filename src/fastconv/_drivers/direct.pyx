@@ -43,21 +43,22 @@ cdef enum:
 ctypedef struct Plan:
     Correlation c
     Source source
-    char *panels         # [groups][n_panels][taps_h][taps_w][channels][nr], packed filters
+    # [groups][n_panels][taps_h][taps_w][channels][nr], packed filters, zero beyond the last
+    const char *panels
     fc_size panel_bytes
     fc_size n_panels
     char *bias           # [groups][n_panels * nr], zero beyond the filters
     char *zeros          # one pixel of zeros, what lies beyond the border (IN_PLACE)
     fc_size block_h, block_w, blocks_h, blocks_w
     fc_size splits       # the panels of a block are shared out over this many tasks
-    # Filters that outweigh the image are not packed beforehand: a task packs one panel, which stays
-    # in its cache, and takes it over every block.
+    # Filters that outweigh the image are read once: a task takes one panel over every block. If it
+    # is not packed, the task packs it, in its cache.
     bint panel_tasks
     # A segment is a run of contiguous elements under every pixel: one tap's channels, or in a
     # WINDOW without dilation one row of taps with all their channels.
     fc_size n_segments, segment_len, chunk
     bint direct          # tiles may be stored straight into y
-    # scratch: pointers | image piece | result of a block for one panel | the task's panel and bias
+    # scratch: pointers | image piece | result of a block for one panel | the task's panel
     fc_size pointers_at, piece_at, result_at, panel_at, scratch_bytes
 
 
@@ -71,23 +72,47 @@ cdef inline void tile_rows(const Block *b, fc_size t, fc_size *first,
     count[0] = part(b.pixels, b.tiles, t + 1) - first[0]
 
 
-cdef void fill_panel(const Plan *p, fc_size g, fc_size panel, char *to, char *bias) noexcept nogil:
-    """One panel's filters, [taps_h][taps_w][channels][nr], and bias, zero beyond the last."""
+cdef void size_panels(Plan *p) noexcept nogil:
     cdef const Correlation *c = &p.c
-    cdef fc_size nr = c.kernels.nr, size = c.kernels.itemsize, first = panel * nr
-    cdef fc_size n = min(nr, c.filters - first)
-    c.kernels.pack_filters(to, c.w + g * c.w_g + first * c.w_k, n, c.channels,
-                           c.taps_h, c.taps_w, c.w_k, c.w_c, c.w_h, c.w_w, nr)
-    if c.bias != NULL:
-        memcpy(bias, c.bias + (g * c.filters + first) * size, n * size)
-        memset(bias + n * size, 0, (nr - n) * size)
+    p.n_panels = ceil_div(c.filters, c.kernels.nr)
+    p.panel_bytes = c.taps_h * c.taps_w * c.channels * c.kernels.nr * c.kernels.itemsize
+
+
+cdef void fill_panel(const Plan *p, fc_size g, fc_size panel, char *to) noexcept nogil:
+    cdef const Correlation *c = &p.c
+    cdef fc_size nr = c.kernels.nr, first = panel * nr
+    c.kernels.pack_filters(to, c.w + g * c.w_g + first * c.w_k, min(nr, c.filters - first),
+                           c.channels, c.taps_h, c.taps_w, c.w_k, c.w_c, c.w_h, c.w_w, nr)
 
 
 cdef int pack_panel(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *p = <Plan *> context
-    fill_panel(p, task // p.n_panels, task % p.n_panels, p.panels + task * p.panel_bytes,
-               p.bias + task * p.c.kernels.nr * p.c.kernels.itemsize)
+    fill_panel(p, task // p.n_panels, task % p.n_panels, <char *> p.panels + task * p.panel_bytes)
     return OK
+
+
+cdef fc_size packed_bytes(const Correlation *c) noexcept nogil:
+    cdef Plan p
+    p.c = c[0]
+    size_panels(&p)
+    return c.groups * p.n_panels * p.panel_bytes
+
+
+cdef int pack(const Correlation *c, char *panels, int num_threads) noexcept nogil:
+    cdef Plan p
+    p.c = c[0]
+    size_panels(&p)
+    p.panels = panels
+    return parallel_for(pack_panel, &p, c.groups * p.n_panels, 0,
+                        <double> packed_bytes(c) / c.kernels.itemsize, num_threads)
+
+
+cdef void fill_bias(const Plan *p) noexcept nogil:
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, row = p.n_panels * c.kernels.nr * size, g
+    for g in range(c.groups):
+        memcpy(p.bias + g * row, c.bias + g * c.filters * size, c.filters * size)
+        memset(p.bias + g * row + c.filters * size, 0, row - c.filters * size)
 
 
 cdef const char *pixel_in_place(const Plan *p, const Block *b, fc_size row,
@@ -277,17 +302,19 @@ cdef int correlate_block(void *context, Py_ssize_t task, char *scratch) noexcept
 
 
 cdef int correlate_panel(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """One panel of filters, packed here, over every block of every image."""
+    """One panel of filters over every block of every image."""
     cdef Plan *p = <Plan *> context
     cdef Correlation *c = &p.c
     cdef fc_size panel = task % p.n_panels, n, i
-    cdef char *packed = scratch + p.panel_at
+    cdef const char *packed = p.panels + task * p.panel_bytes
     cdef char *bias = NULL
     cdef Block b
     if c.bias != NULL:
-        bias = packed + p.panel_bytes
+        bias = p.bias + task * c.kernels.nr * c.kernels.itemsize
     b.g = task // p.n_panels
-    fill_panel(p, b.g, panel, packed, bias)
+    if p.panels == NULL:
+        packed = scratch + p.panel_at
+        fill_panel(p, b.g, panel, <char *> packed)
     for n in range(c.batch):
         b.n = n
         for i in range(p.blocks_h * p.blocks_w):
@@ -362,8 +389,8 @@ cdef void choose_segments(Plan *p) noexcept nogil:
     if not p.direct:
         p.panel_at += round_up(pixels * c.kernels.nr * size)
     p.scratch_bytes = p.panel_at
-    if p.panel_tasks:
-        p.scratch_bytes += p.panel_bytes + c.kernels.nr * size
+    if p.panel_tasks and p.panels == NULL:
+        p.scratch_bytes += p.panel_bytes
 
 
 cdef int correlate(const Correlation *correlation, int num_threads) noexcept nogil:
@@ -371,31 +398,32 @@ cdef int correlate(const Correlation *correlation, int num_threads) noexcept nog
     cdef Correlation *c = &p.c
     cdef int status = OUT_OF_MEMORY
     c[0] = correlation[0]
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    p.n_panels = ceil_div(c.filters, nr)
-    p.panel_bytes = c.taps_h * c.taps_w * c.channels * nr * size
+    cdef fc_size size = c.kernels.itemsize
+    size_panels(&p)
+    p.panels = c.packed.panels if c.packed != NULL else NULL
     choose_blocks(&p)
     choose_segments(&p)
-    cdef fc_size bias_bytes = c.groups * p.n_panels * nr * size if c.bias != NULL else 0
-    cdef fc_size packed_bytes = c.groups * p.n_panels * p.panel_bytes
-    if p.panel_tasks:
-        packed_bytes = bias_bytes = 0
-    cdef char *memory = allocate(packed_bytes + bias_bytes + c.channels * size)
+    cdef fc_size bias_bytes = c.groups * p.n_panels * c.kernels.nr * size if c.bias != NULL else 0
+    cdef bint packing = p.panels == NULL and not p.panel_tasks
+    cdef fc_size panels_bytes = packed_bytes(c) if packing else 0
+    cdef char *memory = allocate(panels_bytes + bias_bytes + c.channels * size)
     if memory == NULL:
         return status
-    p.panels = memory
-    p.bias = memory + packed_bytes
-    p.zeros = memory + packed_bytes + bias_bytes
+    p.bias = memory + panels_bytes
+    p.zeros = memory + panels_bytes + bias_bytes
     memset(p.zeros, 0, c.channels * size)
-    if p.panel_tasks:
+    if c.bias != NULL:
+        fill_bias(&p)
+    status = OK
+    if packing:
+        p.panels = memory
+        status = pack(c, memory, num_threads)
+    if status == OK and p.panel_tasks:
         status = parallel_for(correlate_panel, &p, c.groups * p.n_panels, p.scratch_bytes,
                               work(c), num_threads)
-    else:
-        status = parallel_for(pack_panel, &p, c.groups * p.n_panels, 0,
-                              <double> packed_bytes / size, num_threads)
-        if status == OK:
-            status = parallel_for(correlate_block, &p,
-                                  c.batch * c.groups * p.blocks_h * p.blocks_w * p.splits,
-                                  p.scratch_bytes, work(c), num_threads)
+    elif status == OK:
+        status = parallel_for(correlate_block, &p,
+                              c.batch * c.groups * p.blocks_h * p.blocks_w * p.splits,
+                              p.scratch_bytes, work(c), num_threads)
     release(memory)
     return status

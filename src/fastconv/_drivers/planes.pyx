@@ -25,7 +25,7 @@ cdef enum:
 
 ctypedef struct Plan:
     Correlation c
-    char *filters         # [groups][segments][filters][len], contiguous
+    const char *filters   # [groups][segments][filters][len], contiguous
     fc_size f_g, f_segment, f_k
     fc_size segments, len
     bint along_channels   # a segment is a tap's channels, or a row of a channel's taps
@@ -52,14 +52,21 @@ cdef fc_size piece_bytes(const Correlation *c, fc_size rows) noexcept nogil:
     return <fc_size> min(1e15, c.channels * (cols * lines + c.kernels.nr) * c.kernels.itemsize)
 
 
+cdef bint few_filters(const Correlation *c) noexcept nogil:
+    return c.filters <= c.kernels.lanes // 2
+
+
+cdef bint short_filters(const Correlation *c) noexcept nogil:
+    return c.channels * c.taps_h * c.taps_w <= 32
+
+
 cdef bint is_planes(const Correlation *c) noexcept nogil:
     """Whether this module takes it; taps are numbered downwards already."""
     if is_pointwise(c):
         return True
     return (c.step_h == 1 and c.step_w == 1 and c.taps_h * c.taps_w > 0
-            and (c.filters <= c.kernels.lanes // 2
-                 # a first layer: rearranging its outputs would cost as much as computing them
-                 or (c.channels * c.taps_h * c.taps_w <= 32 and c.y_w == c.kernels.itemsize))
+            # a first layer: rearranging its outputs would cost as much as computing them
+            and (few_filters(c) or short_filters(c) and c.y_w == c.kernels.itemsize)
             and c.taps_h * c.taps_w <= 1024
             and piece_bytes(c, 1) <= MOST_PIECE_BYTES)
 
@@ -130,7 +137,7 @@ cdef int correlate_pointwise(const Correlation *correlation, int num_threads) no
     cdef int status
     c[0] = correlation[0]
     cdef fc_size size = c.kernels.itemsize
-    p.filters = <char *> c.w
+    p.filters = c.w
     p.f_g = c.w_g
     p.f_k = c.w_k
     if c.w_c != size:  # the input gradient reads the filters the other way round
@@ -242,30 +249,51 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     return OK
 
 
-cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept nogil:
-    cdef Plan p
-    cdef Correlation *c = &p.c
-    cdef fc_size g, s, r, images, count
-    cdef int status
-    c[0] = correlation[0]
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
+cdef void size_rows(Plan *p) noexcept nogil:
+    cdef const Correlation *c = &p.c
     p.along_channels = c.channels >= c.taps_w
     p.segments = c.taps_h * (c.taps_w if p.along_channels else c.channels)
     p.len = c.channels if p.along_channels else c.taps_w
-    p.f_k = p.len * size
+    p.f_k = p.len * c.kernels.itemsize
     p.f_segment = c.filters * p.f_k
     p.f_g = p.segments * p.f_segment
-    p.filters = allocate(c.groups * p.f_g)
-    if p.filters == NULL:
-        return OUT_OF_MEMORY
+
+
+cdef fc_size packed_bytes(const Correlation *c) noexcept nogil:
+    if not (few_filters(c) or short_filters(c)):
+        return 0
+    return c.groups * c.filters * c.channels * c.taps_h * c.taps_w * c.kernels.itemsize
+
+
+cdef void pack(const Correlation *c, char *rows) noexcept nogil:
+    cdef Plan p
+    p.c = c[0]
+    size_rows(&p)
+    cdef fc_size count = p.segments // c.taps_h, g, r, s
     for g in range(c.groups):
         for r in range(c.taps_h):
-            count = c.taps_w if p.along_channels else c.channels
             for s in range(count):
                 c.kernels.copy2d(
-                    p.filters + g * p.f_g + (r * count + s) * p.f_segment, p.f_k, size,
+                    rows + g * p.f_g + (r * count + s) * p.f_segment, p.f_k, c.kernels.itemsize,
                     c.w + g * c.w_g + r * c.w_h + s * (c.w_w if p.along_channels else c.w_c),
                     c.w_k, c.w_c if p.along_channels else c.w_w, c.filters, p.len)
+
+
+cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept nogil:
+    cdef Plan p
+    cdef Correlation *c = &p.c
+    cdef fc_size images
+    cdef char *rows = NULL
+    cdef int status
+    c[0] = correlation[0]
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
+    size_rows(&p)
+    p.filters = c.packed.rows if c.packed != NULL else NULL
+    if p.filters == NULL:
+        p.filters = rows = allocate(packed_bytes(c))
+        if rows == NULL:
+            return OUT_OF_MEMORY
+        pack(c, rows)
     p.cols = c.out_w + (c.taps_w - 1) * c.col_d
     images = c.batch * c.groups
     p.block_rows = c.out_h
@@ -285,5 +313,5 @@ cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept
                        + c.filters * round_up((p.block_rows * p.cols + nr) * size))
     status = parallel_for(few_block, &p, images * p.blocks_h, p.scratch_bytes, work(c),
                           num_threads)
-    release(p.filters)
+    release(rows)
     return status

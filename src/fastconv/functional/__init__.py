@@ -25,6 +25,7 @@ from fastconv.functional.conv import (
     conv2d_backward_bias,
     conv2d_backward_input,
     conv2d_backward_weight,
+    pack_conv2d_weight,
 )
 from fastconv.functional.dropout import (
     dropout,
@@ -102,6 +103,7 @@ __all__ = [
     "max_pool2d_backward",
     "mse_loss",
     "mse_loss_backward",
+    "pack_conv2d_weight",
     "relu",
     "relu_backward",
     "sigmoid",

@@ -41,6 +41,7 @@ from fastconv.nn.layers import (
     SiLU,
     Softmax,
     Tanh,
+    packed,
 )
 from fastconv.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
 from fastconv.nn.module import IncompatibleKeys, Module, Parameter, is_grad_enabled, no_grad
@@ -78,4 +79,5 @@ __all__ = [
     "is_grad_enabled",
     "models",
     "no_grad",
+    "packed",
 ]

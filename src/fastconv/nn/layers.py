@@ -4,6 +4,8 @@ Each stores its hyperparameters, remembers what backward needs, and leaves the w
 checking of arrays, to :mod:`fastconv.functional`. Images are (N, C, H, W) or (C, H, W).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from fastconv import functional as F
 from fastconv import init
+from fastconv.functional.conv import PackedWeight
 from fastconv.init import Rng
 from fastconv.nn.module import Array, Module, Parameter, is_grad_enabled
 
@@ -66,6 +69,9 @@ class Conv2d(Module):
     (8, 3, 3, 3)
     """
 
+    #: the weight as :func:`packed` left it
+    _packed: PackedWeight | None = None
+
     def __init__(
         self,
         in_channels: int,
@@ -115,7 +121,7 @@ class Conv2d(Module):
     def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
         output = F.conv2d(
             input,
-            self.weight.data,
+            self.weight.data if self._packed is None else self._packed,
             None if self.bias is None else self.bias.data,
             *self._geometry(),
             activation=activation,
@@ -160,6 +166,50 @@ class Conv2d(Module):
         parts += [f"groups={self.groups}"] * (self.groups != 1)
         parts += ["bias=False"] * (self.bias is None)
         return ", ".join(parts)
+
+
+@contextmanager
+def packed(model: Module) -> Iterator[None]:
+    """Within this context the convolutions of ``model`` use their weights as they are on entry.
+
+    They are copied, in the order that the kernels read them in, once instead of in every call:
+    :func:`fastconv.functional.pack_conv2d_weight`. Results are the same bits. Forward passes do not
+    see what changes the parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`),
+    so leave the context to train.
+
+    Parameters
+    ----------
+    model : Module
+        Its layers may be called from several threads, as in :func:`no_grad`.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a Module.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, rng=0), nn.ReLU())
+    >>> x = np.ones((2, 3, 16, 16), np.float32)
+    >>> with nn.no_grad(), nn.packed(model):
+    ...     y = model(x)
+    >>> np.array_equal(y, model(x))
+    True
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"model must be a Module, got {model!r}")
+    layers = [layer for layer in model.modules() if isinstance(layer, Conv2d)]
+    before = [layer._packed for layer in layers]
+    weights = [F.pack_conv2d_weight(layer.weight.data, layer.groups) for layer in layers]
+    try:
+        for layer, weight in zip(layers, weights, strict=True):
+            layer._packed = weight
+        yield
+    finally:
+        for layer, weight_before in zip(layers, before, strict=True):
+            layer._packed = weight_before
 
 
 class Linear(Module):
