@@ -353,6 +353,8 @@ cdef void choose_blocks(Plan *p) noexcept nogil:
         # worth it while most of the piece is read: otherwise only what is read is copied
         if window_bytes(c, p.block_h, p.block_w) > 2 * WINDOW_BYTES:
             p.source = GATHER
+            while p.block_w > 1 and p.block_h * p.block_w * pixel > 4 * GATHER_BYTES:
+                p.block_w = (p.block_w + 1) // 2
     p.blocks_h = ceil_div(c.out_h, p.block_h)
     p.blocks_w = ceil_div(c.out_w, p.block_w)
     p.block_h = ceil_div(c.out_h, p.blocks_h)

@@ -12,7 +12,8 @@ from libc.string cimport memset
 
 from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, work, part, round_up, valid)
-from fastconv._drivers.kernels cimport FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile
+from fastconv._drivers.kernels cimport (
+    FC_TILE_ACCUMULATE, FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile)
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
 
 
@@ -31,7 +32,7 @@ ctypedef struct Plan:
     bint along_channels   # a segment is a tap's channels, or a row of a channel's taps
     fc_size cols          # of the layout
     fc_size block_rows, blocks_h
-    fc_size pixels, blocks, task_panels  # 1x1
+    fc_size pixels, blocks, task_panels, depth  # 1x1: so many channels at a time
     fc_size plane         # elements of one channel's piece
     fc_size pointers_at, starts_at, piece_at, result_at, scratch_bytes
 
@@ -52,6 +53,17 @@ cdef fc_size piece_bytes(const Correlation *c, fc_size rows) noexcept nogil:
     return <fc_size> min(1e15, c.channels * (cols * lines + c.kernels.nr) * c.kernels.itemsize)
 
 
+cdef fc_size line_bytes(const Correlation *c, fc_size rows) noexcept nogil:
+    """What one filter makes of some rows, with the columns of the layout and a vector to spare."""
+    cdef double cols = c.out_w + (<double> c.taps_w - 1) * c.col_d
+    return round_up(<fc_size> min(1e15, (rows * cols + c.kernels.nr) * c.kernels.itemsize))
+
+
+cdef fc_size result_bytes(const Correlation *c, fc_size rows) noexcept nogil:
+    """A tile's filters at a time."""
+    return min(c.filters, c.kernels.mr) * line_bytes(c, rows)
+
+
 cdef bint few_filters(const Correlation *c) noexcept nogil:
     return c.filters <= c.kernels.lanes // 2
 
@@ -68,7 +80,8 @@ cdef bint is_planes(const Correlation *c) noexcept nogil:
             # a first layer: rearranging its outputs would cost as much as computing them
             and (few_filters(c) or short_filters(c) and c.y_w == c.kernels.itemsize)
             and c.taps_h * c.taps_w <= 1024
-            and piece_bytes(c, 1) <= MOST_PIECE_BYTES)
+            and piece_bytes(c, 1) <= MOST_PIECE_BYTES
+            and result_bytes(c, 1) <= MOST_PIECE_BYTES)
 
 
 cdef int correlate(const Correlation *c, int num_threads) noexcept nogil:
@@ -89,10 +102,10 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
     cdef char *y = c.y + n * c.y_n + g * c.y_g
     cdef const char *w = p.filters + g * p.f_g
     cdef const void **rows = <const void **> scratch
-    cdef char *panels = scratch + p.piece_at  # [task_panels][channels][nr]
-    cdef fc_size panel = c.channels * nr * size
+    cdef char *panels = scratch + p.piece_at  # [task_panels][depth][nr]
+    cdef fc_size panel = p.depth * nr * size
     cdef fc_size first, last = min((block + 1) * p.task_panels * nr, p.pixels)
-    cdef fc_size tiles = ceil_div(c.filters, mr), t, k, i, count
+    cdef fc_size tiles = ceil_div(c.filters, mr), t, k, i, count, channel = 0
     cdef fc_tile tile
     tile.a = rows
     tile.a_k = size
@@ -100,32 +113,37 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
     tile.b_k = nr * size
     tile.b_segment = 0
     tile.segments = 1
-    tile.len = c.channels
     tile.c_m = c.y_k
-    tile.flags = FC_TILE_BIAS_PER_ROW | (FC_TILE_RELU if c.relu else 0)
-    # all panels first, then filter by filter: each row of y is written in one run
-    for i in range(p.task_panels):
-        first = (block * p.task_panels + i) * nr
-        if first < last:
-            c.kernels.copy2d(panels + i * panel, nr * size, size, x + first * size, c.x_c, size,
-                             c.channels, min(nr, last - first))
-    for t in range(tiles):
-        k = part(c.filters, tiles, t)
-        count = part(c.filters, tiles, t + 1) - k
-        for i in range(count):
-            rows[i] = w + (k + i) * p.f_k
-        tile.m = <int> count
-        tile.bias = NULL
-        if c.bias != NULL:
-            tile.bias = c.bias + (g * c.filters + k) * size
+    while channel < c.channels:
+        tile.len = min(p.depth, c.channels - channel)
+        tile.flags = FC_TILE_ACCUMULATE if channel else FC_TILE_BIAS_PER_ROW
+        if c.relu and channel + tile.len == c.channels:
+            tile.flags |= FC_TILE_RELU
+        # all panels first, then filter by filter: each row of y is written in one run
         for i in range(p.task_panels):
             first = (block * p.task_panels + i) * nr
-            if first >= last:
-                break
-            tile.n = <int> min(nr, last - first)
-            tile.b = panels + i * panel
-            tile.c = y + k * c.y_k + first * size
-            c.kernels.tile(&tile)
+            if first < last:
+                c.kernels.copy2d(panels + i * panel, nr * size, size,
+                                 x + channel * c.x_c + first * size, c.x_c, size,
+                                 tile.len, min(nr, last - first))
+        for t in range(tiles):
+            k = part(c.filters, tiles, t)
+            count = part(c.filters, tiles, t + 1) - k
+            for i in range(count):
+                rows[i] = w + (k + i) * p.f_k + channel * size
+            tile.m = <int> count
+            tile.bias = NULL
+            if c.bias != NULL:
+                tile.bias = c.bias + (g * c.filters + k) * size
+            for i in range(p.task_panels):
+                first = (block * p.task_panels + i) * nr
+                if first >= last:
+                    break
+                tile.n = <int> min(nr, last - first)
+                tile.b = panels + i * panel
+                tile.c = y + k * c.y_k + first * size
+                c.kernels.tile(&tile)
+        channel += tile.len
     return OK
 
 
@@ -157,7 +175,8 @@ cdef int correlate_pointwise(const Correlation *correlation, int num_threads) no
         p.task_panels = p.task_panels // 2
     p.blocks = ceil_div(p.pixels, p.task_panels * c.kernels.nr)
     p.piece_at = round_up(c.kernels.mr * sizeof(void *))
-    p.scratch_bytes = p.piece_at + p.task_panels * c.channels * c.kernels.nr * size
+    p.depth = min(c.channels, MOST_PIECE_BYTES // (c.kernels.nr * size))
+    p.scratch_bytes = p.piece_at + p.task_panels * p.depth * c.kernels.nr * size
     status = parallel_for(pointwise_block, &p, c.batch * c.groups * p.blocks, p.scratch_bytes,
                           work(c), num_threads)
     release(turned)
@@ -205,7 +224,7 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     cdef fc_size g = task // p.blocks_h % c.groups, n = task // p.blocks_h // c.groups
     cdef fc_size rows = min(p.block_rows, c.out_h - i0), pixels = rows * p.cols
     cdef fc_size tiles = ceil_div(c.filters, mr), t, k, count, s, i, first
-    cdef fc_size line = round_up(pixels * size + nr * size)  # bytes of one filter's result
+    cdef fc_size line = line_bytes(c, rows)
     cdef const void **pointers = <const void **> (scratch + p.pointers_at)
     cdef const void **starts = <const void **> (scratch + p.starts_at)
     cdef char *piece = scratch + p.piece_at
@@ -236,16 +255,16 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
             tile.bias = c.bias + (g * c.filters + k) * size
         first = 0
         while first < pixels:
-            tile.c = result + k * line + first * size
+            tile.c = result + first * size
             c.kernels.tile(&tile)
             for s in range(p.segments):
                 starts[s] = <const char *> starts[s] + nr * size
             first += nr
         for s in range(p.segments):
             starts[s] = <const char *> starts[s] - first * size
-    for i in range(rows):
-        c.kernels.copy2d(y + i * c.y_h, c.y_k, c.y_w, result + i * p.cols * size, line, size,
-                         c.filters, c.out_w)
+        for i in range(rows):
+            c.kernels.copy2d(y + k * c.y_k + i * c.y_h, c.y_k, c.y_w,
+                             result + i * p.cols * size, line, size, count, c.out_w)
     return OK
 
 
@@ -298,6 +317,7 @@ cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept
     images = c.batch * c.groups
     p.block_rows = c.out_h
     while p.block_rows > 1 and (piece_bytes(c, p.block_rows) > PIECE_BYTES
+                                or result_bytes(c, p.block_rows) > MOST_PIECE_BYTES
                                 or images * ceil_div(c.out_h, p.block_rows) < TASKS
                                 and p.block_rows * p.cols > 8 * nr):
         p.block_rows = (p.block_rows + 1) // 2
@@ -309,8 +329,7 @@ cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept
     p.starts_at = round_up(p.segments * min(c.filters, c.kernels.mr) * sizeof(void *))
     p.piece_at = p.starts_at + round_up(p.segments * sizeof(void *))
     p.result_at = p.piece_at + round_up(c.channels * p.plane * size)
-    p.scratch_bytes = (p.result_at
-                       + c.filters * round_up((p.block_rows * p.cols + nr) * size))
+    p.scratch_bytes = p.result_at + result_bytes(c, p.block_rows)
     status = parallel_for(few_block, &p, images * p.blocks_h, p.scratch_bytes, work(c),
                           num_threads)
     release(rows)

@@ -119,6 +119,17 @@ cdef void release(char *memory) noexcept nogil:
         free(memory - (memory - 1)[0])
 
 
+cdef size_t largest = 0  # a witness for tests; where threads race, one of the sizes stays
+
+
+def largest_scratch():
+    """Bytes of the largest scratch memory a thread was given since this was last asked."""
+    global largest
+    nbytes = largest
+    largest = 0
+    return nbytes
+
+
 cdef int thread_count(Py_ssize_t n_tasks, double work, int num_threads) noexcept nogil:
     global pool_owner
     cdef int n = num_threads if num_threads > 0 else default_threads
@@ -159,6 +170,9 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     the same for any number of threads. `scratch` has scratch_bytes, one piece per thread, and
     holds nothing of use when a task starts. `num_threads` 0 means the default.
     """
+    global largest
+    if scratch_bytes > largest:
+        largest = scratch_bytes
     cdef int n = thread_count(n_tasks, work, num_threads)
     if n == 1:
         return run_serial(task, context, n_tasks, scratch_bytes)
