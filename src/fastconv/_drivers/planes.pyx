@@ -21,6 +21,7 @@ cdef enum:
     MOST_PANELS = 16          # panels of nr pixels in a 1x1 task
     PIECE_BYTES = 256 * 1024  # of the input under a block of rows
     MOST_PIECE_BYTES = 1024 * 1024
+    HELD_BYTES = 24 * 1024    # of results: stored from the first-level cache
     TASKS = 16                # see direct.pyx
 
 
@@ -31,7 +32,7 @@ ctypedef struct Plan:
     fc_size segments, len
     bint along_channels   # a segment is a tap's channels, or a row of a channel's taps
     fc_size cols          # of the layout
-    fc_size block_rows, blocks_h
+    fc_size block_rows, blocks_h, held_tiles
     fc_size pixels, blocks, task_panels, depth  # 1x1: so many channels at a time
     fc_size plane         # elements of one channel's piece
     fc_size pointers_at, starts_at, piece_at, result_at, scratch_bytes
@@ -59,9 +60,13 @@ cdef fc_size line_bytes(const Correlation *c, fc_size rows) noexcept nogil:
     return round_up(<fc_size> min(1e15, (rows * cols + c.kernels.nr) * c.kernels.itemsize))
 
 
+cdef fc_size held_tiles(const Correlation *c, fc_size rows) noexcept nogil:
+    """So many tiles' filters are computed before they are stored."""
+    return max(1, HELD_BYTES // (c.kernels.mr * line_bytes(c, rows)))
+
+
 cdef fc_size result_bytes(const Correlation *c, fc_size rows) noexcept nogil:
-    """A tile's filters at a time."""
-    return min(c.filters, c.kernels.mr) * line_bytes(c, rows)
+    return min(c.filters, held_tiles(c, rows) * c.kernels.mr) * line_bytes(c, rows)
 
 
 cdef bint few_filters(const Correlation *c) noexcept nogil:
@@ -224,6 +229,7 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     cdef fc_size g = task // p.blocks_h % c.groups, n = task // p.blocks_h // c.groups
     cdef fc_size rows = min(p.block_rows, c.out_h - i0), pixels = rows * p.cols
     cdef fc_size tiles = ceil_div(c.filters, mr), t, k, count, s, i, first
+    cdef fc_size k0 = 0
     cdef fc_size line = line_bytes(c, rows)
     cdef const void **pointers = <const void **> (scratch + p.pointers_at)
     cdef const void **starts = <const void **> (scratch + p.starts_at)
@@ -255,16 +261,18 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
             tile.bias = c.bias + (g * c.filters + k) * size
         first = 0
         while first < pixels:
-            tile.c = result + first * size
+            tile.c = result + (k - k0) * line + first * size
             c.kernels.tile(&tile)
             for s in range(p.segments):
                 starts[s] = <const char *> starts[s] + nr * size
             first += nr
         for s in range(p.segments):
             starts[s] = <const char *> starts[s] - first * size
-        for i in range(rows):
-            c.kernels.copy2d(y + k * c.y_k + i * c.y_h, c.y_k, c.y_w,
-                             result + i * p.cols * size, line, size, count, c.out_w)
+        if (t + 1) % p.held_tiles == 0 or t + 1 == tiles:
+            for i in range(rows):
+                c.kernels.copy2d(y + k0 * c.y_k + i * c.y_h, c.y_k, c.y_w,
+                                 result + i * p.cols * size, line, size, k + count - k0, c.out_w)
+            k0 = k + count
     return OK
 
 
@@ -329,6 +337,7 @@ cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept
     p.starts_at = round_up(p.segments * min(c.filters, c.kernels.mr) * sizeof(void *))
     p.piece_at = p.starts_at + round_up(p.segments * sizeof(void *))
     p.result_at = p.piece_at + round_up(c.channels * p.plane * size)
+    p.held_tiles = held_tiles(c, p.block_rows)
     p.scratch_bytes = p.result_at + result_bytes(c, p.block_rows)
     status = parallel_for(few_block, &p, images * p.blocks_h, p.scratch_bytes, work(c),
                           num_threads)
