@@ -44,9 +44,11 @@ cdef enum:
     # multiples of these between pixels, or planes, meet in few sets of a cache
     FAR = 8192
     PAGE = 4096
+    LINE = 64
     TASKS = 16                  # see direct.pyx
     TASK_PRODUCTS = 3_000_000   # some 25 microseconds
-    SLOT_PIXELS = 768           # pay for a slot's sums
+    SLOT_PIXELS = 1536          # pay for a slot's sums
+    POINTWISE_SLOT = 768
 
 
 ctypedef struct Plan:
@@ -69,13 +71,17 @@ ctypedef struct Plan:
 ctypedef struct Block:
     fc_size g, r0, r1, s0, s1, c0, c1, k0, k1, panels
     fc_size n0, n1, i0, i1, j0, j1  # several whole images, or some rows of one
+    fc_size n2, i2, j2              # where the next piece begins
     bint first                      # piece of the task: its products are the sums
 
 
 # Where element 0 of a piece lies, and the strides from image to image, row to row, and so on.
 ctypedef struct View:
     const char *at
-    fc_size image, row, col, next, ahead
+    fc_size image, row, col, next
+    # how far on the next piece lies, and the bytes of its pixels: while a tile passes over this
+    # piece, it fetches one line of every pixel of the next; 0 bytes where that is not so simple
+    fc_size ahead, ahead_end
 
 
 cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
@@ -87,10 +93,13 @@ cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
     cdef fc_size rows = (b.i1 - b.i0 - 1) * c.step_h + (b.r1 - b.r0 - 1) * c.row_d + 1
     cdef fc_size cols = (b.j1 - b.j0 - 1) * c.step_w + (b.s1 - b.s0 - 1) * c.col_d + 1
     cdef fc_size n, r, row, lo, hi
+    cdef fc_size ahead = ((b.n2 - b.n0) * c.x_n + (b.i2 - b.i0) * c.step_h * c.x_h
+                          + (b.j2 - b.j0) * c.step_w * c.x_w)
     cdef const char *x = c.x + b.n0 * c.x_n + b.g * c.x_g + b.c0 * c.x_c
     cdef char *to
     if not p.copy_x:
-        return View(x + row0 * c.x_h + col0 * c.x_w, c.x_n, c.x_h, c.x_w, c.x_c, 0)
+        return View(x + row0 * c.x_h + col0 * c.x_w, c.x_n, c.x_h, c.x_w, c.x_c,
+                    ahead, ahead + channels * size if c.x_c == size else ahead)
     valid(col0, 1, c.width, cols, &lo, &hi)
     for n in range(b.n1 - b.n0):
         for r in range(rows):
@@ -103,7 +112,7 @@ cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
                              x + n * c.x_n + row * c.x_h + (col0 + lo) * c.x_w, c.x_w, c.x_c,
                              hi - lo, channels)
             memset(to + hi * pixel, 0, (cols - hi) * pixel)
-    return View(copy, rows * cols * pixel, cols * pixel, pixel, size, 0)
+    return View(copy, rows * cols * pixel, cols * pixel, pixel, size, 0, 0)
 
 
 cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
@@ -113,9 +122,11 @@ cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
     cdef fc_size images = b.n1 - b.n0, rows = b.i1 - b.i0, cols = b.j1 - b.j0
     cdef const char *y = (c.y + b.n0 * c.y_n + b.g * c.y_g + b.k0 * c.y_k + b.i0 * c.y_h
                           + b.j0 * c.y_w)
+    cdef fc_size ahead = ((b.n2 - b.n0) * c.y_n + (b.i2 - b.i0) * c.y_h
+                          + (b.j2 - b.j0) * c.y_w)
     cdef fc_size i, n, k, lines = rows, run = cols
     if not p.copy_y:
-        return View(y, c.y_n, c.y_h, c.y_w, panel, 0)
+        return View(y, c.y_n, c.y_h, c.y_w, panel, ahead, ahead + (b.k1 - b.k0) * size)
     if c.y_h == cols * c.y_w:
         lines, run = 1, rows * cols
     for k in range(b.panels):
@@ -125,12 +136,18 @@ cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
                     copy + ((k * images + n) * lines + i) * run * panel, panel, size,
                     y + n * c.y_n + i * c.y_h + k * c.kernels.nr * c.y_k, c.y_w, c.y_k,
                     run, min(c.kernels.nr, b.k1 - b.k0 - k * c.kernels.nr))
-    return View(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel, 0)
+    return View(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel, 0, 0)
 
 
-cdef void add_tap(const Plan *p, const Block *b, const View *x, const View *y, fc_size r, fc_size s,
-                  const void **pointers, char *sums, fc_size sums_row,
-                  fc_size *x_ahead, fc_size *y_ahead) noexcept nogil:
+cdef inline fc_size next_line(View *v, fc_size here) noexcept nogil:
+    if v.ahead >= v.ahead_end:
+        return here  # all is fetched
+    v.ahead += LINE
+    return v.ahead - LINE
+
+
+cdef void add_tap(const Plan *p, const Block *b, View *x, View *y, fc_size r, fc_size s,
+                  const void **pointers, char *sums, fc_size sums_row) noexcept nogil:
     """Add the products of tap r, s of the block (or of row r of its taps) to [channels][filters]."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
@@ -184,14 +201,8 @@ cdef void add_tap(const Plan *p, const Block *b, const View *x, const View *y, f
             tile.m = <int> (part(run, tiles, t + 1) - start)
             tile.a_from = start * x.next
             tile.c = sums + start * sums_row + panel * nr * size
-            tile.a_ahead = tile.a_from
-            tile.b_ahead = tile.b_from
-            if not p.copy_x and x.next == size and x_ahead[0] < run * size:
-                tile.a_ahead = x.ahead + x_ahead[0]
-                x_ahead[0] += 64
-            if not p.copy_y and y_ahead[0] < (b.k1 - b.k0) * size:
-                tile.b_ahead = y.ahead + y_ahead[0]
-                y_ahead[0] += 64
+            tile.a_ahead = next_line(x, tile.a_from)
+            tile.b_ahead = next_line(y, tile.b_from)
             c.kernels.outer(&tile)
             start += tile.m
 
@@ -221,7 +232,6 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     cdef fc_size rest = task, at, lo, hi, r, s, tap_bytes, sums_row
     cdef Block b
     cdef View x, y
-    cdef fc_size x_ahead, y_ahead, ni, ii, jj
     cdef char *w
     cdef char *sums
     cdef fc_size slot = rest % p.slots
@@ -263,17 +273,16 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
         b.j0 = 0
         while b.j0 < c.out_w:
             b.j1 = min(b.j0 + p.piece_cols, c.out_w)
+            if b.j1 < c.out_w:
+                b.n2, b.i2, b.j2 = b.n0, b.i0, b.j1
+            else:
+                b.n2, b.i2, b.j2 = lo // c.out_h, lo % c.out_h, 0
             x = view_input(p, &b, scratch + p.x_at)
             y = view_output(p, &b, scratch + p.y_at)
-            x_ahead = y_ahead = 0
-            ni, ii = (lo // c.out_h, lo % c.out_h) if b.j1 == c.out_w else (b.n0, b.i0)
-            jj = b.j1 if b.j1 < c.out_w else 0
-            x.ahead = (ni - b.n0) * c.x_n + (ii - b.i0) * c.step_h * c.x_h + (jj - b.j0) * c.step_w * c.x_w
-            y.ahead = (ni - b.n0) * c.y_n + (ii - b.i0) * c.y_h + (jj - b.j0) * c.y_w
             for r in range(b.r1 - b.r0):
                 for s in range(1 if p.side_by_side else b.s1 - b.s0):
                     add_tap(p, &b, &x, &y, r, s, <const void **> (scratch + p.pointers_at),
-                            sums + (r * (b.s1 - b.s0) + s) * tap_bytes, sums_row, &x_ahead, &y_ahead)
+                            sums + (r * (b.s1 - b.s0) + s) * tap_bytes, sums_row)
             b.first = False
             b.j0 = b.j1
     if not p.in_place:
@@ -341,9 +350,11 @@ cdef void plan_blocks(Plan *p) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
     cdef fc_size taps = c.taps_h * c.taps_w, panels = ceil_div(c.filters, nr)
     cdef fc_size channels = BLOCK if taps > 1 else POINTWISE_BLOCK, filters, blocks, tap_bytes
+    cdef fc_size most_rows = c.taps_h
     cdef fc_size want = <fc_size> max(1, min(TASKS, 20 * work(c) / TASK_PRODUCTS))
     cdef fc_size most_slots = max(1, min(c.batch * c.out_h,
-                                         c.batch * c.out_h * c.out_w // SLOT_PIXELS))
+                                         c.batch * c.out_h * c.out_w
+                                         // (POINTWISE_SLOT if taps == 1 else SLOT_PIXELS)))
     if taps > 32:
         channels = BLOCK // 2
     filters = channels
@@ -353,10 +364,10 @@ cdef void plan_blocks(Plan *p) noexcept nogil:
         p.block_panels = ceil_div(panels, ceil_div(panels, max(1, filters // nr)))
         p.filter_blocks = ceil_div(panels, p.block_panels)
         # all taps, a row of them, or one
-        p.tap_rows, p.tap_cols = c.taps_h, c.taps_w
+        p.tap_rows, p.tap_cols = min(c.taps_h, most_rows), c.taps_w
         tap_bytes = p.block_channels * p.block_panels * nr * size
         if taps > MOST_TAPS:
-            p.tap_rows = max(1, MOST_TAPS // c.taps_w)
+            p.tap_rows = max(1, min(p.tap_rows, MOST_TAPS // c.taps_w))
         if p.tap_rows * c.taps_w * tap_bytes > SUMS_BYTES:
             p.tap_rows = max(1, SUMS_BYTES // (c.taps_w * tap_bytes))
         if c.taps_w > MOST_TAPS:
@@ -368,7 +379,9 @@ cdef void plan_blocks(Plan *p) noexcept nogil:
         if 2 * blocks * p.slots > want:
             return
         # smaller blocks rather than too few tasks
-        if p.block_channels >= p.block_panels * nr and p.block_channels > LEAST_BLOCK:
+        if p.tap_rows > 1 and c.x_c == size:
+            most_rows = 1
+        elif p.block_channels >= p.block_panels * nr and p.block_channels > LEAST_BLOCK:
             channels = ceil_div(p.block_channels, 2)
         elif p.block_panels > 1:
             filters = ceil_div(p.block_panels, 2) * nr
@@ -387,7 +400,7 @@ cdef void plan_pieces(Plan *p) noexcept nogil:
     if c.x_c != size:
         p.copy_x |= c.taps_h * c.taps_w > 1 or c.x_c % PAGE == 0
     else:
-        p.copy_x |= c.x_w * c.step_w % FAR == 0
+        p.copy_x |= c.x_w * c.step_w % (FAR if c.taps_h * c.taps_w == 1 else PAGE) == 0
     pixels = PIECE_BYTES // (pixel + p.block_panels * nr * size)
     pixels = max(LEAST_PIXELS, min(PIECE_PIXELS, pixels))
     p.piece_cols = ceil_div(c.out_w, ceil_div(c.out_w, pixels))

@@ -64,6 +64,10 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
         swap(&rows, &cols);
     }
     if (d_j == one && s_j == one) {
+        if (d_i == cols * one && s_i == d_i) { /* all one run */
+            cols *= rows;
+            rows = 1;
+        }
         for (fc_size i = 0; i < rows; i++)
             copy_run((real *)(d + i * d_i), (const real *)(s + i * s_i), cols);
     } else if (d_j == one && s_i == one) {

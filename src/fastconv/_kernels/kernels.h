@@ -37,7 +37,7 @@ typedef struct {
 typedef struct {
     const void *const *a, *const *b; /* [segments]: starts of runs of `len` outer products, */
     fc_size a_from, b_from;          /* and how far beyond them the first row and column lie */
-    fc_size a_ahead, b_ahead;        /* prefetched: as far beyond each k of the runs */
+    fc_size a_ahead, b_ahead;        /* prefetched for every k: what lies so far beyond it */
     fc_size a_m, a_k;                /* from one row and one k to the next */
     fc_size b_k;                     /* columns are contiguous */
     fc_size segments, len;
