@@ -1230,43 +1230,33 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
     cdef double n = s.outer * s.inner
     if training and n < 2:
         raise ValueError("training needs more than one element for every channel")
-    # the mean, in two parts that together keep more digits than one would
-    cdef double *shift = <double *> allocate(4 * channels * sizeof(double))
-    if shift == NULL:
+    cdef double *mean_of = <double *> allocate(5 * channels * sizeof(double))
+    if mean_of == NULL:
         raise_for(OUT_OF_MEMORY)
-    cdef double *offset = shift + channels
-    cdef double *var = shift + 2 * channels
-    cdef double *scale = shift + 3 * channels
-    cdef double whole
-    cdef norm.BatchNorm call = batch_norm_call(y, s, x, x, num_threads)
+    cdef double *var_of = mean_of + channels
+    cdef double *inverse = mean_of + 2 * channels
+    cdef double *factor = mean_of + 3 * channels
+    cdef double *summand = mean_of + 4 * channels
+    cdef norm.BatchNorm call = batch_norm_call(y, s, x, x, factor, training, num_threads)
     cdef int status = OK
     with nogil:
-        if training:
-            status = norm.moments(&call, shift, offset, var)
+        for c in range(channels):
+            factor[c], summand[c] = get(w, c, 1), get(b, c, 0)
+            mean_of[c], var_of[c] = get(ema_mean, c, 0), get(ema_var, c, 1)
+            inverse[c] = 1 / sqrt(var_of[c] + eps)  # all there is to it for an empty batch
+        if y.len:
+            status = norm.forward(&call, summand, eps, mean_of, var_of, inverse)
         if status == OK:
             for c in range(channels):
-                if training:
-                    scale[c] = 1 / sqrt(var[c] / n + eps)
-                else:
-                    shift[c], offset[c] = get(ema_mean, c, 0), 0
-                    scale[c] = 1 / sqrt(get(ema_var, c, 1) + eps)
-                whole = shift[c] + offset[c]
                 if training and ema_mean != NULL:
                     put(ema_mean, c,
-                        get(ema_mean, c, 0) + momentum * (whole - get(ema_mean, c, 0)))
+                        get(ema_mean, c, 0) + momentum * (mean_of[c] - get(ema_mean, c, 0)))
                 if training and ema_var != NULL:
-                    put(ema_var, c,
-                        get(ema_var, c, 0) + momentum * (var[c] / (n - 1) - get(ema_var, c, 0)))
-                put(mean_out, c, whole)
-                put(invstd_out, c, scale[c])
-                scale[c] *= get(w, c, 1)
-                # what is subtracted from the input is of its dtype; what that lacks comes after
-                offset[c] += shift[c] - get(mean_out, c, 0)
-                shift[c] = get(mean_out, c, 0)
-                offset[c] = get(b, c, 0) - offset[c] * scale[c]
-            if y.len:
-                status = norm.apply(&call, shift, scale, offset)
-        release(<char *> shift)
+                    put(ema_var, c, get(ema_var, c, 0)
+                        + momentum * (var_of[c] * (n / (n - 1)) - get(ema_var, c, 0)))
+                put(mean_out, c, mean_of[c])
+                put(invstd_out, c, inverse[c])
+        release(<char *> mean_of)
     raise_for(status)
 
 
@@ -1286,47 +1276,40 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weig
     cdef Py_buffer *db = buffers.vector(grad_bias, dx, channels, True)
     if mean_in == NULL or invstd_in == NULL or dw == NULL or db == NULL:
         raise TypeError("mean, invstd, grad_weight and grad_bias: expected arrays")
-    cdef double n = s.outer * s.inner, unit
-    cdef double *shift = <double *> allocate(6 * channels * sizeof(double))
-    if shift == NULL:
+    cdef double *mean_of = <double *> allocate(5 * channels * sizeof(double))
+    if mean_of == NULL:
         raise_for(OUT_OF_MEMORY)
-    cdef double *sum_g = shift + channels
-    cdef double *sum_gx = shift + 2 * channels
-    cdef double *scale = shift + 3 * channels
-    cdef double *slope = shift + 4 * channels
-    cdef double *offset = shift + 5 * channels
-    cdef norm.BatchNorm call = batch_norm_call(dx, s, x, g, num_threads)
+    cdef double *inverse = mean_of + channels
+    cdef double *factor = mean_of + 2 * channels
+    cdef double *sum_g = mean_of + 3 * channels
+    cdef double *sum_gx = mean_of + 4 * channels
+    cdef norm.BatchNorm call = batch_norm_call(dx, s, x, g, factor, training, num_threads)
     cdef int status = OK
     with nogil:
         for c in range(channels):
-            shift[c] = get(mean_in, c, 0)
+            mean_of[c], inverse[c] = get(mean_in, c, 0), get(invstd_in, c, 1)
+            factor[c] = get(w, c, 1)
             sum_g[c] = sum_gx[c] = 0
         if dx.len:
-            status = norm.gradient_sums(&call, shift, sum_g, sum_gx)
+            status = norm.backward(&call, mean_of, inverse, sum_g, sum_gx)
         if status == OK:
             for c in range(channels):
-                unit = get(invstd_in, c, 1)
                 put(db, c, sum_g[c])
-                put(dw, c, sum_gx[c] * unit)
-                scale[c] = get(w, c, 1) * unit
-                # scale (g - mean(g) - u mean(g u)), u = (x - shift) unit
-                slope[c] = -scale[c] * unit * unit * sum_gx[c] / n if training else 0
-                offset[c] = -scale[c] * sum_g[c] / n if training else 0
-            if dx.len:
-                status = norm.gradient(&call, shift, scale, slope, offset)
-        release(<char *> shift)
+                put(dw, c, sum_gx[c] * inverse[c])
+        release(<char *> mean_of)
     raise_for(status)
 
 
 cdef norm.BatchNorm batch_norm_call(const Py_buffer *out, Split s, const Py_buffer *x,
-                                    const Py_buffer *g, int num_threads):
+                                    const Py_buffer *g, const double *weight, bint training,
+                                    int num_threads):
     cdef norm.BatchNorm call
     call.itemsize = <int> out.itemsize
     call.outer, call.channels, call.inner = s.outer, s.size, s.inner
     if s.size == 1:
         call.outer, call.inner = 1, s.outer * s.inner
     call.x, call.g, call.out = <const char *> x.buf, <const char *> g.buf, <char *> out.buf
-    call.num_threads = num_threads
+    call.weight, call.training, call.num_threads = weight, training, num_threads
     return call
 
 

@@ -8,16 +8,13 @@ ctypedef struct BatchNorm:
     const char *x
     const char *g  # gradient of the output; forward, any valid pointer
     char *out
+    bint training
+    const double *weight
     int num_threads
 
-# mean as origin + offset, the one a value of the channel, and the sum of squares about it
-cdef int moments(const BatchNorm *b, double *origin, double *offset, double *m2) noexcept nogil
-# sum of g, and of g (x - shift)
-cdef int gradient_sums(const BatchNorm *b, const double *shift, double *sum_g,
-                       double *sum_gx) noexcept nogil
-# out = (x - shift) scale + offset
-cdef int apply(const BatchNorm *b, const double *shift, const double *scale,
-               const double *offset) noexcept nogil
-# out = g scale + (x - shift) slope + offset
-cdef int gradient(const BatchNorm *b, const double *shift, const double *scale,
-                  const double *slope, const double *offset) noexcept nogil
+# In training mean and var (biased) are written, otherwise read; invstd is written.
+cdef int forward(const BatchNorm *b, const double *bias, double eps, double *mean, double *var,
+                 double *invstd) noexcept nogil
+# The sums over a channel of g, and of g (x - mean), are written.
+cdef int backward(const BatchNorm *b, const double *mean, const double *invstd, double *sum_g,
+                  double *sum_gx) noexcept nogil

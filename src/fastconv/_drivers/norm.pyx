@@ -2,10 +2,15 @@
 
 Where inner is 1 the channels are contiguous and a line of the kernels crosses them all; otherwise a
 line is the inner part of one channel. Sums are taken over chunks, of a size at which float32 keeps
-its digits, and chunks are joined in double: first those of a segment, which is a task, in order,
-then the segments, in order.
+its digits, and chunks are joined in double, in order: first those of a segment, which is a task,
+then the segments.
+
+Memory is read as seldom as can be. Where a channel fits the second-level cache, one task sums it and
+then maps it; in evaluation, whose gradient needs no sums, every chunk is mapped as soon as it is
+summed.
 """
 
+from libc.math cimport sqrt
 from libc.string cimport memset
 
 from fastconv._drivers.kernels cimport fc_kernels, fc_norm, fc_size
@@ -16,233 +21,321 @@ cdef enum:
     CHUNK = 4096        # elements of a chunk, where they do not
     SEGMENT = 65536     # elements of a task that sums
     MAP = 16384         # elements of a task that maps
+    CACHED = 900 * 1024  # bytes of a channel that one task reads twice; of several, half of that
+    TASKS = 16          # see direct.pyx
 
 
 cdef inline fc_size ceil_div(fc_size a, fc_size b) noexcept nogil:
     return (a + b - 1) // b
 
 
-# ---- sums ----
-
-ctypedef struct Sums:
+ctypedef struct Plan:
     const BatchNorm *b
     const fc_kernels *kernels
-    void (*kernel)(const fc_norm *) noexcept nogil
-    const char *shift  # [channels] of the element type
+    double elements    # of a channel
+    # of the element type, [channels]: what is subtracted from x (while the moments are summed, any
+    # value of the channel), and what the maps multiply and add
+    char *shift
+    char *scale
+    char *offset
+    char *slope
+    char *zeros
+    void (*sum)(const fc_norm *) noexcept nogil
+    void (*map)(const fc_norm *) noexcept nogil
+    bint map_chunks    # as soon as they are summed
+    bint backward
+    # what the sums come to
+    const double *bias
+    double eps
+    double *mean
+    double *var
+    double *invstd
+    double *sum_g
+    double *sum_gx
     double *first      # [segments][channels]
     double *second
     fc_size chunks     # of a channel
     fc_size per_segment
     fc_size lines      # of a chunk, and
     fc_size pieces     # chunks of a line
+    fc_size channels   # of a task that sums and maps
 
-cdef void plan(Sums *s, const BatchNorm *b) noexcept nogil:
-    s.b = b
-    s.kernels = kernels(b.itemsize)
-    s.pieces = 1
-    if b.inner == 1:
-        s.lines = LINES
-        s.per_segment = max(<fc_size> 1, SEGMENT // (LINES * b.channels))
+
+cdef double number(const BatchNorm *b, const char *vector, fc_size i) noexcept nogil:
+    return (<const float *> vector)[i] if b.itemsize == 4 else (<const double *> vector)[i]
+
+
+cdef void put(const BatchNorm *b, char *vector, fc_size i, double value) noexcept nogil:
+    if b.itemsize == 4:
+        (<float *> vector)[i] = <float> value
     else:
-        s.lines = max(<fc_size> 1, CHUNK // b.inner)
-        s.pieces = ceil_div(b.inner, CHUNK)
-        s.per_segment = SEGMENT // CHUNK
-    s.chunks = ceil_div(b.outer, s.lines) * s.pieces
+        (<double *> vector)[i] = value
 
 
-cdef fc_size chunk_elements(const Sums *s, fc_size chunk, fc_norm *k) noexcept nogil:
-    """Where a chunk starts, in elements of channel 0, and its lines; returns its elements."""
-    cdef const BatchNorm *b = s.b
-    cdef fc_size line = chunk // s.pieces * s.lines
-    cdef fc_size start = chunk % s.pieces * CHUNK
-    cdef fc_size inner = min(<fc_size> CHUNK, b.inner - start)
-    cdef fc_size at = (line * b.channels * b.inner + start) * b.itemsize
-    k.lines = min(s.lines, b.outer - line)
-    k.len = b.channels if b.inner == 1 else inner
-    k.x = b.x + at
-    k.g = b.g + at
-    return k.lines * inner
-
-
-cdef int sum_segment(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef const Sums *s = <const Sums *> context
-    cdef const BatchNorm *b = s.b
-    cdef fc_size channels = 1 if b.inner == 1 else b.channels  # tasks of a segment
-    cdef fc_size segment = task // channels, channel = task % channels
-    cdef fc_size first = segment * s.per_segment, chunk
-    cdef fc_size offset = channel * b.inner * b.itemsize
-    cdef fc_size elements
-    cdef fc_norm k
-    k.stride, k.crossing = b.channels * b.inner * b.itemsize, b.inner == 1
-    k.first = s.first + segment * b.channels + channel
-    k.second = s.second + segment * b.channels + channel
-    k.shift = s.shift + channel * b.itemsize
-    k.count = 0
-    for chunk in range(first, min(first + s.per_segment, s.chunks)):
-        elements = chunk_elements(s, chunk, &k)
-        k.x = <const char *> k.x + offset
-        k.g = <const char *> k.g + offset
-        s.kernel(&k)
-        k.count += elements
+cdef int prepare(Plan *p, const BatchNorm *b) noexcept nogil:
+    """Cut channels into chunks, and make room for vectors."""
+    cdef fc_size size = b.channels * sizeof(double)
+    p.b = b
+    p.kernels = kernels(b.itemsize)
+    p.elements = <double> b.outer * b.inner
+    p.map_chunks = False
+    p.pieces = 1
+    if b.inner == 1:
+        p.lines = LINES
+        p.per_segment = max(<fc_size> 1, SEGMENT // (LINES * b.channels))
+    else:
+        p.lines = max(<fc_size> 1, CHUNK // b.inner)
+        p.pieces = ceil_div(b.inner, CHUNK)
+        p.per_segment = SEGMENT // CHUNK
+    p.chunks = ceil_div(b.outer, p.lines) * p.pieces
+    p.shift = allocate(5 * size)
+    if p.shift == NULL:
+        return OUT_OF_MEMORY
+    p.scale, p.offset = p.shift + size, p.shift + 2 * size
+    p.slope, p.zeros = p.shift + 3 * size, p.shift + 4 * size
+    memset(p.zeros, 0, size)
     return OK
 
 
-cdef int run_sums(Sums *s, double work) noexcept nogil:
-    cdef const BatchNorm *b = s.b
-    cdef fc_size segments = ceil_div(s.chunks, s.per_segment)
-    cdef fc_size tasks = segments if b.inner == 1 else segments * b.channels
-    memset(s.first, 0, segments * b.channels * sizeof(double))
-    memset(s.second, 0, segments * b.channels * sizeof(double))
-    return parallel_for(sum_segment, s, tasks, 0,
-                        work * b.outer * b.channels * b.inner, b.num_threads)
+# ---- sums, chunk by chunk ----
+
+cdef fc_size find_chunk(const Plan *p, fc_size chunk, fc_size channel, fc_norm *k) noexcept nogil:
+    """Point the kernels at a chunk of a channel, or of all; returns its elements of a channel."""
+    cdef const BatchNorm *b = p.b
+    cdef fc_size line = chunk // p.pieces * p.lines
+    cdef fc_size start = chunk % p.pieces * CHUNK
+    cdef fc_size inner = min(<fc_size> CHUNK, b.inner - start)
+    cdef fc_size at = (line * b.channels * b.inner + channel * b.inner + start) * b.itemsize
+    k.lines = min(p.lines, b.outer - line)
+    k.len = b.channels if b.inner == 1 else inner
+    k.x, k.g, k.out = b.x + at, b.g + at, b.out + at
+    return k.lines * inner
 
 
-cdef double segment_elements(const Sums *s, fc_size segment) noexcept nogil:
+cdef fc_norm of_channel(const Plan *p, fc_size channel) noexcept nogil:
+    """What all chunks of a channel have in common, or of all channels where lines cross them."""
+    cdef const BatchNorm *b = p.b
     cdef fc_norm k
-    cdef fc_size chunk, first = segment * s.per_segment
+    cdef fc_size at = channel * b.itemsize
+    k.stride, k.crossing = b.channels * b.inner * b.itemsize, b.inner == 1
+    k.channel, k.channels = 0, 1
+    k.shift, k.scale, k.offset, k.slope = p.shift + at, p.scale + at, p.offset + at, p.slope + at
+    k.x = k.g = k.out = NULL
+    k.first = k.second = NULL
+    k.lines = k.len = 0
+    k.count = 0
+    return k
+
+
+cdef void sum_chunks(const Plan *p, fc_size start, fc_size end, fc_size channel, double *first,
+                     double *second) noexcept nogil:
+    cdef fc_norm k = of_channel(p, channel), map
+    cdef fc_size chunk, elements
+    k.first, k.second = first, second
+    for chunk in range(start, end):
+        elements = find_chunk(p, chunk, channel, &k)
+        p.sum(&k)
+        k.count += elements
+        if p.map_chunks:
+            map = k
+            map.x = k.g
+            map.shift = map.offset = p.zeros
+            p.map(&map)
+
+
+cdef int sum_segment(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const Plan *p = <const Plan *> context
+    cdef const BatchNorm *b = p.b
+    cdef fc_size channels = 1 if b.inner == 1 else b.channels  # tasks of a segment
+    cdef fc_size segment = task // channels, channel = task % channels
+    cdef fc_size start = segment * p.per_segment, at = segment * b.channels + channel
+    sum_chunks(p, start, min(start + p.per_segment, p.chunks), channel, p.first + at,
+               p.second + at)
+    return OK
+
+
+cdef double segment_elements(const Plan *p, fc_size segment) noexcept nogil:
+    cdef fc_norm k
+    cdef fc_size chunk, first = segment * p.per_segment
     cdef double n = 0
-    for chunk in range(first, min(first + s.per_segment, s.chunks)):
-        n += chunk_elements(s, chunk, &k)
+    for chunk in range(first, min(first + p.per_segment, p.chunks)):
+        n += find_chunk(p, chunk, 0, &k)
     return n
 
 
-cdef void narrow(char *to, const double *values, fc_size n, int itemsize) noexcept nogil:
-    cdef fc_size i
-    for i in range(n):
-        if itemsize == 4:
-            (<float *> to)[i] = <float> values[i]
-        else:
-            (<double *> to)[i] = values[i]
+cdef void join_segments(const Plan *p) noexcept nogil:
+    """To the first."""
+    cdef fc_size segments = ceil_div(p.chunks, p.per_segment), channels = p.b.channels, i, c
+    cdef double count = segment_elements(p, 0), n, delta
+    for i in range(1, segments):
+        n = segment_elements(p, i)
+        for c in range(channels):
+            if p.backward:
+                p.first[c] += p.first[i * channels + c]
+                p.second[c] += p.second[i * channels + c]
+            else:  # the rule of the kernel's join()
+                delta = p.first[i * channels + c] - p.first[c]
+                p.first[c] += delta * (n / (count + n))
+                p.second[c] += (p.second[i * channels + c]
+                                + delta * delta * (count * (n / (count + n))))
+        count += n
 
 
-cdef int moments(const BatchNorm *b, double *origin, double *offset, double *m2) noexcept nogil:
-    cdef Sums s
-    plan(&s, b)
-    cdef fc_size segments = ceil_div(s.chunks, s.per_segment), i, c
-    cdef double count, n, delta
-    cdef int status
-    cdef char *partial = allocate((2 * segments + 1) * b.channels * sizeof(double))
-    if partial == NULL:
-        return OUT_OF_MEMORY
-    for c in range(b.channels):
-        if b.itemsize == 4:
-            origin[c] = (<const float *> b.x)[c * b.inner]
-        else:
-            origin[c] = (<const double *> b.x)[c * b.inner]
-    s.kernel = s.kernels.norm_moments
-    s.first = <double *> partial
-    s.second = s.first + segments * b.channels
-    s.shift = <char *> (s.second + segments * b.channels)
-    narrow(<char *> s.shift, origin, b.channels, b.itemsize)
-    status = run_sums(&s, 4)
-    if status == OK:
-        for c in range(b.channels):
-            offset[c], m2[c] = s.first[c], s.second[c]
-        count = segment_elements(&s, 0)
-        for i in range(1, segments):
-            n = segment_elements(&s, i)
-            for c in range(b.channels):
-                # the rule of the kernel's join()
-                delta = s.first[i * b.channels + c] - offset[c]
-                offset[c] += delta * (n / (count + n))
-                m2[c] += s.second[i * b.channels + c] + delta * delta * (count * (n / (count + n)))
-            count += n
-    release(partial)
-    return status
+# ---- what the sums come to ----
 
-
-cdef int gradient_sums(const BatchNorm *b, const double *shift, double *sum_g,
-                       double *sum_gx) noexcept nogil:
-    cdef Sums s
-    plan(&s, b)
-    cdef fc_size segments = ceil_div(s.chunks, s.per_segment), i, c
-    cdef int status
-    cdef char *partial = allocate((2 * segments + 1) * b.channels * sizeof(double))
-    if partial == NULL:
-        return OUT_OF_MEMORY
-    s.kernel = s.kernels.norm_gradient_sums
-    s.first = <double *> partial
-    s.second = s.first + segments * b.channels
-    narrow(<char *> (s.second + segments * b.channels), shift, b.channels, b.itemsize)
-    s.shift = <char *> (s.second + segments * b.channels)
-    status = run_sums(&s, 4)
-    if status == OK:
-        for c in range(b.channels):
-            sum_g[c] = sum_gx[c] = 0
-        for i in range(segments):
-            for c in range(b.channels):
-                sum_g[c] += s.first[i * b.channels + c]
-                sum_gx[c] += s.second[i * b.channels + c]
-    release(partial)
-    return status
+cdef void finish(const Plan *p, fc_size c, double first, double second) noexcept nogil:
+    """The vectors of the map of channel c, from its sums."""
+    cdef const BatchNorm *b = p.b
+    cdef double scale, origin, shift
+    if p.backward:
+        p.sum_g[c], p.sum_gx[c] = first, second
+        # scale (g - mean(g) - u mean(g u)), u = (x - mean) invstd
+        scale = b.weight[c] * p.invstd[c]
+        put(b, p.slope, c, -scale * p.invstd[c] * p.invstd[c] * second / p.elements)
+        put(b, p.offset, c, -scale * first / p.elements)
+        put(b, p.scale, c, scale)
+        return
+    # the mean in two parts, which together keep more digits than one would: what is subtracted
+    # from the input is of its dtype, and what that lacks comes after
+    origin = number(b, p.shift, c)
+    if b.training:
+        p.mean[c] = origin + first
+        p.var[c] = second / p.elements
+    put(b, p.shift, c, p.mean[c])
+    shift = number(b, p.shift, c)
+    p.invstd[c] = 1 / sqrt(p.var[c] + p.eps)
+    scale = p.invstd[c] * b.weight[c]
+    put(b, p.scale, c, scale)
+    if b.training:
+        put(b, p.offset, c, p.bias[c] - (first + (origin - shift)) * scale)
+    else:
+        put(b, p.offset, c, p.bias[c] - (p.mean[c] - shift) * scale)
 
 
 # ---- maps ----
 
-ctypedef struct Maps:
-    const BatchNorm *b
-    void (*kernel)(const fc_norm *) noexcept nogil
-    fc_norm tile      # what is common to all tasks
-    fc_size lines     # all of them
-    fc_size per_task  # lines
-    fc_size pieces    # tasks of a line
-
 cdef int map_lines(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef const Maps *m = <const Maps *> context
-    cdef const BatchNorm *b = m.b
-    cdef fc_norm k = m.tile
-    cdef fc_size line = task // m.pieces * m.per_task
-    cdef fc_size start = task % m.pieces * MAP
-    cdef fc_size at = line * k.stride + start * b.itemsize
-    k.lines = min(m.per_task, m.lines - line)
-    if m.pieces > 1:
+    cdef const Plan *p = <const Plan *> context
+    cdef const BatchNorm *b = p.b
+    cdef bint crossing = b.inner == 1
+    cdef fc_size lines = b.outer if crossing else b.outer * b.channels
+    cdef fc_size per_task = map_lines_of_task(b), pieces = 1 if crossing else ceil_div(b.inner, MAP)
+    cdef fc_norm k = of_channel(p, 0)
+    cdef fc_size line = task // pieces * per_task, start = task % pieces * MAP, at
+    k.len = b.channels if crossing else b.inner
+    k.stride = k.len * b.itemsize
+    k.lines = min(per_task, lines - line)
+    k.channel, k.channels = 0 if crossing else line % b.channels, b.channels
+    at = line * k.stride + start * b.itemsize
+    if pieces > 1:
         k.len = min(<fc_size> MAP, k.len - start)
-    k.channel = 0 if k.crossing else line % b.channels
     k.x, k.g, k.out = b.x + at, b.g + at, b.out + at
-    m.kernel(&k)
+    p.map(&k)
     return OK
 
 
-cdef int run_maps(const BatchNorm *b, bint backward, const double *shift, const double *scale,
-                  const double *slope, const double *offset) noexcept nogil:
-    cdef Maps m
-    cdef fc_size size = b.channels * sizeof(double)
+cdef fc_size map_lines_of_task(const BatchNorm *b) noexcept nogil:
+    return max(<fc_size> 1, MAP // (b.channels if b.inner == 1 else b.inner))
+
+
+cdef int run_map(Plan *p) noexcept nogil:
+    cdef const BatchNorm *b = p.b
+    cdef fc_size tasks = ceil_div(b.outer, map_lines_of_task(b))
+    if b.inner > 1:
+        tasks = (ceil_div(b.outer * b.channels, map_lines_of_task(b)) * ceil_div(b.inner, MAP))
+    return parallel_for(map_lines, p, tasks, 0, 3 * p.elements * b.channels, b.num_threads)
+
+
+# ---- sums and maps ----
+
+cdef int whole_channels(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """Sum some channels, then map them, side by side as they are, while they are in the cache."""
+    cdef const Plan *p = <const Plan *> context
+    cdef const BatchNorm *b = p.b
+    cdef fc_size start = task * p.channels, end = min(start + p.channels, b.channels)
+    cdef fc_size c, n, at
+    cdef double first, second
+    cdef fc_norm k
+    for c in range(start, end):
+        first = second = 0
+        sum_chunks(p, 0, p.chunks, c, &first, &second)
+        finish(p, c, first, second)
+    if p.map_chunks:
+        return OK
+    k = of_channel(p, 0)
+    k.lines, k.len, k.stride = end - start, b.inner, b.inner * b.itemsize
+    k.channel, k.channels = start, b.channels
+    for n in range(b.outer):
+        at = (n * b.channels + start) * k.stride
+        k.x, k.g, k.out = b.x + at, b.g + at, b.out + at
+        p.map(&k)
+    return OK
+
+
+cdef int sum_and_map(Plan *p) noexcept nogil:
+    cdef const BatchNorm *b = p.b
+    cdef double elements = p.elements * b.channels
+    cdef fc_size segments = ceil_div(p.chunks, p.per_segment), c
+    cdef double bytes = p.elements * b.itemsize * (2 if p.backward else 1)
     cdef int status
-    cdef char *vectors = allocate(4 * size)
-    if vectors == NULL:
+    if b.inner > 1 and b.channels >= TASKS // 2 and bytes <= CACHED:
+        p.channels = max(<fc_size> 1, min(b.channels // TASKS, <fc_size> (CACHED / 2 / bytes)))
+        return parallel_for(whole_channels, p, ceil_div(b.channels, p.channels), 0, 6 * elements,
+                            b.num_threads)
+    cdef fc_size room = 2 * segments * b.channels * sizeof(double)
+    p.first = <double *> allocate(room)
+    if p.first == NULL:
         return OUT_OF_MEMORY
-    narrow(vectors, shift, b.channels, b.itemsize)
-    narrow(vectors + size, scale, b.channels, b.itemsize)
-    narrow(vectors + 2 * size, offset, b.channels, b.itemsize)
-    if backward:
-        narrow(vectors + 3 * size, slope, b.channels, b.itemsize)
-    m.b = b
-    m.tile.shift, m.tile.scale = vectors, vectors + size
-    m.tile.offset, m.tile.slope = vectors + 2 * size, vectors + 3 * size
-    m.tile.channels, m.tile.crossing = b.channels, b.inner == 1
-    m.pieces = 1
-    if b.inner == 1:
-        m.lines, m.tile.len = b.outer, b.channels
-    else:
-        m.lines, m.tile.len = b.outer * b.channels, b.inner
-        m.pieces = ceil_div(b.inner, MAP)
-    m.tile.stride = m.tile.len * b.itemsize
-    m.per_task = max(<fc_size> 1, MAP // m.tile.len)
-    if backward:
-        m.kernel = kernels(b.itemsize).norm_gradient
-    else:
-        m.kernel = kernels(b.itemsize).norm_apply
-    status = parallel_for(map_lines, &m, ceil_div(m.lines, m.per_task) * m.pieces, 0,
-                          3.0 * b.outer * b.channels * b.inner, b.num_threads)
-    release(vectors)
+    p.second = p.first + segments * b.channels
+    memset(p.first, 0, room)
+    status = parallel_for(sum_segment, p, segments if b.inner == 1 else segments * b.channels, 0,
+                          4 * elements, b.num_threads)
+    if status == OK:
+        join_segments(p)
+        for c in range(b.channels):
+            finish(p, c, p.first[c], p.second[c])
+        if not p.map_chunks:
+            status = run_map(p)
+    release(<char *> p.first)
     return status
 
 
-cdef int apply(const BatchNorm *b, const double *shift, const double *scale,
-               const double *offset) noexcept nogil:
-    return run_maps(b, False, shift, scale, NULL, offset)
+cdef int forward(const BatchNorm *b, const double *bias, double eps, double *mean, double *var,
+                 double *invstd) noexcept nogil:
+    cdef Plan p
+    cdef fc_size c
+    cdef int status = prepare(&p, b)
+    if status != OK:
+        return status
+    p.sum, p.map, p.backward = p.kernels.norm_moments, p.kernels.norm_apply, False
+    p.bias, p.eps, p.mean, p.var, p.invstd = bias, eps, mean, var, invstd
+    if b.training:
+        for c in range(b.channels):
+            put(b, p.shift, c, number(b, b.x, c * b.inner))
+        status = sum_and_map(&p)
+    else:
+        for c in range(b.channels):
+            finish(&p, c, 0, 0)
+        status = run_map(&p)
+    release(p.shift)
+    return status
 
 
-cdef int gradient(const BatchNorm *b, const double *shift, const double *scale,
-                  const double *slope, const double *offset) noexcept nogil:
-    return run_maps(b, True, shift, scale, slope, offset)
+cdef int backward(const BatchNorm *b, const double *mean, const double *invstd, double *sum_g,
+                  double *sum_gx) noexcept nogil:
+    cdef Plan p
+    cdef fc_size c
+    cdef int status = prepare(&p, b)
+    if status != OK:
+        return status
+    p.sum, p.map, p.backward = p.kernels.norm_gradient_sums, p.kernels.norm_gradient, True
+    p.invstd, p.sum_g, p.sum_gx = <double *> invstd, sum_g, sum_gx
+    for c in range(b.channels):
+        put(b, p.shift, c, mean[c])
+    if not b.training:  # scale g
+        p.map, p.map_chunks = p.kernels.norm_apply, True
+        for c in range(b.channels):
+            put(b, p.scale, c, b.weight[c] * invstd[c])
+    status = sum_and_map(&p)
+    release(p.shift)
+    return status

@@ -186,6 +186,27 @@ void FC_NAME(column_sums)(double *sum, const void *x_, fc_size x_line, fc_size l
 
 /* ---- the maps: lines of consecutive channels, or lines across all channels ---- */
 
+/* Stores `value`, an expression in the index j of an element and the number m of elements from there
+ * that count, for a whole line; the last vector may overlap the one before it. */
+#define MAP_LINE(out, len, value)                                     \
+    do {                                                              \
+        fc_size j = 0;                                                \
+        for (; j + VL <= len; j += VL) {                              \
+            enum { m = VL };                                          \
+            v_store(out + j, value);                                  \
+        }                                                             \
+        if (j < len && len > VL) {                                    \
+            enum { m = VL };                                          \
+            j = len - VL;                                             \
+            v_store(out + j, value);                                  \
+        } else if (j < len) {                                         \
+            const int m = (int)(len - j);                             \
+            v_store_n(out + j, value, m);                             \
+        }                                                             \
+    } while (0)
+
+FC_INLINE vreal get(const real *p, int n) { return n < VL ? v_load_n(p, n) : v_load(p); }
+
 void FC_NAME(norm_apply)(const fc_norm *t) {
     const real *shift = (const real *)t->shift, *scale = (const real *)t->scale;
     const real *offset = (const real *)t->offset;
@@ -195,8 +216,8 @@ void FC_NAME(norm_apply)(const fc_norm *t) {
         if (t->crossing) {
             for (fc_size j = 0; j < t->len; j++) out[j] = (x[j] - shift[j]) * scale[j] + offset[j];
         } else {
-            const real m = shift[c], a = scale[c], b = offset[c];
-            for (fc_size j = 0; j < t->len; j++) out[j] = (x[j] - m) * a + b;
+            const vreal mean = v_set1(shift[c]), a = v_set1(scale[c]), b = v_set1(offset[c]);
+            MAP_LINE(out, t->len, v_fma(v_sub(get(x + j, m), mean), a, b));
         }
     }
 }
@@ -212,8 +233,10 @@ void FC_NAME(norm_gradient)(const fc_norm *t) {
             for (fc_size j = 0; j < t->len; j++)
                 out[j] = g[j] * scale[j] + ((x[j] - shift[j]) * slope[j] + offset[j]);
         } else {
-            const real m = shift[c], a = scale[c], k = slope[c], b = offset[c];
-            for (fc_size j = 0; j < t->len; j++) out[j] = g[j] * a + ((x[j] - m) * k + b);
+            const vreal mean = v_set1(shift[c]), a = v_set1(scale[c]), b = v_set1(offset[c]);
+            const vreal k = v_set1(slope[c]);
+            MAP_LINE(out, t->len,
+                     v_fma(get(g + j, m), a, v_fma(v_sub(get(x + j, m), mean), k, b)));
         }
     }
 }
