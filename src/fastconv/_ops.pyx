@@ -1243,7 +1243,8 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
         for c in range(channels):
             factor[c], summand[c] = get(w, c, 1), get(b, c, 0)
             mean_of[c], var_of[c] = get(ema_mean, c, 0), get(ema_var, c, 1)
-            inverse[c] = 1 / sqrt(var_of[c] + eps)  # all there is to it for an empty batch
+            if not y.len:  # that is all there is to an empty batch
+                inverse[c] = 1 / sqrt(var_of[c] + eps)
         if y.len:
             status = norm.forward(&call, summand, eps, mean_of, var_of, inverse)
         if status == OK:

@@ -61,15 +61,17 @@ ctypedef struct Plan:
     fc_size channels   # of a task that sums and maps
 
 
-cdef double number(const BatchNorm *b, const char *vector, fc_size i) noexcept nogil:
+cdef inline double number(const BatchNorm *b, const char *vector, fc_size i) noexcept nogil:
     return (<const float *> vector)[i] if b.itemsize == 4 else (<const double *> vector)[i]
 
 
-cdef void put(const BatchNorm *b, char *vector, fc_size i, double value) noexcept nogil:
+cdef inline double put(const BatchNorm *b, char *vector, fc_size i, double value) noexcept nogil:
+    """Store a value and return what is left of it in the element type."""
     if b.itemsize == 4:
         (<float *> vector)[i] = <float> value
     else:
         (<double *> vector)[i] = value
+    return number(b, vector, i)
 
 
 cdef int prepare(Plan *p, const BatchNorm *b) noexcept nogil:
@@ -183,33 +185,36 @@ cdef void join_segments(const Plan *p) noexcept nogil:
 
 # ---- what the sums come to ----
 
-cdef void finish(const Plan *p, fc_size c, double first, double second) noexcept nogil:
-    """The vectors of the map of channel c, from its sums."""
+cdef void finish(const Plan *p, fc_size start, fc_size end, const double *first,
+                 const double *second) noexcept nogil:
+    """The vectors of the map, for the channels from start on, of which these are the sums."""
     cdef const BatchNorm *b = p.b
-    cdef double scale, origin, shift
-    if p.backward:
-        p.sum_g[c], p.sum_gx[c] = first, second
-        # scale (g - mean(g) - u mean(g u)), u = (x - mean) invstd
-        scale = b.weight[c] * p.invstd[c]
-        put(b, p.slope, c, -scale * p.invstd[c] * p.invstd[c] * second / p.elements)
-        put(b, p.offset, c, -scale * first / p.elements)
+    cdef double scale, origin, mean, shift, rest
+    cdef fc_size c, i
+    for i in range(end - start):
+        c = start + i
+        if p.backward:
+            p.sum_g[c], p.sum_gx[c] = first[i], second[i]
+            # scale (g - mean(g) - u mean(g u)), u = (x - mean) invstd
+            scale = b.weight[c] * p.invstd[c]
+            rest = -scale / p.elements
+            put(b, p.slope, c, rest * p.invstd[c] * p.invstd[c] * second[i])
+            put(b, p.offset, c, rest * first[i])
+            put(b, p.scale, c, scale)
+            continue
+        # the mean in two parts, which together keep more digits than one would: what is
+        # subtracted from the input is of its dtype, and what that lacks comes after
+        origin = mean = p.mean[c]
+        if b.training:
+            origin = number(b, p.shift, c)
+            mean = p.mean[c] = origin + first[i]
+            p.var[c] = second[i] / p.elements
+        shift = put(b, p.shift, c, mean)
+        rest = first[i] + (origin - shift) if b.training else mean - shift
+        p.invstd[c] = 1 / sqrt(p.var[c] + p.eps)
+        scale = p.invstd[c] * b.weight[c]
         put(b, p.scale, c, scale)
-        return
-    # the mean in two parts, which together keep more digits than one would: what is subtracted
-    # from the input is of its dtype, and what that lacks comes after
-    origin = number(b, p.shift, c)
-    if b.training:
-        p.mean[c] = origin + first
-        p.var[c] = second / p.elements
-    put(b, p.shift, c, p.mean[c])
-    shift = number(b, p.shift, c)
-    p.invstd[c] = 1 / sqrt(p.var[c] + p.eps)
-    scale = p.invstd[c] * b.weight[c]
-    put(b, p.scale, c, scale)
-    if b.training:
-        put(b, p.offset, c, p.bias[c] - (first + (origin - shift)) * scale)
-    else:
-        put(b, p.offset, c, p.bias[c] - (p.mean[c] - shift) * scale)
+        put(b, p.offset, c, p.bias[c] - rest * scale)
 
 
 # ---- maps ----
@@ -254,12 +259,13 @@ cdef int whole_channels(void *context, Py_ssize_t task, char *scratch) noexcept 
     cdef const BatchNorm *b = p.b
     cdef fc_size start = task * p.channels, end = min(start + p.channels, b.channels)
     cdef fc_size c, n, at
-    cdef double first, second
+    cdef double *first = <double *> scratch
+    cdef double *second = first + p.channels
     cdef fc_norm k
+    memset(first, 0, 2 * p.channels * sizeof(double))
     for c in range(start, end):
-        first = second = 0
-        sum_chunks(p, 0, p.chunks, c, &first, &second)
-        finish(p, c, first, second)
+        sum_chunks(p, 0, p.chunks, c, first + c - start, second + c - start)
+    finish(p, start, end, first, second)
     if p.map_chunks:
         return OK
     k = of_channel(p, 0)
@@ -275,13 +281,13 @@ cdef int whole_channels(void *context, Py_ssize_t task, char *scratch) noexcept 
 cdef int sum_and_map(Plan *p) noexcept nogil:
     cdef const BatchNorm *b = p.b
     cdef double elements = p.elements * b.channels
-    cdef fc_size segments = ceil_div(p.chunks, p.per_segment), c
+    cdef fc_size segments = ceil_div(p.chunks, p.per_segment)
     cdef double bytes = p.elements * b.itemsize * (2 if p.backward else 1)
     cdef int status
     if b.inner > 1 and b.channels >= TASKS // 2 and bytes <= CACHED:
         p.channels = max(<fc_size> 1, min(b.channels // TASKS, <fc_size> (CACHED / 2 / bytes)))
-        return parallel_for(whole_channels, p, ceil_div(b.channels, p.channels), 0, 6 * elements,
-                            b.num_threads)
+        return parallel_for(whole_channels, p, ceil_div(b.channels, p.channels),
+                            2 * p.channels * sizeof(double), 6 * elements, b.num_threads)
     cdef fc_size room = 2 * segments * b.channels * sizeof(double)
     p.first = <double *> allocate(room)
     if p.first == NULL:
@@ -292,8 +298,7 @@ cdef int sum_and_map(Plan *p) noexcept nogil:
                           4 * elements, b.num_threads)
     if status == OK:
         join_segments(p)
-        for c in range(b.channels):
-            finish(p, c, p.first[c], p.second[c])
+        finish(p, 0, b.channels, p.first, p.second)
         if not p.map_chunks:
             status = run_map(p)
     release(<char *> p.first)
@@ -314,8 +319,7 @@ cdef int forward(const BatchNorm *b, const double *bias, double eps, double *mea
             put(b, p.shift, c, number(b, b.x, c * b.inner))
         status = sum_and_map(&p)
     else:
-        for c in range(b.channels):
-            finish(&p, c, 0, 0)
+        finish(&p, 0, b.channels, <double *> p.zeros, <double *> p.zeros)
         status = run_map(&p)
     release(p.shift)
     return status

@@ -6,13 +6,19 @@
 #include "kernels.h"
 #include "simd.h"
 
-enum { BLOCK = 64 }; /* channels at a time, where a line crosses them */
+enum { GROUP = 4 }; /* vectors of channels at a time, where a line crosses them */
 
 #define LINE(type, p, i) ((type *)((char *)(p) + (i) * t->stride))
+
+FC_INLINE vreal get(const real *p, int n) { return n < VL ? v_load_n(p, n) : v_load(p); }
 
 /* Moments of n more elements, given as their mean and sum of squares about it, join those of
  * `count` elements: Chan, Golub and LeVeque, Stanford report STAN-CS-79-773 (1979). */
 FC_INLINE void join(double *mean, double *m2, double mean_n, double m2_n, double count, double n) {
+    if (count == 0) { /* the first: no need to divide */
+        *mean = mean_n, *m2 = m2_n;
+        return;
+    }
     const double delta = mean_n - *mean, part = n / (count + n);
     *mean += delta * part;
     *m2 += m2_n + delta * delta * (count * part);
@@ -59,41 +65,56 @@ static void moments_plane(const fc_norm *t) {
     join(t->first, t->second, ((double)middle - origin) + s / n, q - s * (s / n), t->count, n);
 }
 
-static void moments_columns(const fc_norm *t, fc_size c0, int channels) {
-    const double n = (double)t->lines;
-    const real *origin = (const real *)t->shift + c0;
-    real sum[BLOCK], middle[BLOCK], squares[BLOCK];
-    for (int c = 0; c < channels; c++) sum[c] = 0;
-    for (fc_size i = 0; i < t->lines; i++) {
-        const real *x = LINE(const real, t->x, i) + c0;
-        for (int c = 0; c < channels; c++) sum[c] += x[c] - origin[c];
+/* `vectors` vectors of channels from c on, of which the last has n; sums stay in registers */
+FC_INLINE void moments_columns(const fc_norm *t, fc_size c, int vectors, int n) {
+    const double lines = (double)t->lines;
+    const vreal one_line = v_set1((real)lines);
+    const real *origin = (const real *)t->shift + c;
+    vreal middle[GROUP], sum[GROUP], squares[GROUP];
+    for (int v = 0; v < vectors; v++) {
+        middle[v] = get(origin + v * VL, n);
+        sum[v] = v_zero();
     }
-    for (int c = 0; c < channels; c++) {
-        middle[c] = origin[c] + sum[c] / (real)n;
-        sum[c] = squares[c] = 0;
+    for (fc_size i = 0; i < t->lines; i++)
+        for (int v = 0; v < vectors; v++)
+            sum[v] = v_add(sum[v], v_sub(get(LINE(const real, t->x, i) + c + v * VL, n), middle[v]));
+    for (int v = 0; v < vectors; v++) {
+        middle[v] = v_add(middle[v], v_div(sum[v], one_line));
+        sum[v] = squares[v] = v_zero();
     }
-    for (fc_size i = 0; i < t->lines; i++) {
-        const real *x = LINE(const real, t->x, i) + c0;
-        for (int c = 0; c < channels; c++) {
-            const real d = x[c] - middle[c];
-            sum[c] += d;
-            squares[c] += d * d;
+    for (fc_size i = 0; i < t->lines; i++)
+        for (int v = 0; v < vectors; v++) {
+            const vreal d = v_sub(get(LINE(const real, t->x, i) + c + v * VL, n), middle[v]);
+            sum[v] = v_add(sum[v], d);
+            squares[v] = v_fma(d, d, squares[v]);
         }
+    real m[GROUP * VL] = {0}, s[GROUP * VL] = {0}, q[GROUP * VL] = {0};
+    for (int v = 0; v < vectors; v++) {
+        v_store(m + v * VL, middle[v]);
+        v_store(s + v * VL, sum[v]);
+        v_store(q + v * VL, squares[v]);
     }
-    for (int c = 0; c < channels; c++) {
-        const double s = sum[c];
-        join(t->first + c0 + c, t->second + c0 + c, ((double)middle[c] - origin[c]) + s / n,
-             squares[c] - s * (s / n), t->count, n);
+    for (int k = 0; k < (vectors - 1) * VL + n; k++) {
+        const double rest = (double)s[k] / lines;
+        join(t->first + c + k, t->second + c + k, ((double)m[k] - origin[k]) + rest,
+             q[k] - s[k] * rest, t->count, lines);
     }
 }
 
+/* f(t, c, vectors, n) for all channels of lines that cross them */
+#define FOR_CHANNELS(t, f)                                                              \
+    do {                                                                                \
+        fc_size c = 0;                                                                  \
+        for (; c + GROUP * VL <= t->len; c += GROUP * VL) f(t, c, GROUP, VL);           \
+        for (; c + VL <= t->len; c += VL) f(t, c, 1, VL);                               \
+        if (c < t->len) f(t, c, 1, (int)(t->len - c));                                  \
+    } while (0)
+
 void FC_NAME(norm_moments)(const fc_norm *t) {
-    if (!t->crossing) {
+    if (t->crossing)
+        FOR_CHANNELS(t, moments_columns);
+    else
         moments_plane(t);
-        return;
-    }
-    for (fc_size c = 0; c < t->len; c += BLOCK)
-        moments_columns(t, c, t->len - c < BLOCK ? (int)(t->len - c) : BLOCK);
 }
 
 static void gradient_sums_plane(const fc_norm *t) {
@@ -118,55 +139,54 @@ static void gradient_sums_plane(const fc_norm *t) {
     *t->second += v_sum(v_add(p0, p1));
 }
 
-static void gradient_sums_columns(const fc_norm *t, fc_size c0, int channels) {
-    const real *shift = (const real *)t->shift + c0;
-    real sum[BLOCK], product[BLOCK];
-    for (int c = 0; c < channels; c++) sum[c] = product[c] = 0;
-    for (fc_size i = 0; i < t->lines; i++) {
-        const real *x = LINE(const real, t->x, i) + c0, *g = LINE(const real, t->g, i) + c0;
-        for (int c = 0; c < channels; c++) {
-            sum[c] += g[c];
-            product[c] += g[c] * (x[c] - shift[c]);
-        }
+FC_INLINE void gradient_sums_columns(const fc_norm *t, fc_size c, int vectors, int n) {
+    vreal mean[GROUP], sum[GROUP], product[GROUP];
+    for (int v = 0; v < vectors; v++) {
+        mean[v] = get((const real *)t->shift + c + v * VL, n);
+        sum[v] = product[v] = v_zero();
     }
-    for (int c = 0; c < channels; c++) t->first[c0 + c] += sum[c], t->second[c0 + c] += product[c];
+    for (fc_size i = 0; i < t->lines; i++)
+        for (int v = 0; v < vectors; v++) {
+            const vreal g = get(LINE(const real, t->g, i) + c + v * VL, n);
+            const vreal x = get(LINE(const real, t->x, i) + c + v * VL, n);
+            sum[v] = v_add(sum[v], g);
+            product[v] = v_fma(g, v_sub(x, mean[v]), product[v]);
+        }
+    real s[GROUP * VL] = {0}, p[GROUP * VL] = {0};
+    for (int v = 0; v < vectors; v++) {
+        v_store(s + v * VL, sum[v]);
+        v_store(p + v * VL, product[v]);
+    }
+    for (int k = 0; k < (vectors - 1) * VL + n; k++) {
+        t->first[c + k] += s[k];
+        t->second[c + k] += p[k];
+    }
 }
 
 void FC_NAME(norm_gradient_sums)(const fc_norm *t) {
-    if (!t->crossing) {
+    if (t->crossing)
+        FOR_CHANNELS(t, gradient_sums_columns);
+    else
         gradient_sums_plane(t);
-        return;
-    }
-    for (fc_size c = 0; c < t->len; c += BLOCK)
-        gradient_sums_columns(t, c, t->len - c < BLOCK ? (int)(t->len - c) : BLOCK);
 }
 
-/* sum[c] += x[line][c], a few vectors of channels at a time over a few dozen lines */
-enum { SUM_LINES = 64, SUM_VECTORS = 4 };
+/* ---- sum[c] += x[line][c] ---- */
+
+enum { SUM_LINES = 64 }; /* summed in `real` */
 
 FC_INLINE void sum_columns(double *sum, const char *x, fc_size x_line, fc_size lines, int vectors,
                            int n) {
-    for (fc_size first = 0; first < lines; first += SUM_LINES) {
-        const fc_size end = lines - first < SUM_LINES ? lines : first + SUM_LINES;
-        vreal even[SUM_VECTORS], odd[SUM_VECTORS];
-        real total[VL];
-        fc_size i = first;
-        for (int v = 0; v < vectors; v++) even[v] = odd[v] = v_zero();
-        for (; i + 2 <= end; i += 2)
-            for (int v = 0; v < vectors; v++) {
-                const real *a = (const real *)(x + i * x_line) + v * VL;
-                const real *b = (const real *)(x + (i + 1) * x_line) + v * VL;
-                even[v] = v_add(even[v], n < VL ? v_load_n(a, n) : v_load(a));
-                odd[v] = v_add(odd[v], n < VL ? v_load_n(b, n) : v_load(b));
-            }
-        if (i < end)
-            for (int v = 0; v < vectors; v++) {
-                const real *a = (const real *)(x + i * x_line) + v * VL;
-                even[v] = v_add(even[v], n < VL ? v_load_n(a, n) : v_load(a));
-            }
+    for (fc_size i = 0; i < lines;) {
+        const fc_size end = lines - i < SUM_LINES ? lines : i + SUM_LINES;
+        vreal total[GROUP];
+        real t[VL];
+        for (int v = 0; v < vectors; v++) total[v] = v_zero();
+        for (; i < end; i++)
+            for (int v = 0; v < vectors; v++)
+                total[v] = v_add(total[v], get((const real *)(x + i * x_line) + v * VL, n));
         for (int v = 0; v < vectors; v++) {
-            v_store(total, v_add(even[v], odd[v]));
-            for (int c = 0; c < n; c++) sum[v * VL + c] += total[c];
+            v_store(t, total[v]);
+            for (int c = 0; c < n; c++) sum[v * VL + c] += t[c];
         }
     }
 }
@@ -174,14 +194,12 @@ FC_INLINE void sum_columns(double *sum, const char *x, fc_size x_line, fc_size l
 void FC_NAME(column_sums)(double *sum, const void *x_, fc_size x_line, fc_size lines,
                           fc_size channels) {
     const char *x = (const char *)x_;
-    const fc_size group = SUM_VECTORS * VL;
+    const fc_size size = sizeof(real);
     fc_size c = 0;
-    for (; c + group <= channels; c += group)
-        sum_columns(sum + c, x + c * (fc_size)sizeof(real), x_line, lines, SUM_VECTORS, VL);
-    for (; c + VL <= channels; c += VL)
-        sum_columns(sum + c, x + c * (fc_size)sizeof(real), x_line, lines, 1, VL);
-    if (c < channels)
-        sum_columns(sum + c, x + c * (fc_size)sizeof(real), x_line, lines, 1, (int)(channels - c));
+    for (; c + GROUP * VL <= channels; c += GROUP * VL)
+        sum_columns(sum + c, x + c * size, x_line, lines, GROUP, VL);
+    for (; c + VL <= channels; c += VL) sum_columns(sum + c, x + c * size, x_line, lines, 1, VL);
+    if (c < channels) sum_columns(sum + c, x + c * size, x_line, lines, 1, (int)(channels - c));
 }
 
 /* ---- the maps: lines of consecutive channels, or lines across all channels ---- */
@@ -204,8 +222,6 @@ void FC_NAME(column_sums)(double *sum, const void *x_, fc_size x_line, fc_size l
             v_store_n(out + j, value, m);                             \
         }                                                             \
     } while (0)
-
-FC_INLINE vreal get(const real *p, int n) { return n < VL ? v_load_n(p, n) : v_load(p); }
 
 void FC_NAME(norm_apply)(const fc_norm *t) {
     const real *shift = (const real *)t->shift, *scale = (const real *)t->scale;
