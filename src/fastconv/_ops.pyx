@@ -7,7 +7,7 @@ any strides.
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_GetBuffer,
 )
 from cpython.long cimport PyLong_CheckExact
@@ -26,8 +26,8 @@ from fastconv._drivers.kernels cimport (
     FC_SOFTPLUS, FC_TANH, fc_size)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
-from fastconv._drivers.runtime cimport (
-    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, release)
+from fastconv._drivers.memory cimport Memory, allocate, release
+from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
 from fastconv._drivers.weight cimport correlate_weight
 
@@ -53,30 +53,24 @@ cdef Py_ssize_t LARGEST = PY_SSIZE_T_MAX // 16
 # ---------------------------------------------------------------- memory
 
 cdef enum:
-    CACHE_LINE = 64
-    LEAST_ALIGNED = 4096  # bytes; below, a line more or less costs nothing
+    LEAST_OWN = 4096  # bytes; below, NumPy's own memory is as good
 
-cdef object ndarray = np.ndarray, new_bytes = np.empty, BYTE = np.dtype(np.uint8)
+cdef object ndarray = np.ndarray
 
 
 def empty(tuple shape not None, dtype, tuple strides=None):
     """An uninitialised array, C-contiguous or with strides that leave no gaps.
 
-    It starts on a cache line, unless it is small: NumPy aligns to 16 bytes, and every vector of a
-    result would then straddle two lines.
+    Unless it is small it starts on a cache line (NumPy aligns to 16 bytes, and every vector of a
+    result would then straddle two lines), in memory that other results may have used before.
     """
     cdef double nbytes = dtype.itemsize
     cdef Py_ssize_t size
-    cdef Py_buffer view
     for size in shape:
         nbytes *= size
-    if not LEAST_ALIGNED <= nbytes <= <double> LARGEST:
+    if not LEAST_OWN <= nbytes <= <double> LARGEST:
         return ndarray(shape, dtype, None, 0, strides)
-    memory = new_bytes(<Py_ssize_t> nbytes + CACHE_LINE, BYTE)
-    PyObject_GetBuffer(memory, &view, PyBUF_SIMPLE)
-    cdef size_t to_line = -<size_t> view.buf & (CACHE_LINE - 1)
-    PyBuffer_Release(&view)
-    return ndarray(shape, dtype, memory, to_line, strides)
+    return ndarray(shape, dtype, Memory(<Py_ssize_t> nbytes), 0, strides)
 
 
 # ---------------------------------------------------------------- buffers

@@ -14,7 +14,8 @@ from libc.string cimport memcpy, memset
 from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, part, round_up, work)
 from fastconv._drivers.kernels cimport fc_grouped, fc_grouped_grad, fc_kernels, fc_size
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
 cdef enum:

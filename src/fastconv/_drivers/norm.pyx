@@ -14,7 +14,8 @@ from libc.math cimport sqrt
 from libc.string cimport memset
 
 from fastconv._drivers.kernels cimport fc_kernels, fc_norm, fc_size
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, kernels, parallel_for, release
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, kernels, parallel_for
 
 cdef enum:
     LINES = 64          # of a chunk, where lines cross the channels

@@ -14,7 +14,8 @@ from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, work, part, round_up, valid)
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile)
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
 cdef enum:

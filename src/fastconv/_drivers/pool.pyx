@@ -13,8 +13,8 @@ from libc.string cimport memset
 from fastconv._drivers.correlation cimport ceil_div, round_up
 from fastconv._drivers.kernels cimport (
     fc_max_scatter, fc_max_tiles, fc_pool_slide, fc_pool_windows, fc_size)
-from fastconv._drivers.runtime cimport (
-    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, allocate, kernels, parallel_for, release)
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels, parallel_for
 
 
 cdef enum:

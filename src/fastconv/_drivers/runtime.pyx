@@ -1,9 +1,9 @@
 """Threads, scratch memory and the kernel table: what every driver stands on."""
 
 from cython.parallel cimport parallel, prange
-from libc.stdlib cimport free, malloc
 
 from fastconv._drivers.kernels cimport fc_kernels, fc_select, fc_table_f32, fc_table_f64
+from fastconv._drivers.memory cimport allocate, release
 
 
 cdef extern from *:
@@ -44,9 +44,6 @@ cdef extern from *:
 # `work` is counted in elements moved, about four a nanosecond: below some 25 microseconds of it,
 # one thread is as fast and disturbs nobody.
 cdef double SERIAL_WORK = 100_000
-
-cdef enum:
-    ALIGNMENT = 64
 
 cdef int default_threads = 1
 cdef long pool_owner = 0  # the process in which OpenMP's threads were started
@@ -102,21 +99,6 @@ def select_isa(name):
 
 cdef const fc_kernels *kernels(int itemsize) noexcept nogil:
     return fc_table_f32() if itemsize == 4 else fc_table_f64()
-
-
-cdef char *allocate(size_t nbytes) noexcept nogil:
-    """Memory aligned to a cache line, or NULL. The byte before it holds the shift back."""
-    cdef char *raw = <char *> malloc(nbytes + ALIGNMENT)
-    if raw == NULL:
-        return NULL
-    cdef char *aligned = raw + ALIGNMENT - (<size_t> raw) % ALIGNMENT
-    (aligned - 1)[0] = <char> (aligned - raw)
-    return aligned
-
-
-cdef void release(char *memory) noexcept nogil:
-    if memory != NULL:
-        free(memory - (memory - 1)[0])
 
 
 cdef size_t largest = 0  # a witness for tests; where threads race, one of the sizes stays

@@ -7,7 +7,8 @@ over the batch; or over some dozens of pixels, and then, in double, over a task'
 from libc.string cimport memset
 
 from fastconv._drivers.kernels cimport fc_kernels, fc_pool_slide, fc_size
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
 ctypedef struct Plan:

@@ -26,7 +26,8 @@ from libc.string cimport memset
 from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, forward_taps, work, part, round_up, valid)
 from fastconv._drivers.kernels cimport fc_outer, fc_size
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, allocate, parallel_for, release
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
 cdef enum:
