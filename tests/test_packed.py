@@ -61,6 +61,17 @@ def test_one_weight_for_images_of_every_size(rng):
             assert y.tobytes() == F.conv2d(x, w, None, stride, padding).tobytes()
 
 
+def test_a_call_packs_no_more(rng):
+    # where filters outweigh images, a task otherwise packs a panel in its scratch memory
+    x, w = rng.standard_normal((1, 64, 7, 7)), rng.standard_normal((512, 64, 3, 3))
+    packed = F.pack_conv2d_weight(w)
+    runtime.largest_scratch()
+    F.conv2d(x, w, padding=1)
+    unpacked_bytes = runtime.largest_scratch()
+    F.conv2d(x, packed, padding=1)
+    assert runtime.largest_scratch() <= unpacked_bytes - 8 * 64 * 9
+
+
 def test_out_is_filled(rng):
     x, w = rng.standard_normal((2, 4, 8, 8)), rng.standard_normal((6, 2, 3, 3))
     out = np.full((2, 6, 6, 6), np.nan)

@@ -26,7 +26,9 @@ def test_names_and_signatures_are_those_of_functional():
         if f.__module__ == reference.__name__ and not name.startswith("_") and "naive" not in name
     }
     theirs = {
-        name: f for name, f in inspect.getmembers(F, inspect.isfunction) if not name.startswith("_")
+        name: f
+        for name, f in inspect.getmembers(F, inspect.isfunction)
+        if not name.startswith(("_", "pack_"))  # packing moves numbers and computes nothing
     }
     assert ours.keys() == theirs.keys()
     for name, f in ours.items():

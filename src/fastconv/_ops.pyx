@@ -676,6 +676,7 @@ cdef class PackedWeight:
                              f"weight {shape}")
         copy = empty(shape, weight.dtype)
         copy[...] = weight
+        copy.flags.writeable = False
         cdef _Buffers buffers = _Buffers.__new__(_Buffers)
         cdef Py_buffer *w = buffers.tensor("weight", copy, shape, NULL, False)
         # the filters of any image: all of it but their sizes is of no account
