@@ -149,7 +149,7 @@ cdef inline fc_size next_line(View *v, fc_size here) noexcept nogil:
 
 cdef void add_tap(const Plan *p, const Block *b, View *x, View *y, fc_size r, fc_size s,
                   const void **pointers, char *sums, fc_size sums_row) noexcept nogil:
-    """Add the products of tap r, s of the block (or of row r of its taps) to [channels][filters]."""
+    """Add the products of tap r, s of the block, or of row r of them, to [channels][filters]."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
     cdef fc_size images = b.n1 - b.n0, run = b.c1 - b.c0
