@@ -8,7 +8,7 @@ import pytest
 
 import fastconv
 import fastconv.functional as F
-from fastconv import _ops
+from fastconv import _ops, reference
 from fastconv._drivers import runtime
 from fastconv.testing import gradcheck
 
@@ -427,6 +427,67 @@ def test_gradients_are_the_derivatives(change, rng):
             return backward(change(g), run(x) if wants else change(x), **options)
 
         gradcheck(run, grad, x)
+
+
+# ------------------------------------------------------------------------------ losses
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("classes", [1, 3, 21, 70])
+def test_cross_entropy_by_rows_blocks_and_turned(classes, layout, dtype, rng):
+    x = (3 * rng.standard_normal((2, classes, 5, 31))).astype(dtype)
+    target = rng.integers(0, classes, (2, 5, 31))
+    target[0, 1, 3:9] = -7
+    weight = rng.random(classes).astype(dtype)
+    weight[0] = 0
+    x[0, :, 1, 4] = np.nan  # ignored
+    x[1, :, 2, :4], target[1, 2, :4] = -np.inf, 0  # of no weight
+    x[1, :, 3, :], target[1, 3, :] = 2, classes - 1
+    if classes > 1:
+        x[1, 0, 3, :] = -np.inf
+    given = channels_last(x) if layout == "channels_last" else x
+    tolerance = 64 * np.finfo(dtype).eps
+    for w in (None, weight):
+        for reduction in ("none", "sum"):
+            if w is None:
+                target[1, 2, :4] = -7
+            options = (target, w, -7, reduction)
+            with np.errstate(invalid="ignore"):
+                losses = reference.cross_entropy(x, *options)
+                g = rng.standard_normal(losses.shape).astype(dtype)
+                grad = reference.cross_entropy_backward(g, x, *options)
+            counts = (target != -7) & (w is None or target > 0)
+            np.testing.assert_allclose(
+                F.cross_entropy(given, *options), losses, rtol=tolerance, atol=tolerance
+            )
+            np.testing.assert_allclose(
+                F.cross_entropy_backward(g, given, *options),
+                np.where(counts[:, None], grad, 0),
+                rtol=tolerance,
+                atol=tolerance,
+            )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 15, 17, 255, 257, 40_000])
+def test_losses_of_single_elements(size, dtype, rng):
+    x, t = rng.standard_normal((2, size)).astype(dtype) * 4
+    np.testing.assert_allclose(
+        F.mse_loss(x, t, "sum"), ((x.astype(float) - t) ** 2).sum(), rtol=8 * np.finfo(dtype).eps
+    )
+    np.testing.assert_array_equal(F.mse_loss(x, t, "none"), (x - t) * (x - t))
+    np.testing.assert_array_equal(F.mse_loss_backward(0.5, x, t, "sum"), x - t)
+    t = rng.random(size).astype(dtype)
+    each = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+    logits = x.astype(float)
+    exact = t * np.logaddexp(0, -logits) + (1 - t.astype(float)) * np.logaddexp(0, logits)
+    np.testing.assert_allclose(each, exact, rtol=16 * np.finfo(dtype).eps)
+    total = F.binary_cross_entropy_with_logits(x, t, reduction="sum")
+    np.testing.assert_allclose(total, exact.sum(), rtol=16 * np.finfo(dtype).eps)
+    grad = F.binary_cross_entropy_with_logits_backward(1.0, x, t, reduction="sum")
+    slope = reference.sigmoid(logits) - t
+    np.testing.assert_allclose(grad, slope, rtol=0, atol=4 * np.finfo(dtype).eps)
 
 
 # ------------------------------------------------------------------------------ the op layer

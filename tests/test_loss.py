@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+import fastconv
 import fastconv.functional as F
 from fastconv import reference
 from fastconv.testing import assert_close, gradcheck
@@ -204,6 +205,59 @@ def test_any_integer_type_of_label(index_type, rng):
     assert F.cross_entropy(x, y.astype(index_type)) == F.cross_entropy(x, y)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_for_any_number_of_threads(dtype, rng):
+    x, t = rng.standard_normal((2, 3, 21, 70, 60)).astype(dtype)
+    labels, t = rng.integers(0, 21, (3, 70, 60)), np.abs(t)
+    flat = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)  # channels-last
+    calls = [
+        lambda: F.mse_loss(x, t),
+        lambda: F.mse_loss_backward(1.0, x, t),
+        lambda: F.binary_cross_entropy_with_logits(x, t),
+        lambda: F.binary_cross_entropy_with_logits_backward(1.0, x, t),
+        *(
+            call
+            for a in (x, flat)
+            for call in (
+                lambda a=a: F.cross_entropy(a, labels, ignore_index=3),
+                lambda a=a: F.cross_entropy_backward(1.0, a, labels, ignore_index=3),
+            )
+        ),
+    ]
+    for call in calls:
+        results = set()
+        for n in (1, 2, 3, 7):
+            with fastconv.threads(n):
+                results.add(np.asarray(call()).tobytes())
+        assert len(results) == 1
+
+
+def test_any_strides(rng):
+    x, t = rng.standard_normal((2, 4, CLASSES, 6, 5))
+    t, labels = np.abs(t), rng.integers(0, CLASSES, (4, 6, 5))
+    for change in (
+        lambda a: np.swapaxes(np.ascontiguousarray(np.swapaxes(a, -1, -2)), -1, -2),
+        lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+        lambda a: np.asfortranarray(a),
+    ):
+        for reduction in REDUCTIONS:
+            for name, args in (
+                ("mse_loss", (t,)),
+                ("binary_cross_entropy_with_logits", (t,)),
+                ("cross_entropy", (labels,)),
+            ):
+                changed = [change(a) for a in args]
+                loss = getattr(F, name)(x, *args, reduction=reduction)
+                other = getattr(F, name)(change(x), *changed, reduction=reduction)
+                assert_close(np.asarray(other), np.asarray(loss))
+                g = np.ones(np.shape(loss))
+                back = getattr(F, f"{name}_backward")
+                assert_close(
+                    back(g, change(x), *changed, reduction=reduction),
+                    back(g, x, *args, reduction=reduction),
+                )
+
+
 # -------------------------------------------------------------------- gradients
 
 
@@ -292,6 +346,19 @@ def test_bad_arguments_of_mse_and_bce(name, change, error, contains):
             call(**{"input": X, "target": X, **change})
         for text in contains:
             assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weight", [None, np.ones(3)])
+def test_nan_targets_of_bce_are_refused(weight, reduction):
+    t = np.zeros((4, 3))
+    t[2, 1] = np.nan
+    g = np.ones((4, 3)) if reduction == "none" else 1.0
+    with pytest.raises(ValueError, match=r"target .* nan at \(2, 1\)"):
+        F.binary_cross_entropy_with_logits(X, t, weight, reduction)
+    with pytest.raises(ValueError, match=r"target .* nan at \(2, 1\)"):
+        F.binary_cross_entropy_with_logits_backward(g, X, t, weight, reduction)
+    assert np.isnan(F.binary_cross_entropy_with_logits(t, X, weight, "sum"))
 
 
 def test_bad_grad_output():

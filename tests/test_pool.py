@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import fastconv
 import fastconv.functional as F
 from fastconv import reference
+from fastconv._drivers import runtime
 from fastconv.testing import assert_close, gradcheck
 
 DTYPES = [np.float32, np.float64]
@@ -119,6 +120,36 @@ def assert_pool_equal(pool, options, x, g_for, layout=np.ascontiguousarray):
 def test_equals_reference(pool, options, layout, dtype, rng):
     x = ties(rng, SHAPE, dtype)
     assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), LAYOUTS[layout])
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("pool", "options"), POOLS)
+def test_whole_vectors_of_channels_and_some(pool, options, dtype, isa, rng):
+    before = runtime.build_info()["isa"]
+    try:
+        runtime.select_isa(isa)
+    except ValueError:
+        pytest.skip(f"no {isa} here")
+    try:
+        x = ties(rng, (2, 71, 9, 11), dtype)
+        for layout in (np.ascontiguousarray, LAYOUTS["channels_last"]):
+            assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), layout)
+    finally:
+        runtime.select_isa(before)
+
+
+def test_indices_that_leave_their_tile_are_served_all_the_same(rng):
+    """The gradient of maxima takes windows to lie side by side until an index says otherwise."""
+    g = integers(rng, (2, 40, 4, 5))
+    indices = np.empty(g.shape, np.int64)
+    rows, columns = np.mgrid[:4, :5]
+    indices[:] = 2 * rows * 11 + 2 * columns
+    indices[1, 33, 3, 4] = 3  # far from its window
+    indices[0, 2, 1, 1] = -1  # nowhere
+    change = LAYOUTS["channels_last"]
+    expected = reference.max_pool2d_backward(g, indices, (2, 40, 9, 11))
+    assert_equal(F.max_pool2d_backward(change(g), change(indices), (2, 40, 9, 11)), expected)
 
 
 @given(

@@ -3,8 +3,6 @@
 Sums of chunks are added in pairs, neighbour to neighbour, in double.
 """
 
-from libc.stdint cimport int64_t
-
 from fastconv._drivers.kernels cimport fc_cross_entropy, fc_kernels, fc_size
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels, parallel_for

@@ -5,9 +5,9 @@ line is the inner part of one channel. Sums are taken over chunks, of a size at 
 its digits, and chunks are joined in double, in order: first those of a segment, which is a task,
 then the segments.
 
-Memory is read as seldom as can be. Where a channel fits the second-level cache, one task sums it and
-then maps it; in evaluation, whose gradient needs no sums, every chunk is mapped as soon as it is
-summed.
+Memory is read as seldom as can be. Where a channel fits the second-level cache, one task sums it
+and then maps it; in evaluation, whose gradient needs no sums, every chunk is mapped as soon as it
+is summed.
 """
 
 from libc.math cimport sqrt

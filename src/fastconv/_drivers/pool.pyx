@@ -3,8 +3,9 @@
 Every window is clipped to the image once per axis, so that padding, ceil mode, dilation, adaptive
 and global pooling are all the same: the rows of a window are folded into one row, then windows
 slide along it. A row is [width][inner]: with contiguous channels inner is all of them (or a block,
-where rows are long), otherwise each channel is a plane of its own. Where channels are contiguous and
-windows overlap little, nothing is folded: a window is gone through for a few vectors of channels.
+where rows are long), otherwise each channel is a plane of its own. Where channels are contiguous
+and windows overlap little, nothing is folded: a window is gone through for a few vectors of
+channels.
 """
 
 from libc.stdint cimport int64_t

@@ -325,7 +325,8 @@ def binary_cross_entropy_with_logits_backward(
     input, yes, no = _binary_weights(input, target, weight, reduction, pos_weight)
     scale = _scale(grad_output, reduction, input.size, input.shape, input.dtype)
     grad = np.empty_like(input)
-    if isnan(_ops.logistic_loss_backward(input, yes, no, grad, 1.0 if scale.ndim else float(scale))):
+    factor = 1.0 if scale.ndim else float(scale)
+    if isnan(_ops.logistic_loss_backward(input, yes, no, grad, factor)):
         _check_no_nan(target)
     return np.multiply(grad, scale, out=grad) if scale.ndim else grad
 
