@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import _ops
-from fastconv.functional._check import Array, as_array, check_shape, same_dtype
+from fastconv.functional._check import Array, as_array, check_shape, empty_like, same_dtype
 from fastconv.functional.activation import log_softmax, softmax
 
 __all__ = [
@@ -54,7 +54,7 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Any:
     """
     input, target = _pair(input, target)
     _check_reduction(reduction)
-    losses = np.empty_like(input) if reduction == "none" else None
+    losses = empty_like(input) if reduction == "none" else None
     total = _ops.squared_error(input, target, losses)
     return _reduced(losses, total, reduction, input.size, input.dtype)
 
@@ -90,7 +90,7 @@ def mse_loss_backward(
     input, target = _pair(input, target)
     _check_reduction(reduction)
     scale = _scale(grad_output, reduction, input.size, input.shape, input.dtype)
-    grad = np.empty_like(input)
+    grad = empty_like(input)
     _ops.squared_error_backward(input, target, grad, 1.0 if scale.ndim else float(scale))
     return np.multiply(grad, scale, out=grad) if scale.ndim else grad
 
@@ -157,7 +157,7 @@ def cross_entropy(
     x, axis, target, weight = _check_classes(input, target, weight, reduction, label_smoothing)
     if _plain_labels(x, axis, target, label_smoothing):
         labels = np.ascontiguousarray(target, np.int64).reshape(-1)
-        losses = np.empty(labels.size, x.dtype) if reduction == "none" else None
+        losses = _ops.empty((labels.size,), x.dtype) if reduction == "none" else None
         x = _laid_out(x)
         try:
             total, count = _ops.cross_entropy(_positions(x), labels, weight, losses, ignore_index)
@@ -221,7 +221,7 @@ def cross_entropy_backward(
         try:
             count = _weight_of(labels, weight, ignore_index) if reduction == "mean" else 1.0
             scale = _scale(grad_output, reduction, count, shape, x.dtype)
-            grad = np.empty_like(x)
+            grad = empty_like(x)
             _ops.cross_entropy_backward(
                 _positions(x), labels, weight, scale.reshape(-1), _positions(grad), ignore_index
             )
@@ -282,7 +282,7 @@ def binary_cross_entropy_with_logits(
     array([6.93147e-01, 0.00000e+00, 1.00000e+03])
     """
     input, yes, no = _binary_weights(input, target, weight, reduction, pos_weight)
-    losses = np.empty_like(input) if reduction == "none" else None
+    losses = empty_like(input) if reduction == "none" else None
     total = _ops.logistic_loss(input, yes, no, losses)
     if isnan(total):
         _check_no_nan(target)
@@ -324,7 +324,7 @@ def binary_cross_entropy_with_logits_backward(
     """
     input, yes, no = _binary_weights(input, target, weight, reduction, pos_weight)
     scale = _scale(grad_output, reduction, input.size, input.shape, input.dtype)
-    grad = np.empty_like(input)
+    grad = empty_like(input)
     factor = 1.0 if scale.ndim else float(scale)
     if isnan(_ops.logistic_loss_backward(input, yes, no, grad, factor)):
         _check_no_nan(target)
