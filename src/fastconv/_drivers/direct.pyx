@@ -34,6 +34,7 @@ cdef enum:
     GATHER_BYTES = 512 * 1024
     BLOCK_PIXELS = 256
     LEAST_PIXELS = 56
+    MOST_ROWS = 16       # of a tile
     POINTER_BYTES = 128 * 1024
     PANEL_BYTES = 2 * 1024 * 1024
     # Enough tasks to share out evenly among a few threads. Shapes alone decide, never the number
@@ -49,7 +50,7 @@ ctypedef struct Plan:
     fc_size panel_bytes
     fc_size n_panels
     char *bias           # [groups][n_panels * nr], zero beyond the filters
-    char *zeros          # one pixel of zeros, what lies beyond the border (IN_PLACE)
+    const char *zeros    # one pixel of zeros, what lies beyond the border (IN_PLACE)
     fc_size block_h, block_w, blocks_h, blocks_w
     fc_size splits       # the panels of a block are shared out over this many tasks
     # Filters that outweigh the image are read once: a task takes one panel over every block. If it
@@ -58,6 +59,7 @@ ctypedef struct Plan:
     # A segment is a run of contiguous elements under every pixel: one tap's channels, or in a
     # WINDOW without dilation one row of taps with all their channels.
     fc_size n_segments, segment_len, chunk
+    bint skip            # rows of taps beyond the image, tile by tile
     bint direct          # tiles may be stored straight into y
     # scratch: pointers | image piece | result of a block for one panel | the task's panel
     fc_size pointers_at, piece_at, result_at, panel_at, scratch_bytes
@@ -116,14 +118,6 @@ cdef void fill_bias(const Plan *p) noexcept nogil:
         memset(p.bias + g * row + c.filters * size, 0, row - c.filters * size)
 
 
-cdef const char *pixel_in_place(const Plan *p, const Block *b, fc_size row,
-                                fc_size col) noexcept nogil:
-    cdef const Correlation *c = &p.c
-    if row < 0 or row >= c.height or col < 0 or col >= c.width:
-        return p.zeros
-    return c.x + b.n * c.x_n + b.g * c.x_g + row * c.x_h + col * c.x_w
-
-
 cdef void fill_window(const Plan *p, const Block *b, char *piece, fc_size cols) noexcept nogil:
     """The image under block b, [rows][cols][channels], zero beyond the border."""
     cdef const Correlation *c = &p.c
@@ -167,42 +161,72 @@ cdef void gather(const Plan *p, const Block *b, char *piece, fc_size first,
                 to += pixel
 
 
-cdef void point_rows(const Plan *p, const Block *b, char *scratch, fc_size first,
-                     fc_size last) noexcept nogil:
+cdef void point_pixels(const Plan *p, const Block *b, char *scratch, fc_size first,
+                       fc_size last) noexcept nogil:
     """Where segments first..last start for every pixel of the block: [tiles][segments][rows]."""
     cdef const Correlation *c = &p.c
     cdef const char **out = <const char **> (scratch + p.pointers_at)
-    cdef char *piece = scratch + p.piece_at
-    cdef fc_size pixel = c.channels * c.kernels.itemsize
-    cdef fc_size width = b.j1 - b.j0
+    cdef const char *piece = scratch + p.piece_at
+    cdef const char *x = c.x + b.n * c.x_n + b.g * c.x_g
+    cdef fc_size pixel = c.channels * c.kernels.itemsize, width = b.j1 - b.j0
     cdef fc_size cols = (width - 1) * c.step_w + (c.taps_w - 1) * c.col_d + 1
     cdef bint rows_of_taps = p.n_segments == c.taps_h and p.segment_len != c.channels
-    cdef fc_size t, s, q, start, count, r, k, i, j
+    cdef fc_size t, s, q, start, count, i, j, down, right, to
+    # of a tile's pixels: where the input under their first tap is
+    cdef fc_size rows[MOST_ROWS]
+    cdef fc_size columns[MOST_ROWS]
+    cdef const char *at[MOST_ROWS]
     if p.source == GATHER:
-        gather(p, b, piece, first, last)
+        gather(p, b, scratch + p.piece_at, first, last)
     elif p.source == WINDOW and first == 0:
-        fill_window(p, b, piece, cols)
+        fill_window(p, b, scratch + p.piece_at, cols)
     for t in range(b.tiles):
         tile_rows(b, t, &start, &count)
+        i = start // width
+        j = start % width
+        for q in range(count):
+            if p.source == WINDOW:
+                at[q] = piece + (i * c.step_h * cols + j * c.step_w) * pixel
+            elif p.source == GATHER:
+                at[q] = piece + (start + q) * pixel
+            rows[q] = c.row0 + (b.i0 + i) * c.step_h
+            columns[q] = c.col0 + (b.j0 + j) * c.step_w
+            if p.source == IN_PLACE:
+                at[q] = x + rows[q] * c.x_h + columns[q] * c.x_w
+            j += 1
+            if j == width:
+                j = 0
+                i += 1
         for s in range(first, last):
-            r = s if rows_of_taps else s // c.taps_w
-            k = 0 if rows_of_taps else s % c.taps_w
-            i = start // width
-            j = start % width
-            for q in range(count):
-                if p.source == IN_PLACE:
-                    out[q] = pixel_in_place(p, b, c.row0 + (b.i0 + i) * c.step_h + r * c.row_d,
-                                            c.col0 + (b.j0 + j) * c.step_w + k * c.col_d)
-                elif p.source == WINDOW:
-                    out[q] = piece + ((i * c.step_h + r * c.row_d) * cols
-                                      + j * c.step_w + k * c.col_d) * pixel
-                else:
-                    out[q] = piece + ((s - first) * b.pixels + start + q) * pixel
-                j += 1
-                if j == width:
-                    j = 0
-                    i += 1
+            down = (s if rows_of_taps else s // c.taps_w) * c.row_d
+            right = 0 if rows_of_taps else s % c.taps_w * c.col_d
+            if p.source == IN_PLACE:
+                to = down * c.x_h + right * c.x_w
+                for q in range(count):
+                    out[q] = p.zeros if ((<size_t> (rows[q] + down) >= <size_t> c.height)
+                                         | (<size_t> (columns[q] + right) >= <size_t> c.width)
+                                         ) else at[q] + to
+            else:
+                to = ((down * cols + right) if p.source == WINDOW
+                      else (s - first) * b.pixels) * pixel
+                for q in range(count):
+                    out[q] = at[q] + to
             out += count
+
+
+cdef void used_segments(const Plan *p, const Block *b, fc_size start, fc_size count, fc_size *first,
+                        fc_size *last) noexcept nogil:
+    """Segments of a tile but for rows of taps that lie above or below the image: they give nothing."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size width = b.j1 - b.j0, per_row = p.n_segments // c.taps_h
+    cdef fc_size top = c.row0 + (b.i0 + start // width) * c.step_h
+    cdef fc_size bottom = c.row0 + (b.i0 + (start + count - 1) // width) * c.step_h
+    first[0] = 0
+    last[0] = p.n_segments
+    if bottom < 0:
+        first[0] = min(ceil_div(-bottom, c.row_d), c.taps_h) * per_row
+    if top + (c.taps_h - 1) * c.row_d >= c.height:
+        last[0] = max(first[0], (max(c.height - top, 0) + c.row_d - 1) // c.row_d * per_row)
 
 
 cdef void store_block(const Plan *p, const Block *b, fc_size panel, const char *result,
@@ -238,7 +262,9 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
     """One block of outputs for some panels of filters, which `panels` and `bias` hold."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size panel, chunk, last, t, start, count, n
+    cdef fc_size panel, chunk, last, t, start, count, n, s0, s1
+    cdef const void **pointers
+    cdef const char *filters
     cdef char *result = scratch + p.result_at
     cdef char *y = c.y + b.n * c.y_n + b.g * c.y_g + b.i0 * c.y_h + b.j0 * c.y_w
     cdef fc_tile tile
@@ -258,16 +284,23 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
         while True:
             last = min(chunk + p.chunk, p.n_segments)
             if panel == first_panel or p.chunk < p.n_segments:
-                point_rows(p, b, scratch, chunk, last)
+                point_pixels(p, b, scratch, chunk, last)
             tile.segments = last - chunk
-            tile.a = <const void **> (scratch + p.pointers_at)
-            tile.b = panels + (panel - first_panel) * p.panel_bytes + chunk * tile.b_segment
+            pointers = <const void **> (scratch + p.pointers_at)
+            filters = panels + (panel - first_panel) * p.panel_bytes + chunk * tile.b_segment
             tile.flags = FC_TILE_ACCUMULATE if chunk else 0
             if last == p.n_segments and c.relu:
                 tile.flags |= FC_TILE_RELU
             for t in range(b.tiles):
                 tile_rows(b, t, &start, &count)
                 tile.m = <int> count
+                tile.a = pointers
+                tile.b = filters
+                if p.skip:
+                    used_segments(p, b, start, count, &s0, &s1)
+                    tile.segments = s1 - s0
+                    tile.a = pointers + s0 * count
+                    tile.b = filters + s0 * tile.b_segment
                 if p.direct:
                     tile.c = y + start * c.y_w + panel * nr * size
                     tile.c_m = c.y_w
@@ -275,7 +308,7 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
                     tile.c = result + start * nr * size
                     tile.c_m = nr * size
                 c.kernels.tile(&tile)
-                tile.a += tile.segments * count
+                pointers += (last - chunk) * count
             chunk = last
             if chunk >= p.n_segments:
                 break
@@ -384,6 +417,8 @@ cdef void choose_segments(Plan *p) noexcept nogil:
         piece = p.chunk * pixels * c.channels * size
     elif p.source == WINDOW:
         piece = window_bytes(c, p.block_h, p.block_w)
+    # not where whole columns of taps are segments of several chunks
+    p.skip = p.chunk == p.n_segments and c.taps_h > 1 and p.n_segments > 0
     p.direct = c.y_k == size and (c.y_h == p.block_w * c.y_w or p.block_h == 1)
     p.pointers_at = 0
     p.piece_at = round_up(p.chunk * pixels * sizeof(void *))
@@ -414,7 +449,7 @@ cdef int correlate(const Correlation *correlation, int num_threads) noexcept nog
         return status
     p.bias = memory + panels_bytes
     p.zeros = memory + panels_bytes + bias_bytes
-    memset(p.zeros, 0, c.channels * size)
+    memset(<char *> p.zeros, 0, c.channels * size)
     if c.bias != NULL:
         fill_bias(&p)
     status = OK
