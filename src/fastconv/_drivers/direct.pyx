@@ -59,6 +59,7 @@ ctypedef struct Plan:
     # A segment is a run of contiguous elements under every pixel: one tap's channels, or in a
     # WINDOW without dilation one row of taps with all their channels.
     fc_size n_segments, segment_len, chunk
+    bint ahead           # the next tile's pixels are fetched meanwhile
     bint skip            # rows of taps beyond the image, tile by tile
     bint direct          # tiles may be stored straight into y
     # scratch: pointers | image piece | result of a block for one panel | the task's panel
@@ -268,6 +269,7 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
     cdef char *result = scratch + p.result_at
     cdef char *y = c.y + b.n * c.y_n + b.g * c.y_g + b.i0 * c.y_h + b.j0 * c.y_w
     cdef fc_tile tile
+    tile.a_ahead = tile.c_ahead = 0
     tile.a_k = size
     tile.b_k = nr * size
     tile.b_at = NULL
@@ -301,12 +303,14 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
                     tile.segments = s1 - s0
                     tile.a = pointers + s0 * count
                     tile.b = filters + s0 * tile.b_segment
+                tile.c = result + start * nr * size
+                tile.c_m = nr * size
                 if p.direct:
                     tile.c = y + start * c.y_w + panel * nr * size
                     tile.c_m = c.y_w
-                else:
-                    tile.c = result + start * nr * size
-                    tile.c_m = nr * size
+                    tile.c_ahead = count * c.y_w
+                if p.ahead:  # the first panel of a 1x1 convolution meets pixels nobody read before
+                    tile.a_ahead = count * c.x_w if panel == first_panel else 0
                 c.kernels.tile(&tile)
                 pointers += (last - chunk) * count
             chunk = last
@@ -419,6 +423,7 @@ cdef void choose_segments(Plan *p) noexcept nogil:
         piece = window_bytes(c, p.block_h, p.block_w)
     # not where whole columns of taps are segments of several chunks
     p.skip = p.chunk == p.n_segments and c.taps_h > 1 and p.n_segments > 0
+    p.ahead = p.source == IN_PLACE and p.n_segments == 1
     p.direct = c.y_k == size and (c.y_h == p.block_w * c.y_w or p.block_h == 1)
     p.pointers_at = 0
     p.piece_at = round_up(p.chunk * pixels * sizeof(void *))

@@ -8,27 +8,39 @@
 #include "kernels.h"
 
 /* tail: columns of the last vector that exist, or 0 where it is full */
+FC_INLINE vreal load_part(const real *p, const int n) { return n ? v_load_n(p, n) : v_load(p); }
+
 FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail) {
     vreal acc[FC_MR][2];
-    const char *c = t->c;
+    char *c = t->c;
+    if (t->c_ahead) {
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i++)
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++)
+                v_prefetch_write(c + t->c_ahead + i * t->c_m + j * (fc_size)sizeof(vreal));
+    }
+    if (t->flags & FC_TILE_ACCUMULATE) {
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++)
+                acc[i][j] = load_part((const real *)(c + i * t->c_m) + j * VL, j == nv - 1 ? tail : 0);
+    } else if (t->bias && t->flags & FC_TILE_BIAS_PER_ROW) {
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) acc[i][j] = v_set1(((const real *)t->bias)[i]);
+    } else {
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
-            const int n = (j == nv - 1) ? tail : 0;
-            if (t->flags & FC_TILE_ACCUMULATE) {
-                const real *p = (const real *)(c + i * t->c_m) + j * VL;
-                acc[i][j] = n ? v_load_n(p, n) : v_load(p);
-            } else if (t->bias && t->flags & FC_TILE_BIAS_PER_ROW) {
-                acc[i][j] = v_set1(((const real *)t->bias)[i]);
-            } else if (t->bias) {
-                const real *p = (const real *)t->bias + j * VL;
-                acc[i][j] = n ? v_load_n(p, n) : v_load(p);
-            } else {
-                acc[i][j] = v_zero();
-            }
+            const vreal bias =
+                t->bias ? load_part((const real *)t->bias + j * VL, j == nv - 1 ? tail : 0) : v_zero();
+#pragma GCC unroll 16
+            for (int i = 0; i < m; i++) acc[i][j] = bias;
         }
-    const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
+    }
+    const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len, a_ahead = t->a_ahead;
     const char *const *rows = (const char *const *)t->a;
     const char *segment = t->b;
     for (fc_size s = 0; s < t->segments; s++, segment += t->b_segment) {
@@ -37,33 +49,40 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
         for (int i = 0; i < m; i++) a[i] = rows[s * m + i];
         const char *b = t->b_at ? t->b_at[s] : segment;
         fc_size at = 0;
-        for (fc_size k = 0; k < len; k++, at += a_k, b += b_k) {
-            vreal bv[2];
-#pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) {
-                const real *p = (const real *)b + j * VL;
-                bv[j] = (tail && j == nv - 1) ? v_load_n(p, tail) : v_load(p);
-            }
+        for (fc_size k = 0, stop = len; k < len;) {
+            if (a_ahead) { /* a line of every row, then the products of a line */
 #pragma GCC unroll 16
-            for (int i = 0; i < m; i++) {
-                const vreal av = v_set1(*(const real *)(a[i] + at));
+                for (int i = 0; i < m; i++) v_prefetch(a[i] + at + a_ahead);
+                stop = k + 64 / (fc_size)sizeof(real) < len ? k + 64 / (fc_size)sizeof(real) : len;
+            }
+            for (; k < stop; k++, at += a_k, b += b_k) {
+                vreal bv[2];
 #pragma GCC unroll 2
-                for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
+                for (int j = 0; j < nv; j++)
+                    bv[j] = load_part((const real *)b + j * VL, j == nv - 1 ? tail : 0);
+#pragma GCC unroll 16
+                for (int i = 0; i < m; i++) {
+                    const vreal av = v_set1(*(const real *)(a[i] + at));
+#pragma GCC unroll 2
+                    for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
+                }
             }
         }
     }
+    if (t->flags & FC_TILE_RELU) {
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i++)
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) acc[i][j] = v_max(v_zero(), acc[i][j]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++, c += t->c_m)
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
-            const int n = (j == nv - 1) ? tail : 0;
-            real *p = (real *)((char *)t->c + i * t->c_m) + j * VL;
-            vreal v = acc[i][j];
-            if (t->flags & FC_TILE_RELU) v = v_max(v_zero(), v);
-            if (n)
-                v_store_n(p, v, n);
+            if (tail && j == nv - 1)
+                v_store_n((real *)c + j * VL, acc[i][j], tail);
             else
-                v_store(p, v);
+                v_store((real *)c + j * VL, acc[i][j]);
         }
 }
 

@@ -29,6 +29,7 @@ typedef struct {
     fc_size c_m;
     int m, n;  /* 1 <= m <= mr, 1 <= n <= nr */
     int flags; /* FC_TILE_... */
+    fc_size a_ahead, c_ahead; /* fetched meanwhile: what lies so far beyond rows of a and c, unless 0 */
 } fc_tile;
 
 /* ---- outer products: c[m][n] (added to, or written) = sum over segments and k of

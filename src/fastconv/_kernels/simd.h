@@ -177,6 +177,13 @@ FC_INLINE void v_prefetch(const void *p) {
     (void)p;
 #endif
 }
+FC_INLINE void v_prefetch_write(const void *p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 1, 3);
+#else
+    (void)p;
+#endif
+}
 
 /* The greater of each pair, NaN where either is: v_max alone drops a NaN in its first operand. */
 FC_INLINE vreal v_max_nan(vreal a, vreal b) {
