@@ -60,6 +60,7 @@ ctypedef struct Plan:
     # WINDOW without dilation one row of taps with all their channels.
     fc_size n_segments, segment_len, chunk
     bint ahead           # the next tile's pixels are fetched meanwhile
+    bint border          # some pixel's tap lies outside the image
     bint skip            # rows of taps beyond the image, tile by tile
     bint direct          # tiles may be stored straight into y
     # scratch: pointers | image piece | result of a block for one panel | the task's panel
@@ -67,13 +68,13 @@ ctypedef struct Plan:
 
 
 ctypedef struct Block:
-    fc_size n, g, i0, i1, j0, j1, pixels, tiles
+    fc_size n, g, i0, i1, j0, j1, pixels
+    fc_size tiles, each, longer  # so many tiles, of so many pixels, the first ones of one more
 
 
-cdef inline void tile_rows(const Block *b, fc_size t, fc_size *first,
-                           fc_size *count) noexcept nogil:
-    first[0] = part(b.pixels, b.tiles, t)
-    count[0] = part(b.pixels, b.tiles, t + 1) - first[0]
+cdef inline fc_size tile_rows(const Block *b, fc_size t) noexcept nogil:
+    # pixels are dealt out evenly
+    return b.each + (t < b.longer)
 
 
 cdef void size_panels(Plan *p) noexcept nogil:
@@ -167,51 +168,66 @@ cdef void point_pixels(const Plan *p, const Block *b, char *scratch, fc_size fir
     """Where segments first..last start for every pixel of the block: [tiles][segments][rows]."""
     cdef const Correlation *c = &p.c
     cdef const char **out = <const char **> (scratch + p.pointers_at)
-    cdef const char *piece = scratch + p.piece_at
-    cdef const char *x = c.x + b.n * c.x_n + b.g * c.x_g
     cdef fc_size pixel = c.channels * c.kernels.itemsize, width = b.j1 - b.j0
     cdef fc_size cols = (width - 1) * c.step_w + (c.taps_w - 1) * c.col_d + 1
     cdef bint rows_of_taps = p.n_segments == c.taps_h and p.segment_len != c.channels
-    cdef fc_size t, s, q, start, count, i, j, down, right, to
+    cdef bint in_place = p.source == IN_PLACE
+    # from one output, one row of outputs, one tap and one row of taps to the next
+    cdef fc_size step_w = c.step_w * pixel, step_h = c.step_h * cols * pixel
+    cdef fc_size tap_w = c.col_d * pixel, tap_h = c.row_d * cols * pixel
+    cdef const char *line = scratch + p.piece_at
+    cdef fc_size t, s, q, i = 0, j = 0, run, count, down, right, to, row, column
     # of a tile's pixels: where the input under their first tap is
     cdef fc_size rows[MOST_ROWS]
     cdef fc_size columns[MOST_ROWS]
     cdef const char *at[MOST_ROWS]
     if p.source == GATHER:
         gather(p, b, scratch + p.piece_at, first, last)
+        step_w = pixel
+        step_h = width * pixel
     elif p.source == WINDOW and first == 0:
         fill_window(p, b, scratch + p.piece_at, cols)
+    elif in_place:
+        step_w = c.step_w * c.x_w
+        step_h = c.step_h * c.x_h
+        tap_w = c.col_d * c.x_w
+        tap_h = c.row_d * c.x_h
+        line = (c.x + b.n * c.x_n + b.g * c.x_g + (c.row0 + b.i0 * c.step_h) * c.x_h
+                + (c.col0 + b.j0 * c.step_w) * c.x_w)
     for t in range(b.tiles):
-        tile_rows(b, t, &start, &count)
-        i = start // width
-        j = start % width
-        for q in range(count):
-            if p.source == WINDOW:
-                at[q] = piece + (i * c.step_h * cols + j * c.step_w) * pixel
-            elif p.source == GATHER:
-                at[q] = piece + (start + q) * pixel
-            rows[q] = c.row0 + (b.i0 + i) * c.step_h
-            columns[q] = c.col0 + (b.j0 + j) * c.step_w
-            if p.source == IN_PLACE:
-                at[q] = x + rows[q] * c.x_h + columns[q] * c.x_w
-            j += 1
+        count = tile_rows(b, t)
+        q = 0
+        while q < count:  # runs of a tile's pixels that lie in one row
+            run = min(count - q, width - j)
+            row = c.row0 + (b.i0 + i) * c.step_h
+            column = c.col0 + (b.j0 + j) * c.step_w
+            for s in range(run):
+                at[q + s] = line + j * step_w + s * step_w
+            for s in range(run if in_place else 0):
+                rows[q + s] = row
+                columns[q + s] = column + s * c.step_w
+            q += run
+            j += run
             if j == width:
                 j = 0
                 i += 1
+                line += step_h
         for s in range(first, last):
-            down = (s if rows_of_taps else s // c.taps_w) * c.row_d
-            right = 0 if rows_of_taps else s % c.taps_w * c.col_d
-            if p.source == IN_PLACE:
-                to = down * c.x_h + right * c.x_w
-                for q in range(count):
-                    out[q] = p.zeros if ((<size_t> (rows[q] + down) >= <size_t> c.height)
-                                         | (<size_t> (columns[q] + right) >= <size_t> c.width)
-                                         ) else at[q] + to
+            down = s if rows_of_taps else s // c.taps_w
+            right = 0 if rows_of_taps else s - down * c.taps_w
+            if p.source == GATHER:
+                to = (s - first) * b.pixels * pixel
             else:
-                to = ((down * cols + right) if p.source == WINDOW
-                      else (s - first) * b.pixels) * pixel
+                to = down * tap_h + right * tap_w
+            for q in range(count):
+                out[q] = at[q] + to
+            if in_place and p.border:
+                down *= c.row_d
+                right *= c.col_d
                 for q in range(count):
-                    out[q] = at[q] + to
+                    if ((<size_t> (rows[q] + down) >= <size_t> c.height)
+                            | (<size_t> (columns[q] + right) >= <size_t> c.width)):
+                        out[q] = p.zeros
             out += count
 
 
@@ -256,6 +272,8 @@ cdef void find_block(const Plan *p, fc_size index, Block *b) noexcept nogil:
     b.j1 = min(b.j0 + p.block_w, c.out_w)
     b.pixels = (b.i1 - b.i0) * (b.j1 - b.j0)
     b.tiles = ceil_div(b.pixels, c.kernels.mr)
+    b.each = b.pixels // b.tiles
+    b.longer = b.pixels % b.tiles
 
 
 cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size last_panel,
@@ -293,8 +311,9 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
             tile.flags = FC_TILE_ACCUMULATE if chunk else 0
             if last == p.n_segments and c.relu:
                 tile.flags |= FC_TILE_RELU
+            start = 0
             for t in range(b.tiles):
-                tile_rows(b, t, &start, &count)
+                count = tile_rows(b, t)
                 tile.m = <int> count
                 tile.a = pointers
                 tile.b = filters
@@ -313,6 +332,7 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
                     tile.a_ahead = count * c.x_w if panel == first_panel else 0
                 c.kernels.tile(&tile)
                 pointers += (last - chunk) * count
+                start += count
             chunk = last
             if chunk >= p.n_segments:
                 break
@@ -421,8 +441,11 @@ cdef void choose_segments(Plan *p) noexcept nogil:
         piece = p.chunk * pixels * c.channels * size
     elif p.source == WINDOW:
         piece = window_bytes(c, p.block_h, p.block_w)
-    # not where whole columns of taps are segments of several chunks
-    p.skip = p.chunk == p.n_segments and c.taps_h > 1 and p.n_segments > 0
+    cdef bint tall = (c.row0 < 0 or c.row0 + (c.out_h - 1) * c.step_h + (c.taps_h - 1) * c.row_d
+                      >= c.height)
+    p.border = tall or (c.col0 < 0 or c.col0 + (c.out_w - 1) * c.step_w
+                        + (c.taps_w - 1) * c.col_d >= c.width)
+    p.skip = tall and p.chunk == p.n_segments and p.n_segments > 0
     p.ahead = p.source == IN_PLACE and p.n_segments == 1
     p.direct = c.y_k == size and (c.y_h == p.block_w * c.y_w or p.block_h == 1)
     p.pointers_at = 0
