@@ -23,6 +23,7 @@ cdef enum:
     PIECE_BYTES = 256 * 1024  # of the input under a block of rows
     MOST_PIECE_BYTES = 1024 * 1024
     HELD_BYTES = 24 * 1024    # of results: stored from the first-level cache
+    TURNED = 64               # filters of a task that turns them
     TASKS = 16                # see direct.pyx
 
 
@@ -34,6 +35,7 @@ ctypedef struct Plan:
     bint along_channels   # a segment is a tap's channels, or a row of a channel's taps
     fc_size cols          # of the layout
     fc_size block_rows, blocks_h, held_tiles
+    fc_size joined        # so many images are one, 1x1
     fc_size pixels, blocks, task_panels, depth  # 1x1: so many channels at a time
     fc_size plane         # elements of one channel's piece
     fc_size pointers_at, starts_at, piece_at, result_at, scratch_bytes
@@ -98,6 +100,38 @@ cdef int correlate(const Correlation *c, int num_threads) noexcept nogil:
 
 # ---------------------------------------------------------------- 1x1
 
+cdef inline fc_size run_in_image(const Plan *p, fc_size first, fc_size end) noexcept nogil:
+    """How many of pixels first..end, counted over all images, lie in the same one."""
+    return min(end - first, p.pixels - first % p.pixels)
+
+
+cdef void fill_panel(const Plan *p, const char *x, fc_size channels, fc_size first, fc_size end,
+                     char *to) noexcept nogil:
+    """Pixels first..end of some channels, [channels][nr]."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, run
+    while first < end:
+        run = run_in_image(p, first, end)
+        c.kernels.copy2d(to, c.kernels.nr * size, size,
+                         x + first // p.pixels * c.x_n + first % p.pixels * size, c.x_c, size,
+                         channels, run)
+        first += run
+        to += run * size
+
+
+cdef void store_panel(const Plan *p, char *y, fc_size filters, fc_size first, fc_size end,
+                      const char *result) noexcept nogil:
+    """A tile's result [filters][nr] to pixels first..end of several images."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, run
+    while first < end:
+        run = run_in_image(p, first, end)
+        c.kernels.copy2d(y + first // p.pixels * c.y_n + first % p.pixels * size, c.y_k, size,
+                         result, c.kernels.nr * size, size, filters, run)
+        first += run
+        result += run * size
+
+
 cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *p = <Plan *> context
     cdef Correlation *c = &p.c
@@ -109,8 +143,9 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
     cdef const char *w = p.filters + g * p.f_g
     cdef const void **rows = <const void **> scratch
     cdef char *panels = scratch + p.piece_at  # [task_panels][depth][nr]
+    cdef char *result = scratch + p.result_at
     cdef fc_size panel = p.depth * nr * size
-    cdef fc_size first, last = min((block + 1) * p.task_panels * nr, p.pixels)
+    cdef fc_size first, end, last = min((block + 1) * p.task_panels * nr, p.pixels * p.joined)
     cdef fc_size tiles = ceil_div(c.filters, mr), t, k, i, count, channel = 0
     cdef fc_tile tile
     tile.a_ahead = tile.c_ahead = 0
@@ -120,7 +155,6 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
     tile.b_k = nr * size
     tile.b_segment = 0
     tile.segments = 1
-    tile.c_m = c.y_k
     while channel < c.channels:
         tile.len = min(p.depth, c.channels - channel)
         tile.flags = FC_TILE_ACCUMULATE if channel else FC_TILE_BIAS_PER_ROW
@@ -129,10 +163,8 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
         # all panels first, then filter by filter: each row of y is written in one run
         for i in range(p.task_panels):
             first = (block * p.task_panels + i) * nr
-            if first < last:
-                c.kernels.copy2d(panels + i * panel, nr * size, size,
-                                 x + channel * c.x_c + first * size, c.x_c, size,
-                                 tile.len, min(nr, last - first))
+            fill_panel(p, x + channel * c.x_c, tile.len, first, min(first + nr, last),
+                       panels + i * panel)
         for t in range(tiles):
             k = part(c.filters, tiles, t)
             count = part(c.filters, tiles, t + 1) - k
@@ -144,24 +176,44 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
                 tile.bias = c.bias + (g * c.filters + k) * size
             for i in range(p.task_panels):
                 first = (block * p.task_panels + i) * nr
+                end = min(first + nr, last)
                 if first >= last:
                     break
-                tile.n = <int> min(nr, last - first)
                 tile.b = panels + i * panel
-                tile.c = y + k * c.y_k + first * size
-                c.kernels.tile(&tile)
+                if run_in_image(p, first, end) == end - first:
+                    tile.n = <int> (end - first)
+                    tile.c = y + first // p.pixels * c.y_n + k * c.y_k + first % p.pixels * size
+                    tile.c_m = c.y_k
+                    c.kernels.tile(&tile)
+                else:
+                    tile.n = <int> nr
+                    tile.c = result
+                    tile.c_m = nr * size
+                    c.kernels.tile(&tile)
+                    store_panel(p, y + k * c.y_k, count, first, end, result)
         channel += tile.len
+    return OK
+
+
+cdef int turn_filters(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """A block of a group's filters, [filters][channels]."""
+    cdef Plan *p = <Plan *> context
+    cdef Correlation *c = &p.c
+    cdef fc_size blocks = ceil_div(c.filters, TURNED), g = task // blocks
+    cdef fc_size k = task % blocks * TURNED
+    c.kernels.copy2d(<char *> p.filters + g * p.f_g + k * p.f_k, p.f_k, c.kernels.itemsize,
+                     c.w + g * c.w_g + k * c.w_k, c.w_k, c.w_c, min(TURNED, c.filters - k),
+                     c.channels)
     return OK
 
 
 cdef int correlate_pointwise(const Correlation *correlation, int num_threads) noexcept nogil:
     cdef Plan p
     cdef Correlation *c = &p.c
-    cdef fc_size g
     cdef char *turned = NULL
     cdef int status
     c[0] = correlation[0]
-    cdef fc_size size = c.kernels.itemsize
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, lanes = c.kernels.lanes
     p.filters = c.w
     p.f_g = c.w_g
     p.f_k = c.w_k
@@ -171,21 +223,25 @@ cdef int correlate_pointwise(const Correlation *correlation, int num_threads) no
         turned = allocate(c.groups * p.f_g)
         if turned == NULL:
             return OUT_OF_MEMORY
-        for g in range(c.groups):
-            c.kernels.copy2d(turned + g * p.f_g, p.f_k, size, c.w + g * c.w_g, c.w_k, c.w_c,
-                             c.filters, c.channels)
         p.filters = turned
+        status = parallel_for(turn_filters, &p, c.groups * ceil_div(c.filters, TURNED), 0,
+                              <double> c.groups * c.filters * c.channels, num_threads)
     p.pixels = c.out_h * c.out_w
-    p.task_panels = max(1, min(MOST_PANELS, PIECE_BYTES // (c.channels * c.kernels.nr * size)))
-    while p.task_panels > 1 and (c.batch * c.groups
-                                 * ceil_div(p.pixels, p.task_panels * c.kernels.nr) < TASKS):
+    p.depth = min(c.channels, MOST_PIECE_BYTES // (nr * size))
+    # small planes leave much of their last vector empty: pixels are then counted over all images
+    p.joined = 1
+    if p.depth == c.channels and ceil_div(p.pixels, lanes) * lanes * 32 > p.pixels * 33:
+        p.joined = c.batch
+    cdef fc_size pixels = p.pixels * p.joined, images = c.batch // p.joined * c.groups
+    p.task_panels = max(1, min(MOST_PANELS, PIECE_BYTES // (c.channels * nr * size)))
+    while p.task_panels > 1 and images * ceil_div(pixels, p.task_panels * nr) < TASKS:
         p.task_panels = p.task_panels // 2
-    p.blocks = ceil_div(p.pixels, p.task_panels * c.kernels.nr)
+    p.blocks = ceil_div(pixels, p.task_panels * nr)
     p.piece_at = round_up(c.kernels.mr * sizeof(void *))
-    p.depth = min(c.channels, MOST_PIECE_BYTES // (c.kernels.nr * size))
-    p.scratch_bytes = p.piece_at + p.task_panels * p.depth * c.kernels.nr * size
-    status = parallel_for(pointwise_block, &p, c.batch * c.groups * p.blocks, p.scratch_bytes,
-                          work(c), num_threads)
+    p.result_at = p.piece_at + p.task_panels * p.depth * nr * size
+    p.scratch_bytes = p.result_at + c.kernels.mr * nr * size
+    status = parallel_for(pointwise_block, &p, images * p.blocks, p.scratch_bytes, work(c),
+                          num_threads)
     release(turned)
     return status
 
