@@ -1,11 +1,21 @@
-"""Memory: results aligned to cache lines, ordinary in everything else; scratch bounded."""
+"""Memory: results on cache lines, ordinary otherwise; what is kept, and scratch, bounded."""
+
+import copy
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+import fastconv
 import fastconv.functional as F
 from fastconv import _ops, reference
-from fastconv._drivers import runtime
+from fastconv._drivers import memory, runtime
 from fastconv.functional._check import empty_like, empty_like_format
 
 IMAGES = (3, 20, 30, 31)
@@ -75,6 +85,238 @@ def test_channels_last_strides(shape):
 def test_memory_too_large_is_refused_as_numpy_does():
     with pytest.raises((MemoryError, ValueError)):
         _ops.empty((1 << 40, 1 << 40), np.dtype(np.float64))
+
+
+@pytest.mark.parametrize("nbytes", [-1, 1 << 58, 1 << 62, sys.maxsize - 64, sys.maxsize])
+def test_absurd_sizes_are_named(nbytes):
+    with pytest.raises(MemoryError, match=re.escape(f"cannot allocate {nbytes} bytes")):
+        memory.Memory(nbytes)
+
+
+def test_results_are_copied_and_pickled_as_any_array():
+    result = F.relu(x)
+    pickled = pickle.loads(pickle.dumps(result))  # noqa: S301
+    for same in (copy.copy(result), copy.deepcopy(result), pickled):
+        np.testing.assert_array_equal(same, result)
+        assert not np.shares_memory(same, result)
+        assert same.flags.writeable
+    assert memoryview(result).shape == result.shape
+
+
+# ---------------------------------------------------------------- memory that is used again
+
+
+def block(nbytes):
+    """A writable array of bytes in memory that may have been used before."""
+    return np.frombuffer(memory.Memory(nbytes), np.uint8)
+
+
+@pytest.fixture
+def nothing_kept():
+    """Nothing is kept when the test begins, and the limit is put back."""
+    before = fastconv.get_memory_cache()
+    fastconv.set_memory_cache(0)
+    fastconv.set_memory_cache(before)
+    yield
+    fastconv.set_memory_cache(before)
+
+
+from_nothing = pytest.mark.usefixtures("nothing_kept")
+
+
+@from_nothing
+@pytest.mark.parametrize("size", [1 << 10, 1 << 16, 3 << 20])
+def test_a_released_result_is_used_again(size):
+    images = np.ones(size, np.float32)
+    first = F.relu(images)
+    where = address(first)
+    del first
+    second = F.relu(images)
+    assert address(second) == where
+    assert address(F.relu(images)) != where
+
+
+@from_nothing
+def test_views_keep_the_memory():
+    result = F.relu(x)
+    view = result[1:, :, ::2].T
+    where, expected = address(result), view.copy()
+    del result
+    assert memory.kept_bytes() == 0
+    others = [F.relu(x - 1) for _ in range(3)]
+    assert where not in map(address, others)
+    np.testing.assert_array_equal(view, expected)
+    del view
+    assert memory.kept_bytes() > 0
+    assert address(F.relu(x)) == where
+
+
+@from_nothing
+@pytest.mark.parametrize("limit", [0, 100_000, 1 << 20, 1 << 28])
+def test_memory_is_never_handed_out_twice(limit, rng):
+    """Many arrays live at once, released in any order; each holds what was written into it."""
+    fastconv.set_memory_cache(limit)
+    live = []
+    for i in range(3000):
+        if live and rng.random() < 0.5:
+            array, value = live.pop(rng.integers(len(live)))
+            assert (array == value).all()
+        else:
+            array = block(int(rng.choice([1, 4096, 4097, 5000, 20_000, 70_000])))
+            array[:] = i % 256
+            live.append((array, i % 256))
+        assert 0 <= memory.kept_bytes() <= limit
+    assert all((array == value).all() for array, value in live)
+    spans = sorted((address(array), array.nbytes) for array, _ in live)
+    assert all(at + size <= after for (at, size), (after, _) in pairwise(spans))
+
+
+@from_nothing
+@pytest.mark.parametrize("log2", [12, 13, 19, 22, 25])
+def test_sizes_at_the_edges_of_classes(log2):
+    for quarters in (4, 5, 6, 7):
+        edge = (quarters << log2) >> 2
+        for nbytes in (edge - 1, edge, edge + 1):
+            array = block(nbytes)
+            array[-65:] = 7  # its end is its own
+            assert array.nbytes == nbytes
+            assert address(array) % 64 == 0
+            del array
+            assert nbytes <= memory.kept_bytes() <= max(4096, nbytes * 5 // 4 + 1)
+            fastconv.set_memory_cache(0)
+            fastconv.set_memory_cache(1 << 28)
+
+
+@from_nothing
+def test_sizes_of_a_power_of_two_waste_nothing():
+    block(1 << 22)
+    assert memory.kept_bytes() == 1 << 22
+
+
+@from_nothing
+def test_zero_keeps_nothing():
+    blocks = [block(nbytes) for nbytes in (4096, 100_000, 5 << 20) for _ in range(3)]
+    blocks.clear()
+    assert memory.kept_bytes() > 15 << 20
+    fastconv.set_memory_cache(0)
+    assert memory.kept_bytes() == 0
+    F.relu(x)
+    assert memory.kept_bytes() == 0
+
+
+@from_nothing
+def test_a_lower_limit_holds_at_once():
+    blocks = [block(1 << 20) for _ in range(8)]
+    blocks.clear()
+    assert memory.kept_bytes() == 8 << 20
+    fastconv.set_memory_cache(5 << 20)
+    assert memory.kept_bytes() == 5 << 20
+
+
+@from_nothing
+def test_sizes_no_longer_asked_for_make_room():
+    fastconv.set_memory_cache(4 << 20)
+    old = [block(1 << 20) for _ in range(4)]
+    old.clear()
+    for _ in range(20):
+        new = block(3 << 20)
+        where = address(new)
+        del new
+    assert address(block(3 << 20)) == where
+    assert memory.kept_bytes() <= 4 << 20
+
+
+@from_nothing
+def test_memory_beyond_the_limit_pushes_nothing_out():
+    fastconv.set_memory_cache(1 << 20)
+    block(1 << 20)
+    block((1 << 20) + 1)
+    assert memory.kept_bytes() == 1 << 20
+
+
+@from_nothing
+def test_threads_that_take_and_release():
+    """Each finds what it wrote, while another changes the limit; in the end it all adds up."""
+    wrong, done = [], threading.Event()
+
+    def work(seed):
+        own = np.random.default_rng(seed)
+        live = []
+        for i in range(1500):
+            if len(live) > 8 or (live and own.random() < 0.5):
+                array, value = live.pop(own.integers(len(live)))
+                if not (array == value).all():
+                    wrong.append((seed, i))
+            array = block(int(own.choice([4096, 5000, 40_000])))
+            value = (seed * 31 + i) % 256
+            array[:] = value
+            live.append((array, value))
+            F.relu(images)
+
+    images = np.ones(5000, np.float32)
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+
+    def change():
+        while not done.is_set():
+            for limit in (1 << 20, 0, 1 << 16):
+                fastconv.set_memory_cache(limit)
+
+    changer = threading.Thread(target=change)
+    for thread in (*workers, changer):
+        thread.start()
+    for thread in workers:
+        thread.join()
+    done.set()
+    changer.join()
+    assert not wrong
+    fastconv.set_memory_cache(0)
+    assert memory.kept_bytes() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_has_memory_of_its_own():
+    code = """
+import os, sys, numpy as np, fastconv.functional as F
+x = np.ones(1 << 18, np.float32)
+F.relu(x)  # kept, by both
+result = F.relu(-x)
+child = os.fork()
+mine = F.relu(x * (3 if child else 2))
+if child:
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+ok = (mine == (3 if child else 2)).all() and (result == 0).all()
+os._exit(0 if ok else 1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("0", 0), ("1000000", 10**6), ("", 1 << 28)])
+def test_environment_sets_the_memory_cache(value, expected):
+    code = f"import fastconv; assert fastconv.get_memory_cache() == {expected}"
+    environment = os.environ | {"FASTCONV_MEMORY_CACHE": value}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "error"),
+    [
+        *((n, ValueError) for n in (-1, sys.maxsize + 1, -(2**70))),
+        *((n, TypeError) for n in (True, 1.5, "2", None)),
+    ],
+)
+def test_bad_memory_caches(nbytes, error):
+    before = fastconv.get_memory_cache()
+    with pytest.raises(error, match=re.escape(f"got {nbytes!r}")):
+        fastconv.set_memory_cache(nbytes)
+    assert fastconv.get_memory_cache() == before
+
+
+@from_nothing
+def test_show_config_says_what_is_kept(capsys):
+    fastconv.set_memory_cache(64 << 20)
+    block(5 << 20)
+    fastconv.show_config()
+    assert re.search(r"memory cache +5\.0 of 64\.0 MB$", capsys.readouterr().out, re.MULTILINE)
 
 
 # ---------------------------------------------------------------- scratch

@@ -88,7 +88,7 @@ def test_data_are_shipped():
 
 # ---------------------------------------------------------------- stubs
 
-COMPILED = ["fastconv._ops", "fastconv._drivers.runtime"]
+COMPILED = ["fastconv._ops", "fastconv._drivers.memory", "fastconv._drivers.runtime"]
 
 
 def stub(module):

@@ -91,6 +91,9 @@ def test_environment_sets_the_number_of_threads(variables, expected):
         ("FASTCONV_NUM_THREADS", "0"),
         ("FASTCONV_NUM_THREADS", "99999"),
         ("FASTCONV_ISA", "mmx"),
+        ("FASTCONV_MEMORY_CACHE", "-1"),
+        ("FASTCONV_MEMORY_CACHE", "1e9"),
+        ("FASTCONV_MEMORY_CACHE", str(2**64)),
     ],
 )
 def test_errors_name_the_variable(name, value):
@@ -296,6 +299,7 @@ def test_show_config_says_what_is_in_use(capsys):
         "openmp",
         "instruction set",
         "threads",
+        "memory cache",
     }
 
 

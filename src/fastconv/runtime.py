@@ -1,4 +1,4 @@
-"""Threads, instruction sets, and what this build is: the settings of a process."""
+"""Threads, instruction sets, kept memory, and what this build is: the settings of a process."""
 
 from __future__ import annotations
 
@@ -32,9 +32,17 @@ def _short_waits() -> Iterator[None]:
 
 
 with _short_waits():
+    from fastconv._drivers import memory as _memory
     from fastconv._drivers import runtime as _runtime
 
-__all__ = ["get_num_threads", "set_num_threads", "show_config", "threads"]
+__all__ = [
+    "get_memory_cache",
+    "get_num_threads",
+    "set_memory_cache",
+    "set_num_threads",
+    "show_config",
+    "threads",
+]
 
 
 _MOST_THREADS = 1024
@@ -79,6 +87,16 @@ def _default_num_threads() -> int:
     else:
         cpus = os.cpu_count() or 1
     return max(1, int(min(_runtime.openmp_max_threads(), cpus, _cpu_quota())))
+
+
+def _default_memory_cache() -> int:
+    """FASTCONV_MEMORY_CACHE, else what the library starts with."""
+    value = os.environ.get("FASTCONV_MEMORY_CACHE")
+    if not value:
+        return _memory.get_limit()
+    if not value.isdecimal() or int(value) > sys.maxsize:
+        raise ValueError(f"FASTCONV_MEMORY_CACHE must be a number of bytes, got {value!r}")
+    return int(value)
 
 
 def get_num_threads() -> int:
@@ -152,8 +170,54 @@ def threads(n: int) -> Iterator[None]:
         set_num_threads(before)
 
 
+def get_memory_cache() -> int:
+    """How many bytes of released memory may be kept for the next calls.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_memory_cache() >= 0
+    True
+    """
+    return _memory.get_limit()
+
+
+def set_memory_cache(nbytes: int) -> None:
+    """Set how many bytes of released memory may be kept for the next calls, in this whole process.
+
+    The memory of a result that nobody refers to any more, and what an op used while it ran, are
+    kept for results to come: memory that is fresh from the operating system must be brought in page
+    by page. The default is ``FASTCONV_MEMORY_CACHE``, else 256 MB (2**28).
+
+    Parameters
+    ----------
+    nbytes : int, at least 0
+        What is kept beyond it is given back at once: with 0 everything, and nothing is kept from
+        then on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When `nbytes` is not an integer from 0 to ``sys.maxsize``.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> before = fastconv.get_memory_cache()
+    >>> fastconv.set_memory_cache(64 << 20)
+    >>> fastconv.get_memory_cache()
+    67108864
+    >>> fastconv.set_memory_cache(before)
+    """
+    if isinstance(nbytes, bool) or not isinstance(nbytes, int | np.integer):
+        raise TypeError(f"nbytes must be an integer, got {nbytes!r}")
+    if not 0 <= nbytes <= sys.maxsize:
+        raise ValueError(f"nbytes must be from 0 to {sys.maxsize}, got {nbytes!r}")
+    _memory.set_limit(int(nbytes))
+
+
 def show_config() -> None:
-    """Print the versions, compiler, OpenMP, instruction set and threads in use.
+    """Print the versions, compiler, OpenMP, instruction set, threads and kept memory.
 
     Examples
     --------
@@ -164,6 +228,7 @@ def show_config() -> None:
     from fastconv import __version__
 
     info = _runtime.build_info()
+    kept, limit = _memory.kept_bytes() / 2**20, get_memory_cache() / 2**20
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     rows = {
         "python": f"{platform.python_implementation()} {platform.python_version()}"
@@ -174,6 +239,7 @@ def show_config() -> None:
         "openmp": info["openmp"] or "none: one thread",
         "instruction set": info["isa"],
         "threads": get_num_threads(),
+        "memory cache": f"{kept:.1f} of {limit:.1f} MB",
     }
     print(f"fastconv {__version__}")
     for name, value in rows.items():
@@ -185,3 +251,4 @@ try:
 except ValueError as error:
     raise ValueError(f"FASTCONV_ISA: {error}") from None
 set_num_threads(_default_num_threads())
+set_memory_cache(_default_memory_cache())

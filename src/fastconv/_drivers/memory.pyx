@@ -1,50 +1,70 @@
 """Memory that is used again: scratch, packed filters, and the results of ops.
 
-A page that comes fresh from the operating system costs a fault when it is first touched, more than it
-takes to compute a few hundred results on it; and the C library gives large blocks back at once. So
-what is released is kept, in classes of size, up to a limit, and the next call of a network's loop
-finds it. Blocks of megabytes lie on huge pages where the system has them.
+A page that comes fresh from the operating system costs a fault when it is first touched, more than
+it takes to compute a few hundred results on it; and the C library gives large blocks back at once.
+So what is released is kept, in classes of size, up to a limit, and the next call of a network's
+loop finds it. Blocks of megabytes lie on huge pages where the system has them.
+
+There is no lock. A slot holds a kept block or NULL: whoever exchanges the block for NULL owns it.
+Before a block goes into a slot its bytes are counted in `kept`, and only after it was taken out are
+they subtracted, so no fewer are counted than lie in the slots. All atomics are sequentially
+consistent: a thread that sets the limit sees every block put under the old one, or the thread that
+puts the block sees the new limit.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
-from libc.stdint cimport int64_t
 
 cdef extern from *:
     """
-    #include <stdint.h>
     #include <stdlib.h>
 
     #if defined(_MSC_VER)
     #include <intrin.h>
+    #if defined(_WIN64)
+    #define FC_ADD(n, by) _InterlockedExchangeAdd64(n, by)
+    #define FC_SET(n, value) _InterlockedExchange64(n, value)
+    #else
+    #define FC_ADD(n, by) _InterlockedExchangeAdd((long volatile *)(n), by)
+    #define FC_SET(n, value) _InterlockedExchange((long volatile *)(n), value)
+    #endif
+    static Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) { return FC_ADD(n, by) + by; }
+    static Py_ssize_t fc_load(Py_ssize_t *n) { return FC_ADD(n, 0); }
+    static void fc_store(Py_ssize_t *n, Py_ssize_t value) { FC_SET(n, value); }
+    static int fc_full(void **slot) { return *(void *volatile *)slot != NULL; }
+    static void *fc_take(void **slot) { return _InterlockedExchangePointer(slot, NULL); }
+    static int fc_put(void **slot, void *block) {
+        return _InterlockedCompareExchangePointer(slot, block, NULL) == NULL;
+    }
+    #else
+    static Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) {
+        return __atomic_add_fetch(n, by, __ATOMIC_SEQ_CST);
+    }
+    static Py_ssize_t fc_load(Py_ssize_t *n) { return __atomic_load_n(n, __ATOMIC_SEQ_CST); }
+    static void fc_store(Py_ssize_t *n, Py_ssize_t value) {
+        __atomic_store_n(n, value, __ATOMIC_SEQ_CST);
+    }
+    static int fc_full(void **slot) { return __atomic_load_n(slot, __ATOMIC_SEQ_CST) != NULL; }
+    static void *fc_take(void **slot) { return __atomic_exchange_n(slot, NULL, __ATOMIC_SEQ_CST); }
+    static int fc_put(void **slot, void *block) {
+        void *empty = NULL;
+        return __atomic_compare_exchange_n(slot, &empty, block, 0, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_RELAXED);
+    }
+    #endif
+
+    #if defined(_WIN32)
     #include <malloc.h>
-    static void *fc_exchange(void **slot, void *p) { return _InterlockedExchangePointer(slot, p); }
-    static int fc_put(void **slot, void *p) {
-        return _InterlockedCompareExchangePointer(slot, p, NULL) == NULL;
-    }
-    static int64_t fc_add(int64_t *n, int64_t by) {
-        return _InterlockedExchangeAdd64(n, by) + by;
-    }
     static void *fc_system_take(size_t n) { return _aligned_malloc(n, 64); }
     static void fc_system_give(void *p) { _aligned_free(p); }
     #else
     #if defined(__linux__)
     #include <sys/mman.h>
     #endif
-    static void *fc_exchange(void **slot, void *p) {
-        return __atomic_exchange_n(slot, p, __ATOMIC_ACQ_REL);
-    }
-    static int fc_put(void **slot, void *p) {
-        void *empty = NULL;
-        return __atomic_compare_exchange_n(slot, &empty, p, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-    }
-    static int64_t fc_add(int64_t *n, int64_t by) {
-        return __atomic_add_fetch(n, by, __ATOMIC_RELAXED);
-    }
     static void *fc_system_take(size_t n) {
         const size_t huge = (size_t)2 << 20;
         void *p = NULL;
         if (posix_memalign(&p, n < 2 * huge ? 64 : huge, n)) return NULL;
-    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+    #if defined(MADV_HUGEPAGE)
         if (n >= 2 * huge) madvise(p, n, MADV_HUGEPAGE); /* a wish: what comes back is of no use */
     #endif
         return p;
@@ -52,28 +72,32 @@ cdef extern from *:
     static void fc_system_give(void *p) { free(p); }
     #endif
     """
-    void *fc_exchange(void **slot, void *p) noexcept nogil
-    bint fc_put(void **slot, void *p) noexcept nogil
-    int64_t fc_add(int64_t *n, int64_t by) noexcept nogil
+    Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) noexcept nogil
+    Py_ssize_t fc_load(Py_ssize_t *n) noexcept nogil
+    void fc_store(Py_ssize_t *n, Py_ssize_t value) noexcept nogil
+    bint fc_full(void **slot) noexcept nogil  # a guess, of an instant
+    void *fc_take(void **slot) noexcept nogil  # what it holds, NULL for nothing
+    bint fc_put(void **slot, void *block) noexcept nogil  # whether it was empty
     void *fc_system_take(size_t n) noexcept nogil
     void fc_system_give(void *p) noexcept nogil
 
 
 cdef enum:
-    LINE = 64         # of the cache; a block's size stands in the line before what the caller gets
-    LEAST = 4096
-    STEPS = 4         # classes between two powers of two
-    CLASSES = 27 * STEPS
-    SLOTS = 16        # blocks of a class
+    LINE = 64         # of the cache; before what the caller gets lies one, with the block's class
+    LEAST = 4096      # bytes of the least class
+    STEPS = 4         # classes from a power of two to the next
+    CLASSES = STEPS * (8 * sizeof(size_t) - 13)  # up to 7/16 of what a size_t counts
+    SLOTS = 16        # of a class
 
 cdef void *slots[CLASSES * SLOTS]
-cdef int64_t kept = 0
-cdef int64_t limit = 256 << 20
+cdef Py_ssize_t kept = 0  # bytes
+cdef Py_ssize_t limit = 256 << 20
+cdef Py_ssize_t hand = 0  # slots that `trim` has looked into
 
 
 cdef size_t size_of(int n) noexcept nogil:
-    """Of class n, in bytes: four classes to a power of two, so a block is at most a quarter too large."""
-    return (<size_t> LEAST >> 2) * (STEPS + n % STEPS) << (n // STEPS)
+    """What a block of class n holds: at most a quarter more than was asked for, and LEAST."""
+    return <size_t> LEAST // STEPS * (STEPS + n % STEPS) << n // STEPS
 
 
 cdef int class_of(size_t nbytes) noexcept nogil:
@@ -88,36 +112,46 @@ cdef int class_of(size_t nbytes) noexcept nogil:
     return n
 
 
-cdef void drop_kept() noexcept nogil:
-    """Everything kept back to the system."""
-    cdef int i
+cdef char *take_kept(int i) noexcept nogil:
+    """The block in slot i, or NULL."""
+    cdef char *block = NULL
+    if fc_full(&slots[i]):
+        block = <char *> fc_take(&slots[i])
+    if block != NULL:
+        fc_add(&kept, -<Py_ssize_t> size_of(i // SLOTS))
+    return block
+
+
+cdef void trim(Py_ssize_t most) noexcept nogil:
+    """Blocks back to the system until at most so many bytes are kept.
+
+    Each time from where the last one ended, so that sizes nobody asks for any more go too.
+    """
     cdef char *block
-    for i in range(CLASSES * SLOTS):
-        block = <char *> fc_exchange(&slots[i], NULL)
+    for _ in range(CLASSES * SLOTS):
+        if fc_load(&kept) <= most:
+            return
+        block = take_kept(<int> (<size_t> fc_add(&hand, 1) % (CLASSES * SLOTS)))
         if block != NULL:
-            fc_add(&kept, -<int64_t> size_of(i // SLOTS))
             fc_system_give(block)
 
 
 cdef char *allocate(size_t nbytes) noexcept nogil:
     """Memory that starts on a cache line and holds anything, or NULL."""
-    cdef int n = class_of(nbytes + LINE), i
+    cdef int n = class_of(nbytes), i
     cdef char *block = NULL
     if n < 0:
         return NULL
     for i in range(n * SLOTS, (n + 1) * SLOTS):
-        if slots[i] != NULL:
-            block = <char *> fc_exchange(&slots[i], NULL)
-            if block != NULL:
-                fc_add(&kept, -<int64_t> size_of(n))
-                break
+        block = take_kept(i)
+        if block != NULL:
+            return block + LINE
+    block = <char *> fc_system_take(LINE + size_of(n))
     if block == NULL:
-        block = <char *> fc_system_take(size_of(n))
-    if block == NULL:
-        drop_kept()
-        block = <char *> fc_system_take(size_of(n))
-    if block == NULL:
-        return NULL
+        trim(0)
+        block = <char *> fc_system_take(LINE + size_of(n))
+        if block == NULL:
+            return NULL
     (<int *> block)[0] = n
     return block + LINE
 
@@ -128,11 +162,14 @@ cdef void release(char *memory) noexcept nogil:
         return
     cdef char *block = memory - LINE
     cdef int n = (<int *> block)[0], i
-    if fc_add(&kept, <int64_t> size_of(n)) <= limit:
+    cdef Py_ssize_t size = <Py_ssize_t> size_of(n), most = fc_load(&limit)
+    if size <= most:
+        fc_add(&kept, size)
         for i in range(n * SLOTS, (n + 1) * SLOTS):
-            if slots[i] == NULL and fc_put(&slots[i], block):
+            if not fc_full(&slots[i]) and fc_put(&slots[i], block):
+                trim(fc_load(&limit))
                 return
-    fc_add(&kept, -<int64_t> size_of(n))
+        fc_add(&kept, -size)
     fc_system_give(block)
 
 
@@ -152,18 +189,17 @@ cdef class Memory:
         PyBuffer_FillInfo(view, self, self.data, self.nbytes, 0, flags)
 
 
-def set_kept_limit(int64_t nbytes):
-    """Keep at most so many released bytes from now on; what is kept already goes."""
-    global limit
-    limit = nbytes
-    drop_kept()
+def set_limit(Py_ssize_t nbytes):
+    """Keep at most so many released bytes (>= 0); what is kept beyond goes at once."""
+    fc_store(&limit, nbytes)
+    trim(nbytes)
 
 
-def get_kept_limit():
+def get_limit():
     """At most so many released bytes are kept."""
-    return limit
+    return fc_load(&limit)
 
 
 def kept_bytes():
     """Released bytes that are kept now."""
-    return kept
+    return fc_load(&kept)
