@@ -101,10 +101,10 @@ cdef void pack(const Plan *p, const Correlation *c, char *to) noexcept nogil:
 cdef void point_rows(const Correlation *c, const char *x, fc_size x_h, fc_size first, fc_size count,
                      const void **rows) noexcept nogil:
     """The input row under each row of taps of outputs first.., [count][taps_h], NULL beyond."""
-    cdef fc_size i, r, row
+    cdef fc_size i, row
     for i in range(first, first + count):
         row = c.row0 + i * c.step_h
-        for r in range(c.taps_h):
+        for _ in range(c.taps_h):
             rows[0] = x + row * x_h if 0 <= row < c.height else NULL
             rows += 1
             row += c.row_d
@@ -219,7 +219,7 @@ cdef fc_size stage_bytes(Plan *p, fc_size rows) noexcept nogil:
     """Lays out the scratch memory of tasks of that many rows; its size."""
     cdef const Correlation *c
     cdef fc_size pixel = max(p.block, p.kernels.lanes) * p.kernels.itemsize
-    cdef fc_size a, lo, hi, most = 0, taps = 0
+    cdef fc_size a, most = 0, taps = 0
     cdef fc_size first = p.phases.height, last = -p.phases.height
     for a in range(p.phases_h * p.phases_w):
         c = &p.phases[a]
@@ -378,17 +378,17 @@ cdef int weight_slot(void *context, Py_ssize_t task, char *scratch) noexcept nog
 
 
 cdef int add_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """One vector of filters: its partial sums, slot after slot, and the total to where it belongs."""
+    """One vector of filters: partial sums, slot after slot, and the total to where it belongs."""
     cdef Plan *p = <Plan *> context
     cdef const Correlation *c = p.phases
     cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes, group = p.group
     cdef fc_size taps = c.taps_h * c.taps_w, count = p.filter_bytes // size
-    cdef fc_size slot, i, k0 = task * lanes, k = first_channel(lanes, task, p.channels)
+    cdef fc_size i, k0 = task * lanes, k = first_channel(lanes, task, p.channels)
     cdef fc_size n = min(k0 + lanes, p.channels) - k0
     cdef char *sum = p.partial + task * p.filter_bytes
     cdef char *other = sum
     cdef char *to = <char *> c.w + k0 // group * c.w_g + k0 % group * c.w_k
-    for slot in range(1, p.slots):
+    for _ in range(1, p.slots):
         other += p.vectors * p.filter_bytes
         if size == 4:
             for i in range(count):
