@@ -31,6 +31,8 @@ cdef extern from "kernels.h" nogil:
         fc_size a_ahead, b_ahead
         fc_size a_m, a_k
         fc_size b_k
+        void *panel
+        bint packed
         fc_size segments, len
         void *c
         fc_size c_m

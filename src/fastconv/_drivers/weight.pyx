@@ -61,11 +61,12 @@ ctypedef struct Plan:
     fc_size channel_blocks, filter_blocks, block_channels, block_panels
     fc_size slots
     bint copy_x, copy_y
+    bint keep_panel      # of y where it lies: the first tile over its pixels leaves them packed
     bint side_by_side    # taps of a row follow each other: their channels are one run
     bint in_place        # sums are kept in w, [channels][filters]
     fc_size piece_images, piece_rows, piece_cols
     fc_size slot_bytes   # from one slot's w to the next: [groups][filters][channels][taps]
-    fc_size pointers_at, x_at, y_at, sums_at, scratch_bytes
+    fc_size pointers_at, x_at, y_at, panel_at, sums_at, scratch_bytes
 
 
 # What a task works on: a block of taps, channels and filters, and a piece of the images.
@@ -74,15 +75,21 @@ ctypedef struct Block:
     fc_size n0, n1, i0, i1, j0, j1  # several whole images, or some rows of one
     fc_size n2, i2, j2              # where the next piece begins
     bint first                      # piece of the task: its products are the sums
+    fc_size tiles, tile             # how many multiply the piece, and how many have
 
 
 # Where element 0 of a piece lies, and the strides from image to image, row to row, and so on.
 ctypedef struct View:
     const char *at
     fc_size image, row, col, next
-    # how far on the next piece lies, and the bytes of its pixels: while a tile passes over this
-    # piece, it fetches one line of every pixel of the next; 0 bytes where that is not so simple
-    fc_size ahead, ahead_end
+    # how far on the next piece lies, and the bytes of its pixels: one in `every` tiles that pass
+    # over this piece fetches a line of every pixel of the next; 0 bytes where that is not so simple
+    fc_size ahead, ahead_end, every
+
+
+cdef inline fc_size spread(const Block *b, fc_size bytes) noexcept nogil:
+    """Tiles from one that fetches a line to the next: memory is to be read all the while."""
+    return max(1, b.tiles * LINE // max(bytes, 1))
 
 
 cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
@@ -100,7 +107,7 @@ cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
     cdef char *to
     if not p.copy_x:
         return View(x + row0 * c.x_h + col0 * c.x_w, c.x_n, c.x_h, c.x_w, c.x_c,
-                    ahead, ahead + channels * size if c.x_c == size else ahead)
+                    ahead, ahead + pixel if c.x_c == size else ahead, spread(b, pixel))
     valid(col0, 1, c.width, cols, &lo, &hi)
     for n in range(b.n1 - b.n0):
         for r in range(rows):
@@ -113,7 +120,7 @@ cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
                              x + n * c.x_n + row * c.x_h + (col0 + lo) * c.x_w, c.x_w, c.x_c,
                              hi - lo, channels)
             memset(to + hi * pixel, 0, (cols - hi) * pixel)
-    return View(copy, rows * cols * pixel, cols * pixel, pixel, size, 0, 0)
+    return View(copy, rows * cols * pixel, cols * pixel, pixel, size, 0, 0, 1)
 
 
 cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
@@ -121,13 +128,14 @@ cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, panel = c.kernels.nr * size
     cdef fc_size images = b.n1 - b.n0, rows = b.i1 - b.i0, cols = b.j1 - b.j0
+    cdef fc_size pixel = (b.k1 - b.k0) * size
     cdef const char *y = (c.y + b.n0 * c.y_n + b.g * c.y_g + b.k0 * c.y_k + b.i0 * c.y_h
                           + b.j0 * c.y_w)
     cdef fc_size ahead = ((b.n2 - b.n0) * c.y_n + (b.i2 - b.i0) * c.y_h
                           + (b.j2 - b.j0) * c.y_w)
     cdef fc_size i, n, k, lines = rows, run = cols
     if not p.copy_y:
-        return View(y, c.y_n, c.y_h, c.y_w, panel, ahead, ahead + (b.k1 - b.k0) * size)
+        return View(y, c.y_n, c.y_h, c.y_w, panel, ahead, ahead + pixel, spread(b, pixel))
     if c.y_h == cols * c.y_w:
         lines, run = 1, rows * cols
     for k in range(b.panels):
@@ -137,18 +145,19 @@ cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
                     copy + ((k * images + n) * lines + i) * run * panel, panel, size,
                     y + n * c.y_n + i * c.y_h + k * c.kernels.nr * c.y_k, c.y_w, c.y_k,
                     run, min(c.kernels.nr, b.k1 - b.k0 - k * c.kernels.nr))
-    return View(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel, 0, 0)
+    return View(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel,
+                0, 0, 1)
 
 
-cdef inline fc_size next_line(View *v, fc_size here) noexcept nogil:
-    if v.ahead >= v.ahead_end:
-        return here  # all is fetched
+cdef inline fc_size next_line(View *v, fc_size tile, fc_size here) noexcept nogil:
+    if v.ahead >= v.ahead_end or tile % v.every:
+        return here  # nothing to fetch
     v.ahead += LINE
     return v.ahead - LINE
 
 
-cdef void add_tap(const Plan *p, const Block *b, View *x, View *y, fc_size r, fc_size s,
-                  const void **pointers, char *sums, fc_size sums_row) noexcept nogil:
+cdef void add_tap(const Plan *p, Block *b, View *x, View *y, fc_size r, fc_size s,
+                  char *scratch, char *sums, fc_size sums_row) noexcept nogil:
     """Add the products of tap r, s of the block, or of row r of them, to [channels][filters]."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
@@ -158,6 +167,7 @@ cdef void add_tap(const Plan *p, const Block *b, View *x, View *y, fc_size r, fc
     cdef fc_size x_row = c.step_h * x.row, x_image = x.image, y_image = y.image
     cdef const char *a
     cdef const char *d
+    cdef const void **pointers = <const void **> (scratch + p.pointers_at)
     cdef fc_outer tile
     valid(c.row0 + b.i0 * c.step_h + (b.r0 + r) * c.row_d, c.step_h, c.height, b.i1 - b.i0,
           &i0, &i1)
@@ -193,6 +203,7 @@ cdef void add_tap(const Plan *p, const Block *b, View *x, View *y, fc_size r, fc
     tile.a_m = x.next
     tile.c_m = sums_row
     tile.accumulate = not b.first
+    tile.panel = scratch + p.panel_at if p.keep_panel else NULL
     tiles = ceil_div(run, c.kernels.mr)
     for panel in range(b.panels):
         tile.n = <int> min(nr, b.k1 - b.k0 - panel * nr)
@@ -202,8 +213,10 @@ cdef void add_tap(const Plan *p, const Block *b, View *x, View *y, fc_size r, fc
             tile.m = <int> (part(run, tiles, t + 1) - start)
             tile.a_from = start * x.next
             tile.c = sums + start * sums_row + panel * nr * size
-            tile.a_ahead = next_line(x, tile.a_from)
-            tile.b_ahead = next_line(y, tile.b_from)
+            tile.packed = p.keep_panel and t > 0
+            tile.a_ahead = next_line(x, b.tile, tile.a_from)
+            tile.b_ahead = next_line(y, b.tile + y.every // 2, tile.b_from)
+            b.tile += 1
             c.kernels.outer(&tile)
             start += tile.m
 
@@ -258,6 +271,11 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     else:
         sums, sums_row = scratch + p.sums_at, b.panels * nr * size
     tap_bytes = (b.c1 - b.c0) * sums_row
+    if p.side_by_side:
+        b.tiles = ceil_div((b.c1 - b.c0) * (b.s1 - b.s0), c.kernels.mr)
+    else:
+        b.tiles = ceil_div(b.c1 - b.c0, c.kernels.mr) * (b.s1 - b.s0)
+    b.tiles *= (b.r1 - b.r0) * b.panels
 
     # this slot's rows, of all the rows of the batch
     lo = part(c.batch * c.out_h, p.slots, slot)
@@ -278,11 +296,12 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
                 b.n2, b.i2, b.j2 = b.n0, b.i0, b.j1
             else:
                 b.n2, b.i2, b.j2 = lo // c.out_h, lo % c.out_h, 0
+            b.tile = 0
             x = view_input(p, &b, scratch + p.x_at)
             y = view_output(p, &b, scratch + p.y_at)
             for r in range(b.r1 - b.r0):
                 for s in range(1 if p.side_by_side else b.s1 - b.s0):
-                    add_tap(p, &b, &x, &y, r, s, <const void **> (scratch + p.pointers_at),
+                    add_tap(p, &b, &x, &y, r, s, scratch,
                             sums + (r * (b.s1 - b.s0) + s) * tap_bytes, sums_row)
             b.first = False
             b.j0 = b.j1
@@ -427,7 +446,12 @@ cdef void plan_pieces(Plan *p) noexcept nogil:
     p.pointers_at = 0
     p.x_at = round_up(2 * all_rows * sizeof(void *))
     p.y_at = p.x_at + round_up(p.piece_images * <fc_size> x_bytes)
-    p.sums_at = p.y_at + (round_up(y_bytes) if p.copy_y else 0)
+    # each tap would pack them anew
+    p.keep_panel = (c.taps_h * c.taps_w == 1 and not p.copy_y and p.block_channels > c.kernels.mr)
+    p.panel_at = p.y_at + (round_up(y_bytes) if p.copy_y else 0)
+    p.sums_at = p.panel_at
+    if p.keep_panel:
+        p.sums_at += round_up(all_rows * p.piece_cols * nr * size)
     p.scratch_bytes = p.sums_at
     if not p.in_place:
         p.scratch_bytes += p.tap_rows * p.tap_cols * p.block_channels * p.block_panels * nr * size

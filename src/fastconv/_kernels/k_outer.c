@@ -1,7 +1,8 @@
 /* The register tile of weight gradients: a sum of outer products, FC_MR rows by two vectors.
  *
  * Both operands are read where they lie: for every k, the rows' elements a_m bytes apart, and a
- * run of n columns. As in k_tile.c, every (rows, vectors) pair is its own function.
+ * run of n columns. Tiles that share their columns can leave them in a panel that stays in the
+ * first-level cache, where pixels far apart would meet in few of its sets. As in k_tile.c, every (rows, vectors) pair is its own function.
  */
 #include "simd.h"
 #include "kernels.h"
@@ -22,17 +23,26 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
         }
     const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
     const fc_size a_ahead = t->a_ahead - t->a_from, b_ahead = t->b_ahead - t->b_from;
+    const int packed = t->packed, pack = t->panel && !packed;
+    const fc_size columns_k = packed ? 2 * VL * (fc_size)sizeof(real) : b_k;
+    real *panel = t->panel;
     for (fc_size s = 0; s < t->segments; s++) {
         const char *a = (const char *)t->a[s] + t->a_from;
         const char *b = (const char *)t->b[s] + t->b_from;
-        for (fc_size k = 0; k < len; k++, a += a_k, b += b_k) {
+        const char *columns = packed ? (const char *)(panel + s * len * 2 * VL) : b;
+        for (fc_size k = 0; k < len; k++, a += a_k, b += b_k, columns += columns_k) {
             v_prefetch(a + a_ahead);
             v_prefetch(b + b_ahead);
             vreal bv[2];
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {
-                const real *p = (const real *)b + j * VL;
+                const real *p = (const real *)columns + j * VL;
                 bv[j] = (tail && j == nv - 1) ? v_load_n(p, tail) : v_load(p);
+            }
+            if (pack) {
+#pragma GCC unroll 2
+                for (int j = 0; j < nv; j++) v_store(panel + j * VL, bv[j]);
+                panel += 2 * VL;
             }
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) {

@@ -41,6 +41,8 @@ typedef struct {
     fc_size a_ahead, b_ahead;        /* prefetched for every k: what lies so far beyond it */
     fc_size a_m, a_k;                /* from one row and one k to the next */
     fc_size b_k;                     /* columns are contiguous */
+    void *panel; /* unless NULL, [every k of all segments][nr]: columns are written there as well */
+    int packed;  /* or, nonzero, read from there instead of b */
     fc_size segments, len;
     void *c;
     fc_size c_m;
