@@ -2,7 +2,8 @@
  *
  * Both operands are read where they lie: for every k, the rows' elements a_m bytes apart, and a
  * run of n columns. Tiles that share their columns can leave them in a panel that stays in the
- * first-level cache, where pixels far apart would meet in few of its sets. As in k_tile.c, every (rows, vectors) pair is its own function.
+ * first-level cache, where pixels far apart would meet in few of its sets. As in k_tile.c, every
+ * (rows, vectors) pair is its own function.
  */
 #include "simd.h"
 #include "kernels.h"
