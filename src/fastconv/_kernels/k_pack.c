@@ -107,6 +107,24 @@ static void pack_runs(real *d, const char *s, fc_size n, fc_size channels, fc_si
     }
 }
 
+/* Taps that lie near each other, but not side by side (those of one phase of a strided gradient): a
+ * channel's are read together, turned, and the ones wanted are kept. at[t]: where tap t lies, in
+ * elements from the first of `reach`. */
+static void pack_taps(real *d, const char *s, fc_size n, fc_size channels, fc_size taps,
+                      const fc_size *at, int reach, fc_size s_n, fc_size s_c, fc_size nr) {
+    for (fc_size c = 0; c < channels; c++, s += s_c)
+        for (fc_size i = 0; i < nr; i += VL) {
+            vreal r[VL];
+            const char *from = s + i * s_n;
+            for (fc_size ahead = 0; ahead < VL * s_n && s_n <= 64; ahead += 64)
+                v_prefetch(from + 4 * s_c + ahead);
+            for (int k = 0; k < VL; k++)
+                r[k] = i + k < n ? v_load_n((const real *)(from + k * s_n), reach) : v_zero();
+            v_transpose(r);
+            for (fc_size t = 0; t < taps; t++) v_store(d + (t * channels + c) * nr + i, r[at[t]]);
+        }
+}
+
 void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channels, fc_size taps_h,
                            fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h, fc_size s_w,
                            fc_size nr) {
@@ -122,10 +140,23 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
             return;
         }
         if (taps > 1) {
-            for (fc_size c = 0; c < channels; c++)
+            for (fc_size c = 0; c < channels; c++) {
+                for (fc_size ahead = 0; ahead < n * s_n && s_n <= 64; ahead += 64)
+                    v_prefetch(s + (c + 4) * s_c + ahead);
                 pack_runs(d, s + c * s_c, n, channels, taps, s_n, taps, row_backwards, c, nr);
+            }
             return;
         }
+    }
+    const fc_size low = (s_h < 0 ? (taps_h - 1) * s_h : 0) + (s_w < 0 ? (taps_w - 1) * s_w : 0);
+    const fc_size high = (s_h > 0 ? (taps_h - 1) * s_h : 0) + (s_w > 0 ? (taps_w - 1) * s_w : 0);
+    const fc_size reach = (high - low) / one + 1;
+    if (taps > 0 && reach < VL && s_n != one) {
+        fc_size at[VL];
+        for (fc_size t = 0; t < taps; t++)
+            at[t] = (t / taps_w * s_h + t % taps_w * s_w - low) / one;
+        pack_taps(d, (const char *)src + low, n, channels, taps, at, (int)reach, s_n, s_c, nr);
+        return;
     }
     const fc_size tap = channels * nr; /* elements from one tap's [channels][nr] to the next */
     for (fc_size c = 0; c < channels; c++) /* taps inside: each filter is then read in order */

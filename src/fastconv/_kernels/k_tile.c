@@ -55,6 +55,19 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
                 for (int i = 0; i < m; i++) v_prefetch(a[i] + at + a_ahead);
                 stop = k + 64 / (fc_size)sizeof(real) < len ? k + 64 / (fc_size)sizeof(real) : len;
             }
+            /* one vector of columns needs a load of `a` for every product: two at a time, then */
+            for (; FC_PAIRS && nv == 1 && a_k == sizeof(real) && k + 2 <= stop;
+                 k += 2, at += 2 * a_k, b += 2 * b_k) {
+                const vreal b0 = load_part((const real *)b, tail);
+                const vreal b1 = load_part((const real *)(b + b_k), tail);
+#pragma GCC unroll 16
+                for (int i = 0; i < m; i++) {
+                    vreal av = v_load_pair((const real *)(a[i] + at));
+                    FC_KEEP_VECTOR(av);
+                    acc[i][0] = v_fma(v_pair_first(av), b0, acc[i][0]);
+                    acc[i][0] = v_fma(v_pair_second(av), b1, acc[i][0]);
+                }
+            }
             for (; k < stop; k++, at += a_k, b += b_k) {
                 vreal bv[2];
 #pragma GCC unroll 2
