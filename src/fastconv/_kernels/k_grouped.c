@@ -13,10 +13,11 @@ enum {
     COLUMNS = FC_REGISTERS == 32 ? 14 : 7,
     FEW_COLUMNS = FC_REGISTERS == 32 ? 7 : 4, /* at the end of a row */
     GRAD_COLUMNS = 4, /* of the weight gradient */
-    GRAD_SUMS = FC_REGISTERS / 2 - 1, /* sums that may stay in registers there */
+    GRAD_SUMS = FC_REGISTERS == 32 ? 15 : 9, /* sums that may stay in registers there */
     MOST_TAPS = 7,
     L1_BYTES = 24 * 1024, /* of input rows */
-    MOST_PARTS = 4 /* channels of a group taken at a time */
+    /* channels of a group taken at a time: as many as have their filters, or sums, in registers */
+    MOST_PARTS = FC_REGISTERS == 32 ? 4 : 1
 };
 
 /* How an input vector becomes what a vector of outputs is multiplied with. */
@@ -118,7 +119,7 @@ FC_INLINE void rows(const fc_grouped *p, const int mode, const int taps, const i
     for (fc_size j = 0, n; (n = p->out_width - j) > 0; j += n <= FEW_COLUMNS ? FEW_COLUMNS : COLUMNS) {
         const fc_size first = p->col0 + j * step;
         /* where channels are taken in parts, the checks are few beside the products */
-        const int inside = mode == SAME && n >= COLUMNS && first >= 0 &&
+        const int inside = parts == 1 && n >= COLUMNS && first >= 0 &&
                            first + (COLUMNS - 1) * step + taps <= p->width;
         for (fc_size b0 = 0; b0 < blocks; b0 += chunk)
             for (fc_size i = 0; i < p->count; i++) {
@@ -127,7 +128,7 @@ FC_INLINE void rows(const fc_grouped *p, const int mode, const int taps, const i
                 for (fc_size b = b0; b < fc_min(b0 + chunk, blocks); b++) {
                     if (n <= FEW_COLUMNS)
                         outputs(p, lines, b, j, n, out, FEW_COLUMNS, 1, mode, taps, step, parts);
-                    else if (mode == SAME && inside)
+                    else if (parts == 1 && inside)
                         outputs(p, lines, b, j, n, out, COLUMNS, 0, mode, taps, step, parts);
                     else
                         outputs(p, lines, b, j, n, out, COLUMNS, 1, mode, taps, step, parts);
@@ -180,14 +181,14 @@ static int rows_same(const fc_grouped *p) {
 static int rows_pick(const fc_grouped *p) {
     if (p->group % 4) return 0;
 #if VL > 4
-    FC_CASES_OF_ALL(FC_ROWS_CASE, PICK, 4)
+    FC_CASES_OF_ALL(FC_ROWS_CASE, PICK, MOST_PARTS)
 #endif
     return 0;
 }
 
 static int rows_each(const fc_grouped *p) {
     if (p->group % 4) return 0;
-    FC_CASES_OF_ALL(FC_ROWS_CASE, EACH, 4)
+    FC_CASES_OF_ALL(FC_ROWS_CASE, EACH, MOST_PARTS)
     return 0;
 }
 
@@ -374,16 +375,16 @@ static int grad_same(const fc_grouped_grad *p) {
 static int grad_pick(const fc_grouped_grad *p) {
     if (p->group % 4) return 0;
 #if VL > 4
-    FC_GRAD_CASE(PICK, 3, 1, 4)
-    FC_GRAD_CASE(PICK, 3, 2, 4)
+    FC_GRAD_CASE(PICK, 3, 1, MOST_PARTS)
+    FC_GRAD_CASE(PICK, 3, 2, MOST_PARTS)
 #endif
     return 0;
 }
 
 static int grad_each(const fc_grouped_grad *p) {
     if (p->group % 4) return 0;
-    FC_GRAD_CASE(EACH, 3, 1, 4)
-    FC_GRAD_CASE(EACH, 3, 2, 4)
+    FC_GRAD_CASE(EACH, 3, 1, MOST_PARTS)
+    FC_GRAD_CASE(EACH, 3, 2, MOST_PARTS)
     return 0;
 }
 
