@@ -16,8 +16,8 @@ enum {
     GRAD_SUMS = FC_REGISTERS == 32 ? 15 : 9, /* sums that may stay in registers there */
     MOST_TAPS = 7,
     L1_BYTES = 24 * 1024, /* of input rows */
-    /* channels of a group taken at a time: as many as have their filters, or sums, in registers */
-    MOST_PARTS = FC_REGISTERS == 32 ? 4 : 1
+    MOST_PARTS = 4, /* channels of a group taken at a time */
+    KEPT_PARTS = FC_REGISTERS == 32 ? 4 : 1 /* ... with their filters or sums in registers */
 };
 
 /* How an input vector becomes what a vector of outputs is multiplied with. */
@@ -181,14 +181,14 @@ static int rows_same(const fc_grouped *p) {
 static int rows_pick(const fc_grouped *p) {
     if (p->group % 4) return 0;
 #if VL > 4
-    FC_CASES_OF_ALL(FC_ROWS_CASE, PICK, MOST_PARTS)
+    FC_CASES_OF_ALL(FC_ROWS_CASE, PICK, KEPT_PARTS)
 #endif
     return 0;
 }
 
 static int rows_each(const fc_grouped *p) {
     if (p->group % 4) return 0;
-    FC_CASES_OF_ALL(FC_ROWS_CASE, EACH, MOST_PARTS)
+    FC_CASES_OF_ALL(FC_ROWS_CASE, EACH, KEPT_PARTS)
     return 0;
 }
 
@@ -363,6 +363,10 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode) {
         return 1;                                                    \
     }
 
+/* Whether pixels lie side by side. Where every one is another line of the cache, reading it for one
+ * channel at a time costs more than sums that do not stay in registers. */
+FC_INLINE int dense(const fc_grouped_grad *p) { return p->x_w == VL * (fc_size)sizeof(real); }
+
 static int grad_same(const fc_grouped_grad *p) {
     FC_GRAD_CASE(SAME, 3, 1, 1)
     FC_GRAD_CASE(SAME, 3, 2, 1)
@@ -375,6 +379,10 @@ static int grad_same(const fc_grouped_grad *p) {
 static int grad_pick(const fc_grouped_grad *p) {
     if (p->group % 4) return 0;
 #if VL > 4
+    if (dense(p)) {
+        FC_GRAD_CASE(PICK, 3, 1, KEPT_PARTS)
+        FC_GRAD_CASE(PICK, 3, 2, KEPT_PARTS)
+    }
     FC_GRAD_CASE(PICK, 3, 1, MOST_PARTS)
     FC_GRAD_CASE(PICK, 3, 2, MOST_PARTS)
 #endif
@@ -383,6 +391,10 @@ static int grad_pick(const fc_grouped_grad *p) {
 
 static int grad_each(const fc_grouped_grad *p) {
     if (p->group % 4) return 0;
+    if (dense(p)) {
+        FC_GRAD_CASE(EACH, 3, 1, KEPT_PARTS)
+        FC_GRAD_CASE(EACH, 3, 2, KEPT_PARTS)
+    }
     FC_GRAD_CASE(EACH, 3, 1, MOST_PARTS)
     FC_GRAD_CASE(EACH, 3, 2, MOST_PARTS)
     return 0;
