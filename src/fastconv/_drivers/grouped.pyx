@@ -26,6 +26,7 @@ cdef enum:
     MOST_STAGE_BYTES = 2 * 1024 * 1024
     GRAD_BLOCK = 128         # channels of a task of the weight gradient, in place
     GRAD_PIXELS = 1024       # outputs of a piece of it
+    FAR = 2048               # multiples of it between pixels meet in few sets of a cache
     TASKS = 16               # see direct.pyx
 
 
@@ -415,6 +416,8 @@ cdef int correlate_weight(const Correlation *correlation, int num_threads) noexc
     p.phases = &c
     p.phases_h = p.phases_w = 1
     choose_blocks(&p, &c)
+    if p.group >= lanes and c.x_w % FAR == 0:
+        p.in_place = False  # wide groups read a piece many times: it is better copied
     p.rows, p.cols = c.out_h, c.out_w
     p.filter_bytes = c.taps_h * c.taps_w * p.group * lanes * size
     p.chunk = max(1, GRAD_BLOCK // p.block) if p.in_place else 1
