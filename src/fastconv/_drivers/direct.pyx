@@ -233,7 +233,7 @@ cdef void point_pixels(const Plan *p, const Block *b, char *scratch, fc_size fir
 
 cdef void used_segments(const Plan *p, const Block *b, fc_size start, fc_size count, fc_size *first,
                         fc_size *last) noexcept nogil:
-    """Segments of a tile but for rows of taps that lie above or below the image: they give nothing."""
+    """Segments of a tile without rows of taps above or below the image: those give nothing."""
     cdef const Correlation *c = &p.c
     cdef fc_size width = b.j1 - b.j0, per_row = p.n_segments // c.taps_h
     cdef fc_size top = c.row0 + (b.i0 + start // width) * c.step_h
