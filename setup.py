@@ -6,6 +6,7 @@ compiled once per instruction set, with that set's flags, and ``table.c`` picks 
 
 import os
 import platform
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +62,12 @@ def base_flags(msvc):
     return flags
 
 
+def strip_flags():
+    """Linker flags that leave symbols out: a thirtieth of the wheel, and of use to debuggers only."""
+    debug = any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split())
+    return ["-Wl,-s"] if sys.platform.startswith("linux") and not debug else []
+
+
 #: Cython's generated C is not ours to lint
 CYTHON_FLAGS = [
     "-Wno-unused-function",
@@ -91,7 +98,7 @@ class BuildExt(build_ext):
             ext.extra_compile_args = [*self.base_flags, *compile_flags]
             if not self.msvc:
                 ext.extra_compile_args += CYTHON_FLAGS
-            ext.extra_link_args = link_flags
+            ext.extra_link_args = [*link_flags, *strip_flags()]
         super().build_extensions()
 
     def build_extension(self, ext):

@@ -5,6 +5,10 @@
  * first-level cache, where pixels far apart would meet in few of its sets. As in k_tile.c, every
  * (rows, vectors) pair is its own function.
  */
+#if defined(__GNUC__) && !defined(__clang__)
+/* packing, packed or neither is one branch for some forty instructions, not three loops */
+#pragma GCC optimize("no-unswitch-loops")
+#endif
 #include "simd.h"
 #include "kernels.h"
 
@@ -88,16 +92,14 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
     static void adjacent_##m##x2(const fc_outer *t) { outer(t, FC_ONE, m, 2, 0); }                \
     static void adjacent_##m##x1_tail(const fc_outer *t) { outer(t, FC_ONE, m, 1, t->n); }        \
     static void adjacent_##m##x2_tail(const fc_outer *t) { outer(t, FC_ONE, m, 2, t->n - VL); }   \
-    static void strided_##m##x1(const fc_outer *t) { outer(t, t->a_m, m, 1, 0); }                 \
-    static void strided_##m##x2(const fc_outer *t) { outer(t, t->a_m, m, 2, 0); }                 \
-    static void strided_##m##x1_tail(const fc_outer *t) { outer(t, t->a_m, m, 1, t->n); }         \
-    static void strided_##m##x2_tail(const fc_outer *t) { outer(t, t->a_m, m, 2, t->n - VL); }
+    /* where rows are apart, one function for full and partial vectors: half the code */          \
+    static void strided_##m##x1(const fc_outer *t) { outer(t, t->a_m, m, 1, t->n); }              \
+    static void strided_##m##x2(const fc_outer *t) { outer(t, t->a_m, m, 2, t->n - VL); }
 FC_ROWS(FC_DEFINE)
 
 #define FC_ADJACENT(m)                                                                   \
     {{adjacent_##m##x1, adjacent_##m##x1_tail}, {adjacent_##m##x2, adjacent_##m##x2_tail}},
-#define FC_STRIDED(m)                                                                    \
-    {{strided_##m##x1, strided_##m##x1_tail}, {strided_##m##x2, strided_##m##x2_tail}},
+#define FC_STRIDED(m) {{strided_##m##x1, strided_##m##x1}, {strided_##m##x2, strided_##m##x2}},
 static void (*const tiles[2][FC_MR][2][2])(const fc_outer *) = {{FC_ROWS(FC_ADJACENT)},
                                                                 {FC_ROWS(FC_STRIDED)}};
 
