@@ -63,7 +63,7 @@ def base_flags(msvc):
 
 
 def strip_flags():
-    """Linker flags that leave symbols out: a thirtieth of the wheel, and of use to debuggers only."""
+    """Linker flags that leave symbols out, a thirtieth of the wheel; of use to debuggers only."""
     debug = any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split())
     return ["-Wl,-s"] if sys.platform.startswith("linux") and not debug else []
 
