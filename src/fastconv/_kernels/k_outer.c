@@ -69,23 +69,6 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
         }
 }
 
-#define FC_ROWS(X) X(1) X(2) X(3) X(4) FC_ROWS_6(X) FC_ROWS_12(X) FC_ROWS_14(X)
-#if FC_MR >= 6
-#define FC_ROWS_6(X) X(5) X(6)
-#else
-#define FC_ROWS_6(X)
-#endif
-#if FC_MR >= 12
-#define FC_ROWS_12(X) X(7) X(8) X(9) X(10) X(11) X(12)
-#else
-#define FC_ROWS_12(X)
-#endif
-#if FC_MR >= 14
-#define FC_ROWS_14(X) X(13) X(14)
-#else
-#define FC_ROWS_14(X)
-#endif
-
 #define FC_ONE ((fc_size)sizeof(real))
 #define FC_DEFINE(m)                                                                              \
     static void adjacent_##m##x1(const fc_outer *t) { outer(t, FC_ONE, m, 1, 0); }                \

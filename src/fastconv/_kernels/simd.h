@@ -434,4 +434,22 @@ FC_INLINE real v_sum(vreal v) {
 #endif
 }
 
+/* X(m) for every number of rows of a register tile: each is a function with constant bounds. */
+#define FC_ROWS(X) X(1) X(2) X(3) X(4) FC_ROWS_6(X) FC_ROWS_12(X) FC_ROWS_14(X)
+#if FC_MR >= 6
+#define FC_ROWS_6(X) X(5) X(6)
+#else
+#define FC_ROWS_6(X)
+#endif
+#if FC_MR >= 12
+#define FC_ROWS_12(X) X(7) X(8) X(9) X(10) X(11) X(12)
+#else
+#define FC_ROWS_12(X)
+#endif
+#if FC_MR >= 14
+#define FC_ROWS_14(X) X(13) X(14)
+#else
+#define FC_ROWS_14(X)
+#endif
+
 #endif
