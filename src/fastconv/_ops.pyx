@@ -19,7 +19,7 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport strcmp
 
-from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes
+from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, winograd
 from fastconv._drivers.correlation cimport Correlation, Packed, forward_taps, turn_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
@@ -518,27 +518,58 @@ cdef Correlation forward_form(const Conv2dShape *s, int itemsize, Array4 x, Arra
     return c
 
 
-cdef int correlate(Correlation c, int num_threads) noexcept nogil:
+# What a caller asks for. WINOGRAD leaves the size of its tiles to us; tests choose that as well.
+cdef enum Algorithm:
+    AUTO
+    DIRECT
+    WINOGRAD
+    WINOGRAD_4
+    WINOGRAD_2
+
+cdef dict ALGORITHMS = {
+    "auto": AUTO, "direct": DIRECT, "winograd": WINOGRAD,
+    "winograd 4x4": WINOGRAD_4, "winograd 2x2": WINOGRAD_2,
+}
+
+
+cdef int algorithm_of(str name, const Conv2dShape *s) except -1:
+    cdef int algorithm = ALGORITHMS[name]
+    if algorithm >= WINOGRAD and not (
+            s.kernel_h == 3 and s.kernel_w == 3 and s.stride_h == 1 and s.stride_w == 1
+            and s.dilation_h == 1 and s.dilation_w == 1 and s.groups == 1):
+        raise ValueError(
+            "algorithm='winograd' needs a 3 x 3 kernel, stride 1, dilation 1 and groups 1, got a "
+            f"{s.kernel_h} x {s.kernel_w} kernel, stride={(s.stride_h, s.stride_w)}, "
+            f"dilation={(s.dilation_h, s.dilation_w)}, groups={s.groups}")
+    return algorithm
+
+
+cdef int winograd_tile(const Correlation *c, int algorithm, bint weight) noexcept nogil:
+    """The index of Winograd's tiles, or -1 for the direct methods."""
+    if algorithm == DIRECT or not winograd.is_winograd(c):
+        return -1
+    if algorithm == WINOGRAD_4:
+        return winograd.TILE_4
+    if algorithm == WINOGRAD_2:
+        return winograd.TILE_2
+    return -1 if algorithm == AUTO else 0
+
+
+cdef int correlate(Correlation c, int algorithm, int num_threads) noexcept nogil:
     """The choice of algorithm for y from x and w."""
+    cdef int tile
     if c.batch * c.groups * c.filters * c.out_h * c.out_w == 0:
         return OK
     turn_taps(&c)
+    tile = winograd_tile(&c, algorithm, False)
+    if tile >= 0:
+        return winograd.correlate(&c, tile, num_threads)
     if grouped.is_grouped(&c):
         return grouped.correlate(&c, 1, 1, num_threads)
     forward_taps(&c)
     if planes.is_planes(&c):
         return planes.correlate(&c, num_threads)
     return direct.correlate(&c, num_threads)
-
-
-cdef int forward(const Conv2dShape *s, int itemsize, Array4 x, Array4 w, const Packed *packed,
-                 const void *bias, Array4 y, bint relu, int num_threads) noexcept nogil:
-    cdef Correlation c = forward_form(s, itemsize, x, w, y)
-    if packed != NULL and packed.kernels == c.kernels:
-        c.packed = packed
-    c.bias = <const char *> bias
-    c.relu = relu
-    return correlate(c, num_threads)
 
 
 # Where the input gradient of one axis gets its values, for the inputs that lie `phase` past a
@@ -607,7 +638,7 @@ cdef Correlation input_phase(const Conv2dShape *s, int itemsize, Array4 dy, Arra
 
 
 cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w, Array4 dx,
-                        int num_threads) noexcept nogil:
+                        int algorithm, int num_threads) noexcept nogil:
     """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
 
     See docs/derivation.md, "The gradient with respect to the input".
@@ -632,13 +663,16 @@ cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w,
         for j in range(phases_w):
             c = input_phase(s, itemsize, dy, w, dx, i, j)
             if status == OK and not (gaps and c.taps_h == 0):
-                status = correlate(c, num_threads)
+                status = correlate(c, algorithm, num_threads)
     return status
 
 
 cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x, Array4 dw,
-                         int num_threads) noexcept nogil:
+                         int algorithm, int num_threads) noexcept nogil:
     cdef Correlation c = forward_form(s, itemsize, x, dw, dy)
+    cdef int tile = winograd_tile(&c, algorithm, True)
+    if tile >= 0 and s.batch > 0:
+        return winograd.correlate_weight(&c, tile, num_threads)
     if grouped.is_grouped(&c):
         return grouped.correlate_weight(&c, num_threads)
     return correlate_weight(&c, num_threads)
@@ -656,7 +690,7 @@ cdef class PackedWeight:
     groups : int
     """
     cdef Packed packed
-    cdef char *memory  # what `packed` points to
+    cdef char *memory  # what `packed` points to, but for its Winograd points
     cdef object weight  # for the drivers that take filters as they are
     cdef readonly tuple shape
     cdef readonly object dtype
@@ -667,6 +701,7 @@ cdef class PackedWeight:
         cdef Correlation c
         cdef fc_size panels_bytes, rows_bytes
         cdef int status = OK
+        self.packed.points[0] = self.packed.points[1] = NULL
         groups = _integer("groups", groups, 1)
         cdef tuple shape = _sizes("weight", weight.shape, 4)
         if shape[0] == 0:
@@ -706,7 +741,31 @@ cdef class PackedWeight:
         self.weight, self.shape, self.dtype, self.groups = copy, shape, copy.dtype, groups
 
     def __dealloc__(self):
+        cdef int tile
         release(self.memory)
+        for tile in range(winograd.TILES):
+            release(<char *> self.packed.points[tile])
+
+    cdef int pack_for(self, Correlation *c, int algorithm) except -1:
+        """Let `c` use what is packed; Winograd's points are made when first needed."""
+        cdef int tile, status
+        cdef char *points
+        if self.packed.kernels != c.kernels:
+            return 0
+        c.packed = &self.packed
+        tile = winograd_tile(c, algorithm, False)
+        if tile >= 0 and self.packed.points[tile] == NULL:
+            points = allocate(winograd.packed_bytes(c, tile))
+            if points == NULL:
+                raise_for(OUT_OF_MEMORY)
+            with nogil:
+                status = winograd.pack(c, tile, points, 0)
+            if status != OK or self.packed.points[tile] != NULL:  # another thread was faster
+                release(points)
+            else:
+                self.packed.points[tile] = points
+            raise_for(status)
+        return 0
 
     def __reduce__(self):
         return PackedWeight, (self.weight, self.groups)
@@ -716,34 +775,40 @@ cdef class PackedWeight:
 
 
 def conv2d(input, weight, bias, output, ConvShape shape not None, *, bint relu=False,
-           int num_threads=0):
+           str algorithm="auto", int num_threads=0):
     """Write the convolution of `input` with `weight`, plus `bias`, to `output`.
 
     Arrays may have any strides, but `bias`, which may be None, is contiguous; `weight` may be a
     PackedWeight. With `relu`, negative outputs become zero.
     """
+    cdef int which = algorithm_of(algorithm, &shape.shape)
     cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *y = buffers.tensor("output", output, shape.output_shape, NULL, True)
     cdef Py_buffer *x = buffers.tensor("input", input, shape.input_shape, y, False)
-    cdef const Packed *packed = NULL
+    cdef PackedWeight packed = None
     if type(weight) is PackedWeight:
-        if (<PackedWeight> weight).groups != shape.shape.groups:
-            raise ValueError(f"weight is packed for groups={weight.groups}, the convolution has "
+        packed = weight
+        if packed.groups != shape.shape.groups:
+            raise ValueError(f"weight is packed for groups={packed.groups}, the convolution has "
                              f"groups={shape.shape.groups}")
-        packed = &(<PackedWeight> weight).packed
-        weight = (<PackedWeight> weight).weight
+        weight = packed.weight
     cdef Py_buffer *w = buffers.tensor("weight", weight, shape.weight_shape, y, False)
-    cdef const char *b = buffers.bias(bias, shape.shape.out_channels, y)
+    cdef Correlation c = forward_form(&shape.shape, <int> y.itemsize, strided(x), strided(w),
+                                      strided(y))
     cdef int status
+    c.bias = buffers.bias(bias, shape.shape.out_channels, y)
+    c.relu = relu
+    if packed is not None:
+        packed.pack_for(&c, which)
     with nogil:
-        status = forward(&shape.shape, <int> y.itemsize, strided(x), strided(w), packed, b,
-                         strided(y), relu, num_threads)
+        status = correlate(c, which, num_threads)
     raise_for(status)
 
 
 def conv2d_backward_input(grad_output, weight, grad_input, ConvShape shape not None, *,
-                          int num_threads=0):
+                          str algorithm="auto", int num_threads=0):
     """Write the gradient with respect to the convolution's input to `grad_input`."""
+    cdef int which = algorithm_of(algorithm, &shape.shape)
     cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *dx = buffers.tensor("grad_input", grad_input, shape.input_shape, NULL, True)
     cdef Py_buffer *dy = buffers.tensor("grad_output", grad_output, shape.output_shape, dx, False)
@@ -751,13 +816,14 @@ def conv2d_backward_input(grad_output, weight, grad_input, ConvShape shape not N
     cdef int status
     with nogil:
         status = backward_input(&shape.shape, <int> dx.itemsize, strided(dy), strided(w),
-                                strided(dx), num_threads)
+                                strided(dx), which, num_threads)
     raise_for(status)
 
 
 def conv2d_backward_weight(grad_output, input, grad_weight, ConvShape shape not None, *,
-                           int num_threads=0):
+                           str algorithm="auto", int num_threads=0):
     """Write the gradient with respect to the convolution's weight to `grad_weight`."""
+    cdef int which = algorithm_of(algorithm, &shape.shape)
     cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *dw = buffers.tensor("grad_weight", grad_weight, shape.weight_shape, NULL, True)
     cdef Py_buffer *dy = buffers.tensor("grad_output", grad_output, shape.output_shape, dw, False)
@@ -765,7 +831,7 @@ def conv2d_backward_weight(grad_output, input, grad_weight, ConvShape shape not 
     cdef int status
     with nogil:
         status = backward_weight(&shape.shape, <int> dw.itemsize, strided(dy), strided(x),
-                                 strided(dw), num_threads)
+                                 strided(dw), which, num_threads)
     raise_for(status)
 
 
@@ -1381,11 +1447,12 @@ def linear_backward(const floating[:, ::1] grad_output, const floating[:, ::1] i
 
 cdef int c_forward(const Conv2dShape *s, int itemsize, const void *input, const void *weight,
                    const void *bias, void *output, int num_threads) noexcept nogil:
-    return forward(
+    cdef Correlation c = forward_form(
         s, itemsize, image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
         image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
-        NULL, bias, image(output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
-        False, num_threads)
+        image(output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w))
+    c.bias = <const char *> bias
+    return correlate(c, AUTO, num_threads)
 
 
 cdef int c_backward_input(const Conv2dShape *s, int itemsize, const void *grad_output,
@@ -1394,7 +1461,8 @@ cdef int c_backward_input(const Conv2dShape *s, int itemsize, const void *grad_o
         s, itemsize,
         image(grad_output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
         image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
-        image(grad_input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w), num_threads)
+        image(grad_input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w), AUTO,
+        num_threads)
 
 
 cdef int c_backward_weight(const Conv2dShape *s, int itemsize, const void *grad_output,
@@ -1404,7 +1472,7 @@ cdef int c_backward_weight(const Conv2dShape *s, int itemsize, const void *grad_
         image(grad_output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
         image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
         image(grad_weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h,
-              s.kernel_w), num_threads)
+              s.kernel_w), AUTO, num_threads)
 
 
 cdef int conv2d_f32(const Conv2dShape *shape, const float *input, const float *weight,

@@ -12,6 +12,7 @@ ctypedef struct Packed:
     const fc_kernels *kernels  # that they were packed for
     const char *panels         # direct.pyx
     const char *rows           # planes.pyx, few filters
+    const char *points[2]      # winograd.pyx, by tile
 
 ctypedef struct Correlation:
     const fc_kernels *kernels

@@ -5,6 +5,9 @@ from libc.stdint cimport int64_t
 cdef extern from "kernels.h" nogil:
     ctypedef Py_ssize_t fc_size
 
+    void fc_prefetch(const void *)
+    void fc_prefetch_write(const void *)
+
     enum:
         FC_TILE_ACCUMULATE
         FC_TILE_RELU
@@ -162,6 +165,23 @@ cdef extern from "kernels.h" nogil:
         double *second
         double count
 
+    ctypedef struct fc_grids:
+        const void *x
+        fc_size x_i, x_j, x_next, x_ahead
+        void *y
+        fc_size y_i, y_j, y_next
+        fc_size count
+        const void *bias
+        bint relu
+
+    ctypedef struct fc_winograd:
+        int tile
+        void (*input)(const fc_grids *) noexcept nogil
+        void (*filter)(const fc_grids *) noexcept nogil
+        void (*output)(const fc_grids *) noexcept nogil
+        void (*gradient)(const fc_grids *) noexcept nogil
+        void (*weight)(const fc_grids *) noexcept nogil
+
     ctypedef struct fc_kernels:
         const char *isa
         int itemsize, lanes, mr, nr
@@ -192,6 +212,7 @@ cdef extern from "kernels.h" nogil:
         void (*mean_windows)(const fc_pool_windows *) noexcept nogil
         int (*max_scatter)(const fc_max_scatter *) noexcept nogil
         int (*max_tiles)(const fc_max_tiles *) noexcept nogil
+        const fc_winograd *winograd
         const fc_activation *activations
         void (*softmax)(const fc_softmax *) noexcept nogil
         void (*softmax_backward)(const fc_softmax *) noexcept nogil

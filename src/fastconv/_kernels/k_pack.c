@@ -4,21 +4,38 @@
 #include "simd.h"
 #include "kernels.h"
 
+enum { STEP = VL < 4 ? VL : 4 };
+
 /* dst[j][i] = src[i][j] for i < n, j < cols, both at most VL: all VL rows are loaded (the last one
- * again where there are fewer), so that the loops unroll. */
+ * again where there are fewer), so that the loops unroll. One pointer for four rows: GCC would
+ * otherwise keep, and move, one for each of them in memory. */
 FC_INLINE void turn_block(char *d, fc_size d_j, const char *s, fc_size s_i, int n, int cols) {
     vreal r[VL];
-    for (int i = 0; i < VL; i++) {
-        const real *row = (const real *)(s + (i < n ? i : n - 1) * s_i);
-        r[i] = cols == VL ? v_load(row) : v_load_n(row, cols);
+    if (n == VL) {
+        for (int i = 0; i < VL; i += STEP, s += STEP * s_i) {
+            FC_KEEP(s);
+            for (int k = 0; k < STEP; k++) {
+                const real *row = (const real *)(s + k * s_i);
+                r[i + k] = cols == VL ? v_load(row) : v_load_n(row, cols);
+            }
+        }
+    } else {
+        for (int i = 0; i < VL; i++) {
+            const real *row = (const real *)(s + (i < n ? i : n - 1) * s_i);
+            r[i] = cols == VL ? v_load(row) : v_load_n(row, cols);
+        }
     }
     v_transpose(r);
-    for (int j = 0; j < VL; j++) {
+    for (int j = 0; j < VL; j += STEP, d += STEP * d_j) {
         if (j >= cols) break;
-        if (n == VL)
-            v_store((real *)(d + j * d_j), r[j]);
-        else
-            v_store_n((real *)(d + j * d_j), r[j], n);
+        FC_KEEP(d);
+        for (int k = 0; k < STEP; k++) {
+            if (j + k >= cols) break;
+            if (n == VL)
+                v_store((real *)(d + k * d_j), r[j + k]);
+            else
+                v_store_n((real *)(d + k * d_j), r[j + k], n);
+        }
     }
 }
 
@@ -31,6 +48,8 @@ static void turn(char *d, fc_size d_j, const char *s, fc_size s_i, fc_size rows,
             const int m = cols - j < VL ? (int)(cols - j) : VL;
             if (n == VL && m == VL)
                 turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, VL);
+            else if (n == VL)
+                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, m);
             else
                 turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, n, m);
         }

@@ -12,6 +12,15 @@
 
 typedef ptrdiff_t fc_size;
 
+/* Have the line at p brought to the second-level cache, to be read or written; p need not exist. */
+#if defined(__GNUC__)
+#define fc_prefetch(p) __builtin_prefetch(p, 0, 2)
+#define fc_prefetch_write(p) __builtin_prefetch(p, 1, 2)
+#else
+#define fc_prefetch(p) (void)(p)
+#define fc_prefetch_write(p) (void)(p)
+#endif
+
 /* ---- register tile: c[m][n] = act(bias[n] or c[m][n], plus sum over segments and k of a * b) ---- */
 
 enum { FC_TILE_ACCUMULATE = 1, FC_TILE_RELU = 2, FC_TILE_BIAS_PER_ROW = 4 };
@@ -205,6 +214,29 @@ typedef struct {
     double count;                 /* moments: elements that first and second stand for */
 } fc_norm;
 
+/* ---- Winograd's transforms: grids of vectors, multiplied by a matrix from both sides ---- */
+
+typedef struct {
+    const void *x; /* grids of n x n vectors; rows, columns and the next grid are so far apart: */
+    fc_size x_i, x_j, x_next;
+    fc_size x_ahead; /* of input tiles and gradients: what lies so far beyond is fetched meanwhile */
+    void *y; /* grids of m x m vectors */
+    fc_size y_i, y_j, y_next;
+    fc_size count;    /* of grids */
+    const void *bias; /* one vector, added to the outputs, or NULL */
+    int relu;
+} fc_grids;
+
+/* For output tiles of tile x tile, input tiles and points of (tile + 2) x (tile + 2): */
+typedef struct {
+    int tile;
+    void (*input)(const fc_grids *);    /* B^T d B: input tiles to points */
+    void (*filter)(const fc_grids *);   /* G g G^T: 3 x 3 taps to points */
+    void (*output)(const fc_grids *);   /* A^T m A: points to output tiles */
+    void (*gradient)(const fc_grids *); /* A y A^T: tiles of the output's gradient to points */
+    void (*weight)(const fc_grids *);   /* G^T m G: points to 3 x 3 taps */
+} fc_winograd;
+
 typedef struct fc_kernels {
     const char *isa;
     int itemsize;
@@ -256,6 +288,8 @@ typedef struct fc_kernels {
     int (*max_scatter)(const fc_max_scatter *);
     /* -1 when an index lies outside its window */
     int (*max_tiles)(const fc_max_tiles *);
+
+    const fc_winograd *winograd; /* [2]: tiles of 4 x 4 and of 2 x 2 */
 
     const fc_activation *activations; /* [FC_ACTIVATIONS] */
     void (*softmax)(const fc_softmax *);

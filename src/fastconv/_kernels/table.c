@@ -31,6 +31,7 @@
     void fc_mean_windows_##real##_##set(const fc_pool_windows *);          \
     int fc_max_scatter_##real##_##set(const fc_max_scatter *);             \
     int fc_max_tiles_##real##_##set(const fc_max_tiles *);                 \
+    extern const fc_winograd fc_winograd_##real##_##set[2];                \
     extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
     void fc_softmax_##real##_##set(const fc_softmax *);                    \
     void fc_softmax_backward_##real##_##set(const fc_softmax *);           \
@@ -72,6 +73,7 @@
         .mean_windows = fc_mean_windows_##real##_##set,                    \
         .max_scatter = fc_max_scatter_##real##_##set,                      \
         .max_tiles = fc_max_tiles_##real##_##set,                          \
+        .winograd = fc_winograd_##real##_##set,                            \
         .activations = fc_activations_##real##_##set,                      \
         .softmax = fc_softmax_##real##_##set,                              \
         .softmax_backward = fc_softmax_backward_##real##_##set,            \

@@ -33,8 +33,8 @@ Padding = int | str | tuple[int, int] | tuple[int, int, int, int] | tuple[tuple[
 
 
 def _check_algorithm(algorithm: str) -> None:
-    if algorithm not in ("auto", "direct"):
-        raise ValueError(f"algorithm must be 'auto' or 'direct', got {algorithm!r}")
+    if algorithm not in ("auto", "direct", "winograd"):
+        raise ValueError(f"algorithm must be 'auto', 'direct' or 'winograd', got {algorithm!r}")
 
 
 def pack_conv2d_weight(weight: Array, groups: int = 1) -> PackedWeight:
@@ -164,7 +164,7 @@ def conv2d(
     else:
         expected = shape.output_shape if batched else shape.output_shape[1:]
         y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=memory, bias=b))
-    _ops.conv2d(x, w, b, y, shape, relu=activation is not None)
+    _ops.conv2d(x, w, b, y, shape, relu=activation is not None, algorithm=algorithm)
     if out is not None:
         return out
     return y if batched else y[0]
@@ -232,7 +232,7 @@ def conv2d_backward_input(
     else:
         expected = shape.input_shape if batched else shape.input_shape[1:]
         dx, _ = as_batch(check_out(out, expected, dtype, grad_output=dy, weight=w))
-    _ops.conv2d_backward_input(dy, w, dx, shape)
+    _ops.conv2d_backward_input(dy, w, dx, shape, algorithm=algorithm)
     if out is not None:
         return out
     return dx if batched else dx[0]
@@ -297,7 +297,7 @@ def conv2d_backward_weight(
         out = _ops.empty(shape.weight_shape, dtype)
     else:
         check_out(out, shape.weight_shape, dtype, grad_output=dy, input=x)
-    _ops.conv2d_backward_weight(dy, x, out, shape)
+    _ops.conv2d_backward_weight(dy, x, out, shape, algorithm=algorithm)
     return out
 
 
