@@ -1,4 +1,4 @@
-"""Threads, instruction sets and processes: no setting changes a result, and none hangs."""
+"""Threads, instruction sets, accuracy and processes: settings do what they say, none hangs."""
 
 import os
 import re
@@ -91,6 +91,7 @@ def test_environment_sets_the_number_of_threads(variables, expected):
         ("FASTCONV_NUM_THREADS", "0"),
         ("FASTCONV_NUM_THREADS", "99999"),
         ("FASTCONV_ISA", "mmx"),
+        ("FASTCONV_ACCURACY", "exact"),
         ("FASTCONV_MEMORY_CACHE", "-1"),
         ("FASTCONV_MEMORY_CACHE", "1e9"),
         ("FASTCONV_MEMORY_CACHE", str(2**64)),
@@ -246,6 +247,52 @@ os._exit(0 if np.array_equal(F.conv2d(x, w), before) else 1)
     output(code, FASTCONV_NUM_THREADS="3")
 
 
+# ---------------------------------------------------------------- accuracy
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", "fast"), ("fast", "fast"), ("strict",) * 2])
+def test_environment_sets_the_accuracy(value, expected):
+    code = "import fastconv; print(fastconv.get_accuracy())"
+    assert output(code, FASTCONV_ACCURACY=value) == expected
+
+
+def test_accuracy_is_set_and_put_back():
+    before = fastconv.get_accuracy()
+    with fastconv.accuracy("strict"):
+        assert runtime.get_strict_accuracy() is True
+        with fastconv.accuracy("fast"):
+            assert fastconv.get_accuracy() == "fast"
+            assert runtime.get_strict_accuracy() is False
+        assert fastconv.get_accuracy() == "strict"
+        fastconv.set_accuracy("fast")
+        assert fastconv.get_accuracy() == "fast"
+    assert fastconv.get_accuracy() == before
+
+
+def test_accuracy_is_put_back_after_an_error():
+    before = fastconv.get_accuracy()
+    other = {"fast": "strict", "strict": "fast"}[before]
+    with pytest.raises(KeyError), fastconv.accuracy(other):
+        raise KeyError
+    assert fastconv.get_accuracy() == before
+
+
+def test_accuracy_is_the_whole_process_s():
+    with fastconv.accuracy("strict"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(fastconv.get_accuracy).result(timeout=60) == "strict"
+
+
+@pytest.mark.parametrize("mode", ["Strict", "", b"strict", None, True, 1, ["strict"]])
+@pytest.mark.parametrize(
+    "call", [fastconv.set_accuracy, lambda mode: fastconv.accuracy(mode).__enter__()]
+)
+def test_bad_accuracies(call, mode):
+    with fastconv.accuracy("strict"):
+        with pytest.raises(ValueError, match=re.escape(f"got {mode!r}")):
+            call(mode)
+        assert fastconv.get_accuracy() == "strict"
+
+
 # ---------------------------------------------------------------- instruction sets
 
 
@@ -281,7 +328,7 @@ ISAS = pytest.mark.parametrize("name", AVAILABLE)
 
 
 def test_show_config_says_what_is_in_use(capsys):
-    with fastconv.threads(3):
+    with fastconv.threads(3), fastconv.accuracy("strict"):
         fastconv.show_config()
     first, *rows = capsys.readouterr().out.splitlines()
     assert first == f"fastconv {fastconv.__version__}"
@@ -291,6 +338,7 @@ def test_show_config_says_what_is_in_use(capsys):
     assert shown["openmp"] == str(BUILD["openmp"] or "none: one thread")
     assert shown["instruction set"] == BUILD["isa"]
     assert shown["threads"] == "3"
+    assert shown["accuracy"] == "strict"
     assert set(shown) == {
         "python",
         "numpy",
@@ -299,6 +347,7 @@ def test_show_config_says_what_is_in_use(capsys):
         "openmp",
         "instruction set",
         "threads",
+        "accuracy",
         "memory cache",
     }
 

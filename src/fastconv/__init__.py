@@ -1,8 +1,11 @@
 """Fast convolutional networks on NumPy arrays."""
 
 from fastconv.runtime import (
+    accuracy,
+    get_accuracy,
     get_memory_cache,
     get_num_threads,
+    set_accuracy,
     set_memory_cache,
     set_num_threads,
     show_config,
@@ -11,8 +14,11 @@ from fastconv.runtime import (
 
 __version__ = "0.1.0"
 __all__ = [
+    "accuracy",
+    "get_accuracy",
     "get_memory_cache",
     "get_num_threads",
+    "set_accuracy",
     "set_memory_cache",
     "set_num_threads",
     "show_config",

@@ -1,4 +1,4 @@
-"""Threads, instruction sets, kept memory, and what this build is: the settings of a process."""
+"""Threads, instruction sets, accuracy, kept memory and the build: the settings of a process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -36,8 +37,11 @@ with _short_waits():
     from fastconv._drivers import runtime as _runtime
 
 __all__ = [
+    "accuracy",
+    "get_accuracy",
     "get_memory_cache",
     "get_num_threads",
+    "set_accuracy",
     "set_memory_cache",
     "set_num_threads",
     "show_config",
@@ -46,6 +50,8 @@ __all__ = [
 
 
 _MOST_THREADS = 1024
+
+Accuracy: TypeAlias = Literal["fast", "strict"]
 
 
 def _cpu_quota() -> float:
@@ -87,6 +93,14 @@ def _default_num_threads() -> int:
     else:
         cpus = os.cpu_count() or 1
     return max(1, int(min(_runtime.openmp_max_threads(), cpus, _cpu_quota())))
+
+
+def _default_accuracy() -> Accuracy:
+    """FASTCONV_ACCURACY, else "fast"."""
+    value = os.environ.get("FASTCONV_ACCURACY") or "fast"
+    if value not in ("fast", "strict"):
+        raise ValueError(f"FASTCONV_ACCURACY must be 'fast' or 'strict', got {value!r}")
+    return "strict" if value == "strict" else "fast"
 
 
 def _default_memory_cache() -> int:
@@ -170,6 +184,80 @@ def threads(n: int) -> Iterator[None]:
         set_num_threads(before)
 
 
+def get_accuracy() -> Accuracy:
+    """What ``algorithm="auto"`` may choose from: "fast" or "strict".
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_accuracy() in ("fast", "strict")
+    True
+    """
+    return "strict" if _runtime.get_strict_accuracy() else "fast"
+
+
+def set_accuracy(mode: Accuracy) -> None:
+    """Set what ``algorithm="auto"`` may choose from, in this whole process.
+
+    The default is ``FASTCONV_ACCURACY``, else "fast".
+
+    Parameters
+    ----------
+    mode : {"fast", "strict"}
+        "fast": whatever is expected to take the least time for the shapes at hand. Winograd's
+        algorithm is part of it, whose outputs are sums of products of sums; in float32 its
+        root-mean-square error is up to 2.5 times that of adding up the products one by one.
+        "strict": direct methods only, whose every output is a plain sum of products of what was
+        passed. An `algorithm` that is named in a call is taken all the same.
+
+    Raises
+    ------
+    ValueError
+        When `mode` is neither.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> before = fastconv.get_accuracy()
+    >>> fastconv.set_accuracy("strict")
+    >>> fastconv.get_accuracy()
+    'strict'
+    >>> fastconv.set_accuracy(before)
+    """
+    if mode not in ("fast", "strict"):
+        raise ValueError(f"mode must be 'fast' or 'strict', got {mode!r}")
+    _runtime.set_strict_accuracy(mode == "strict")
+
+
+@contextmanager
+def accuracy(mode: Accuracy) -> Iterator[None]:
+    """Set what ``algorithm="auto"`` may choose from for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    mode : {"fast", "strict"}
+        As in `set_accuracy`.
+
+    Raises
+    ------
+    ValueError
+        As `set_accuracy`.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.accuracy("strict"):
+    ...     fastconv.get_accuracy()
+    'strict'
+    """
+    before = get_accuracy()
+    set_accuracy(mode)
+    try:
+        yield
+    finally:
+        set_accuracy(before)
+
+
 def get_memory_cache() -> int:
     """How many bytes of released memory may be kept for the next calls.
 
@@ -217,7 +305,7 @@ def set_memory_cache(nbytes: int) -> None:
 
 
 def show_config() -> None:
-    """Print the versions, compiler, OpenMP, instruction set, threads and kept memory.
+    """Print the versions, compiler, OpenMP, instruction set, threads, accuracy and kept memory.
 
     Examples
     --------
@@ -239,6 +327,7 @@ def show_config() -> None:
         "openmp": info["openmp"] or "none: one thread",
         "instruction set": info["isa"],
         "threads": get_num_threads(),
+        "accuracy": get_accuracy(),
         "memory cache": f"{kept:.1f} of {limit:.1f} MB",
     }
     print(f"fastconv {__version__}")
@@ -251,4 +340,5 @@ try:
 except ValueError as error:
     raise ValueError(f"FASTCONV_ISA: {error}") from None
 set_num_threads(_default_num_threads())
+set_accuracy(_default_accuracy())
 set_memory_cache(_default_memory_cache())

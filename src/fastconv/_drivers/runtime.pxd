@@ -11,4 +11,5 @@ ctypedef int (*task_fn)(void *context, Py_ssize_t task, char *scratch) noexcept 
 
 cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t scratch_bytes,
                       double work, int num_threads) noexcept nogil
+cdef bint strict_accuracy() noexcept nogil
 cdef const fc_kernels *kernels(int itemsize) noexcept nogil

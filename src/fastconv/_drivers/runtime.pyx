@@ -46,6 +46,7 @@ cdef extern from *:
 cdef double SERIAL_WORK = 100_000
 
 cdef int default_threads = 1
+cdef bint strict = False
 cdef long pool_owner = 0  # the process in which OpenMP's threads were started
 
 
@@ -58,6 +59,21 @@ def set_default_threads(int n):
 def get_default_threads():
     """How many threads a call without a count of its own uses."""
     return default_threads
+
+
+def set_strict_accuracy(bint on):
+    """Set whether a choice of algorithm is limited to plain sums of products."""
+    global strict
+    strict = on
+
+
+def get_strict_accuracy():
+    """Whether a choice of algorithm is limited to plain sums of products."""
+    return strict
+
+
+cdef bint strict_accuracy() noexcept nogil:
+    return strict
 
 
 def openmp_max_threads():
