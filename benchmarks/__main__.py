@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import SPINNING, THREAD_VARIABLES
-from benchmarks.rows import FORMATS, PASSES, ROWS, select
+from benchmarks.rows import FORMATS, PASSES, ROWS, TRAINING, select
 from benchmarks.sides import PEERS, installed
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
         "(default: reference)",
     )
     p.add_argument("--threads", type=_positive, nargs="+", metavar="T", help="default: all cores")
-    p.add_argument("--batch", type=_positive, nargs="+", default=[8], metavar="N")
+    p.add_argument(
+        "--batch", type=_positive, nargs="+", metavar="N", help="default: 8; of --training 32"
+    )
     p.add_argument("--dtype", choices=("float32", "float64"), nargs="+", default=["float32"])
     p.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="names with any of these")
     p.add_argument(
@@ -54,7 +56,11 @@ def parser() -> argparse.ArgumentParser:
         help="a convolution's gradients are input and weight; other ops have backward",
     )
     p.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
-    p.add_argument("--seconds", type=float, default=0.1, help="least time for a side and a row")
+    p.add_argument(
+        "--seconds",
+        type=float,
+        help="least time for a side and a row (default: 0.1; of --training 1)",
+    )
     p.add_argument("--repeat", type=_positive, default=3, help="least timed calls of a side")
     p.add_argument(
         "--quick", action="store_true", help="the first row of each kind, N = 1, few calls"
@@ -73,6 +79,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="time small convolutions at every level from the C function to nn instead",
     )
+    p.add_argument(
+        "--training",
+        nargs="*",
+        choices=TRAINING,
+        help="whole training steps of networks against PyTorch instead: their times, the parts of "
+        "fastconv's, and the losses they come to (default: all three); --rows names networks",
+    )
     p.add_argument("--full", action="store_true", help="end with a table of every row")
     return p
 
@@ -86,19 +99,26 @@ def _positive(text: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
+    training = arguments.training is not None
+    arguments.batch = arguments.batch or [32 if training else 8]
+    if arguments.seconds is None:
+        arguments.seconds = 1.0 if training else 0.1
     if arguments.overhead:
         from benchmarks.overhead import report
 
         print(report(arguments.seconds, arguments.repeat))
         return 0
+    arguments.threads = arguments.threads or [_cores()]
+    if not arguments.show:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(max(arguments.threads))))
+        os.environ.setdefault(*SPINNING)
+    if training:
+        return _training(arguments)
     if arguments.show:
         from benchmarks.report import Results, join
 
         results = join([Results.load(file) for file in arguments.show])
     else:
-        arguments.threads = arguments.threads or [_cores()]
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(max(arguments.threads))))
-        os.environ.setdefault(*SPINNING)
         results = _run(arguments)
     _report(results, arguments)
     failed = [r for r in results.records if r.error]
@@ -163,6 +183,36 @@ def _run(arguments: argparse.Namespace) -> Results:
             peak.better(measure_peak(threads, dtype)) for dtype, peak in peaks.items()
         ]
     return results
+
+
+def _training(arguments: argparse.Namespace) -> int:
+    if not installed("torch"):
+        raise SystemExit("not installed: pip install torch")
+    import_module("torch")  # before fastconv
+    from benchmarks import training
+
+    if arguments.show:
+        results = training.join([training.Results.load(file) for file in arguments.show])
+    else:
+        words = [word.lower() for word in arguments.rows]
+        networks = [n for n in training.NETWORKS if not words or any(w in n.lower() for w in words)]
+        if not networks:
+            raise SystemExit(f"no network's name has any of {arguments.rows}")
+        if len(arguments.batch) > 1:
+            raise SystemExit(f"--training takes one batch size, got {arguments.batch}")
+        results = training.measure(
+            networks,
+            arguments.threads,
+            arguments.batch[0],
+            arguments.training or TRAINING,
+            arguments.seconds,
+            arguments.repeat,
+        )
+    if arguments.json:
+        results.save(arguments.json)
+    print(training.report(results))
+    wrong = [s for s in results.losses if not s.difference <= training.TOLERANCE]
+    return 1 if wrong else 0
 
 
 def _report(results: Results, arguments: argparse.Namespace) -> None:

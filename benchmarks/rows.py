@@ -11,6 +11,7 @@ Shape = tuple[int, ...]
 FORMATS = ("contiguous", "channels_last")  # of images in memory
 # A convolution's gradients are separate calls. Elsewhere "backward" gives all gradients at once.
 PASSES = ("forward", "input", "weight", "bias", "backward")
+TRAINING = ("times", "parts", "losses")  # of whole training steps
 
 
 @dataclass(frozen=True)
