@@ -187,6 +187,8 @@ OTHER_CONVOLUTIONS = [
     conv("ResNeXt-50", 512, 512, 3, 14, groups=32),
     conv("ResNeXt-50", 1024, 1024, 3, 14, stride=2, groups=32),
     conv("ResNeXt-50", 1024, 1024, 3, 7, groups=32),
+    conv("WideResNet-50", 128, 128, 3, 56),
+    conv("WideResNet-50", 256, 256, 3, 28),
     conv("other kernels", 256, 256, 3, 28, dilation=2),
     conv("other kernels", 512, 512, 3, 28, dilation=4),
     conv("other kernels", 48, 64, 5, 28),

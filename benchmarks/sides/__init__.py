@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PEERS = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx"), "ncnn": ("ncnn",)}
 _CLASSES = {
     "fastconv": "own.Fastconv",
+    "packed": "own.Packed",
     "reference": "own.Reference",
     "torch": "torch_side.Torch",
     "onnxruntime": "onnxruntime_side.OnnxRuntime",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,19 @@ class Fastconv:
 
     def arrays(self, result: Any) -> list[Array]:
         return [np.asarray(r) for r in (result if isinstance(result, tuple) else (result,))]
+
+
+class Packed(Fastconv):
+    """As for inference: filters of forward convolutions are packed before."""
+
+    version = f"{fastconv.__version__}, weights packed"
+
+    def prepare(self, case: Case) -> Callable[[], Any]:
+        if case.function == "conv2d":
+            a = case.arguments
+            weight = fastconv.functional.pack_conv2d_weight(a["weight"], a["groups"])
+            case = replace(case, arguments={**a, "weight": weight})
+        return super().prepare(case)
 
 
 class Reference(Fastconv):
