@@ -24,6 +24,8 @@ examples:
   python -m benchmarks --against peers --threads 1 2 --batch 1 8
   python -m benchmarks --rows "ResNet-50 3x3" --passes forward --against torch
   python -m benchmarks --overhead                     what a call costs beside its kernel
+  python -m benchmarks --training --threads 1 2       whole training steps beside PyTorch's
+  python -m benchmarks --algorithms --channels 64 --maps 14 28 --batch 1
   python -m benchmarks --show benchmarks/results/reference.json --full
 """
 
@@ -44,7 +46,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--threads", type=_positive, nargs="+", metavar="T", help="default: all cores")
     p.add_argument(
-        "--batch", type=_positive, nargs="+", metavar="N", help="default: 8; of --training 32"
+        "--batch",
+        type=_positive,
+        nargs="+",
+        metavar="N",
+        help="default: 8; 32 of --training, 1 8 32 of --algorithms",
     )
     p.add_argument("--dtype", choices=("float32", "float64"), nargs="+", default=["float32"])
     p.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="names with any of these")
@@ -56,6 +62,11 @@ def parser() -> argparse.ArgumentParser:
         help="a convolution's gradients are input and weight; other ops have backward",
     )
     p.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
+    p.add_argument(
+        "--packed",
+        action="store_true",
+        help="pack fastconv's weights before forward convolutions, as for inference",
+    )
     p.add_argument(
         "--seconds",
         type=float,
@@ -86,6 +97,14 @@ def parser() -> argparse.ArgumentParser:
         help="whole training steps of networks against PyTorch instead: their times, the parts of "
         "fastconv's, and the losses they come to (default: all three); --rows names networks",
     )
+    p.add_argument(
+        "--algorithms",
+        action="store_true",
+        help="the algorithms of 3x3 convolutions beside each other and beside auto instead, on the "
+        "networks' layers and on a grid of channels and sizes",
+    )
+    p.add_argument("--channels", type=_positive, nargs="+", default=[], help="of --algorithms")
+    p.add_argument("--maps", type=_positive, nargs="+", default=[], help="sizes, of --algorithms")
     p.add_argument("--full", action="store_true", help="end with a table of every row")
     return p
 
@@ -100,7 +119,8 @@ def _positive(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     training = arguments.training is not None
-    arguments.batch = arguments.batch or [32 if training else 8]
+    if arguments.batch is None:
+        arguments.batch = [32] if training else [1, 8, 32] if arguments.algorithms else [8]
     if arguments.seconds is None:
         arguments.seconds = 1.0 if training else 0.1
     if arguments.overhead:
@@ -114,6 +134,8 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault(*SPINNING)
     if training:
         return _training(arguments)
+    if arguments.algorithms:
+        return _algorithms(arguments)
     if arguments.show:
         from benchmarks.report import Results, join
 
@@ -161,7 +183,8 @@ def _run(arguments: argparse.Namespace) -> Results:
         print("Other processes are busy: expect times that are too long.", file=sys.stderr)
     for threads in arguments.threads:
         machine.set_threads(threads)
-        loaded = {name: sides.load(name, threads) for name in (OWN, *others)}
+        loaded = {name: sides.load(name, threads) for name in others}
+        loaded = {OWN: sides.load("packed" if arguments.packed else OWN, threads), **loaded}
         results.sides.update({name: side.version for name, side in loaded.items()})
         peaks = {dtype: measure_peak(threads, dtype) for dtype in arguments.dtype}
         print(head(others))
@@ -213,6 +236,36 @@ def _training(arguments: argparse.Namespace) -> int:
     print(training.report(results))
     wrong = [s for s in results.losses if not s.difference <= training.TOLERANCE]
     return 1 if wrong else 0
+
+
+def _algorithms(arguments: argparse.Namespace) -> int:
+    from benchmarks import algorithms, machine
+
+    if arguments.show:
+        results = algorithms.join([algorithms.Results.load(file) for file in arguments.show])
+    else:
+        rows = select(algorithms.rows(arguments.channels, arguments.maps), arguments.rows)
+        if not rows:
+            raise SystemExit("no 3x3 convolution has these names, channels and sizes")
+        results = algorithms.Results(machine.describe(), [])
+        print(algorithms.HEAD)
+        for threads in arguments.threads:
+            for record in algorithms.measure(
+                rows,
+                threads,
+                batches=arguments.batch,
+                dtypes=arguments.dtype,
+                passes=arguments.passes,
+                formats=arguments.formats,
+                seconds=arguments.seconds,
+                repeat=arguments.repeat,
+            ):
+                results.records.append(record)
+                print(algorithms.line(record), flush=True)
+    if arguments.json:
+        results.save(arguments.json)
+    print(f"\n{algorithms.report(results)}")
+    return 1 if any(r.error for r in results.records) else 0
 
 
 def _report(results: Results, arguments: argparse.Namespace) -> None:
