@@ -200,6 +200,7 @@ def measure_case(case: Case, threads: int, seconds: float, repeat: int) -> Recor
 
 def _chosen(case: Case) -> str | None:
     """What "auto" takes; None from a build that does not tell."""
+    assert case.row.weight is not None
     tell = getattr(_ops, "conv_algorithm", None)
     if tell is None:
         return None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 # The idle workers of a thread pool spin for some milliseconds before they sleep, and would take a
 # core from the next side. So a turn begins with calls that are not timed, for SETTLE seconds; it
@@ -41,11 +43,11 @@ class _Tally:
 
 
 def best_times(
-    calls: Mapping[str, Callable[[], Any]],
+    calls: Mapping[Name, Callable[[], Any]],
     seconds: float,
     repeat: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
+) -> dict[Name, float]:
     """Least seconds of each call.
 
     The calls take turns until each was timed at least `repeat` times, for `seconds` in all, and

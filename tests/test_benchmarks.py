@@ -13,13 +13,25 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
 
 import benchmarks  # noqa: E402
-from benchmarks import measure, overhead, peak, picture, report, rows, sides, timing  # noqa: E402
+from benchmarks import (  # noqa: E402
+    algorithms,
+    measure,
+    overhead,
+    peak,
+    picture,
+    report,
+    rows,
+    sides,
+    timing,
+)
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.cases import cases, conv_output_size  # noqa: E402
 from benchmarks.rows import ROWS, Row  # noqa: E402
 
 import fastconv  # noqa: E402
-from fastconv import reference  # noqa: E402
+import fastconv.functional as F  # noqa: E402
+from fastconv import nn, reference  # noqa: E402
+from fastconv.functional.conv import PackedWeight  # noqa: E402
 
 
 def shrunk(row: Row) -> Row:
@@ -144,6 +156,16 @@ def test_forward_peers_agree(peer):
                 assert record.error is None
                 can = case.step == "forward" and case.format == "contiguous"
                 assert (peer in record.seconds) == can
+
+
+def test_packed_weights_change_nothing_but_the_call():
+    loaded = {"fastconv": sides.load("packed", 1), "reference": sides.load("reference", 1)}
+    packed = []
+    for case in cases(rows.conv("net", 4, 6, 3, 5, groups=2), 2, "float64"):
+        assert measure.measure_case(case, loaded, 1, seconds=0.0, repeat=1).error is None
+        call = loaded["fastconv"].prepare(case)
+        packed.append(isinstance(call.keywords.get("weight"), PackedWeight))
+    assert packed == [True, True, False, False, False, False]
 
 
 def test_formats_hold_the_same_numbers_in_another_order():
@@ -352,6 +374,227 @@ def test_picture(results, tmp_path):
     pytest.importorskip("matplotlib")
     picture.draw(results, "other", tmp_path / "ratios.png")
     assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ----------------------------------------------------------- training steps
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """The module, on small networks and images, nothing compiled, with the threads put back."""
+    torch = pytest.importorskip("torch")
+    from benchmarks import training
+
+    def residual(rng):
+        body = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, bias=False, rng=rng), nn.BatchNorm2d(4))
+        shortcut = nn.Conv2d(4, 4, 1, rng=rng)
+        stem = nn.Conv2d(3, 4, 3, stride=2, rng=rng), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)
+        blocks = nn.Residual(body, shortcut), nn.ReLU(), nn.Residual(nn.BatchNorm2d(4))
+        return nn.Sequential(
+            *stem, *blocks, nn.GlobalAvgPool2d(), nn.Flatten(), nn.Linear(4, 10, rng=rng)
+        )
+
+    monkeypatch.setattr(training, "NETWORKS", {"A": residual, "B": residual})
+    monkeypatch.setattr(training, "SIZE", 9)
+    monkeypatch.setattr(training.torch_training, "can_compile", lambda: False)
+    threads = fastconv.get_num_threads(), torch.get_num_threads()
+    yield training
+    fastconv.set_num_threads(threads[0])
+    torch.set_num_threads(threads[1])
+
+
+def test_both_sides_learn_the_same(training):
+    found = list(training.losses("A", batch=4, steps=5))
+    assert [s.format for s in found] == list(rows.FORMATS)
+    assert all(s.difference < 1e-5 for s in found)
+    first = next(training.losses("A", batch=4, steps=1))
+    assert found[0].own < first.own
+
+
+@pytest.mark.parametrize("make", [nn.models.vgg11, nn.models.resnet18])
+def test_the_networks_are_the_same_in_torch(make):
+    torch = pytest.importorskip("torch")
+    from benchmarks.sides.torch_training import translated
+
+    model = make(rng=0)
+    network = translated(model)
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in model.state_dict().items()})
+    names = [name for name, _ in model.named_parameters()]
+    assert names == [name for name, _ in network.named_parameters()]
+    x = np.random.default_rng(0).standard_normal((2, 3, 32, 32), np.float32)
+    with torch.no_grad():
+        theirs = network.eval()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(model.eval()(x), theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_layer_without_a_twin_is_told():
+    pytest.importorskip("torch")
+    from benchmarks.sides.torch_training import translated
+
+    with pytest.raises(TypeError, match="GELU"):
+        translated(nn.Sequential(nn.GELU()))
+
+
+def test_parts_sum_to_the_step_and_leave_the_functions_alone(training):
+    before = dict(vars(F))
+    found = [p for p in training.parts("A", 1, 2, 0.0, 2) if p.format == "contiguous"]
+    assert dict(vars(F)) == before
+    calls = {p.function: p.calls for p in found}
+    assert calls["conv2d"] == calls["conv2d_backward_weight"] == 3
+    assert calls["conv2d_backward_input"] == 2  # nobody needs that of the first layer
+    assert calls["batch_norm_backward"] == 3
+    assert calls["relu"] == calls["relu_backward"] == 2
+    assert calls["optimizer"] == calls["cross_entropy"] == calls["rest"] == 1
+    assert all(p.seconds > 0 for p in found)
+
+
+def test_training_results_survive_and_join(training, tmp_path):
+    machine = {"cpu": "a CPU"}
+    sides = {"fastconv": "1", "torch": "2"}
+
+    def run(own, theirs, part):
+        steps = [
+            training.Step("A", 2, side, format, seconds)
+            for side, seconds in (("fastconv", own), ("torch", theirs))
+            for format in rows.FORMATS
+        ]
+        losses = [training.Losses("A", "contiguous", 20, 1.0, 1.01)]
+        parts = [training.Part("A", 2, "contiguous", "conv2d", 3, part)]
+        return training.Results(machine, sides, 32, steps, losses, parts)
+
+    first, second = run(0.1, 0.3, 0.2), run(0.2, 0.25, 0.1)
+    first.save(tmp_path / "new" / "training.json")
+    assert training.Results.load(tmp_path / "new" / "training.json") == first
+    assert training.join([first, second]) == run(0.1, 0.25, 0.1)
+    text = training.report(first)
+    assert "| torch, 2 threads | 300.0 (3.00) | 300.0 (3.00) |" in text
+    assert "| **torch's best, 2 threads** | **3.00** |" in text
+    assert "relative difference 9.9e-03 (more than 0.001)" in text
+    assert "| conv2d | 3 | 200.00 (100%) |" in text
+
+
+def test_training_command(training, tiny, tmp_path, capsys):
+    file = tmp_path / "training.json"
+    options = ["--training", "--rows", "a", "--batch", "4", "--threads", "1", "--json", str(file)]
+    assert main([*options, "--seconds", "0", "--repeat", "1"]) == 0
+    printed = capsys.readouterr().out
+    stored = training.Results.load(file)
+    assert {(s.network, s.side) for s in stored.steps} == {("A", "fastconv"), ("A", "torch")}
+    assert stored.losses
+    assert stored.parts
+    assert main(["--training", "--show", str(file)]) == 0
+    assert capsys.readouterr().out == printed
+    assert main(["--training", "parts", "--rows", "B", "--seconds", "0", "--threads", "1"]) == 0
+    assert "conv2d" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no network"):
+        main(["--training", "--rows", "C"])
+    with pytest.raises(SystemExit, match="one batch size"):
+        main(["--training", "--batch", "1", "2"])
+
+
+# --------------------------------------------------------------- algorithms
+
+
+def choice(row="a", step="forward", seconds=None, **rest):
+    given = {"channels": 8, "filters": 8, "height": 4, "width": 4, "padding": 1, "batch": 1}
+    given |= {"threads": 2, "dtype": "float32", "format": "contiguous", "operations": 10**9}
+    return algorithms.Record(row=row, step=step, seconds=seconds or {}, **given | rest)
+
+
+@pytest.fixture
+def winograd(monkeypatch):
+    """fastconv with a second algorithm, if only by name, for images of even sizes."""
+
+    def with_winograd(name):
+        function = getattr(F, name)
+
+        def call(*args, algorithm, **options):
+            if algorithm == "winograd" and next(iter(options.values())).shape[-1] % 2:
+                raise ValueError("odd")
+            return function(*args, **options)
+
+        monkeypatch.setattr(F, name, call)
+
+    for name in ("conv2d", "conv2d_backward_input", "conv2d_backward_weight"):
+        with_winograd(name)
+
+
+def test_grid_has_no_shape_twice_and_all_3x3_layers():
+    table = algorithms.rows()
+    assert len({(r.shape, r.weight) for r in table}) == len(table) == len({r.name for r in table})
+    assert all(map(algorithms.possible, table))
+    layers = {(r.shape, r.weight) for r in ROWS if r.kind == "3x3"}
+    assert layers <= {(r.shape, r.weight) for r in table}
+    few = algorithms.rows([64], [14])
+    assert {r.shape for r in few} == {(64, 14, 14)}
+    assert {r.weight[0] for r in few} >= {8, 32, 64, 128, 512}
+    strided, dilated = rows.conv("n", 4, 4, 3, 8, stride=2), rows.conv("n", 4, 4, 3, 8, dilation=2)
+    others = rows.conv("n", 4, 4, 3, 8, groups=2), rows.conv("n", 4, 4, 5, 8), ROWS[-1]
+    assert not any(map(algorithms.possible, (strided, dilated, *others)))
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_algorithms_of_a_case(winograd, size):
+    table = [rows.conv("net", 2, 3, 3, size)]
+    setting = {"batches": [2], "dtypes": ["float64"], "passes": rows.PASSES, "repeat": 1}
+    found = list(algorithms.measure(table, 1, formats=rows.FORMATS, seconds=0.0, **setting))
+    assert [(r.step, r.format) for r in found] == [
+        (step, format) for step in ("forward", "input", "weight") for format in rows.FORMATS
+    ]
+    names = {"auto", "direct"} if size % 2 else {"auto", "direct", "winograd"}
+    for r in found:
+        assert r.error is None
+        assert set(r.seconds) == names
+        assert (r.loss is None) == bool(size % 2)
+        assert (r.channels, r.filters, r.height, r.width) == (2, 3, size, size)
+        assert r.operations == 2 * 2 * 2 * 3 * 9 * size * size
+
+
+def test_loss_of_auto():
+    slow = choice(seconds={"auto": 1.5, "direct": 1.6, "winograd": 1.0})
+    assert slow.best == "winograd"
+    assert slow.loss == pytest.approx(0.5)
+    # times of one and the same algorithm
+    assert replace(slow, chosen="winograd").loss == 0
+    assert replace(slow, seconds={"auto": 1.0, "direct": 1.0}).loss is None
+    wrong = choice(error="differs")
+    assert "NOT TIMED: differs" in algorithms.line(wrong)
+    assert "50.0%" in algorithms.line(slow)
+
+
+def test_report_of_algorithms():
+    records = [
+        choice("a", seconds={"auto": 1.5, "direct": 1.5, "winograd": 1.0}),
+        choice("b", seconds={"auto": 1.0, "direct": 1.0, "winograd": 4.0}),
+        choice("c", seconds={"auto": 1.0, "direct": 1.0}),
+        choice("d", error="wrong"),
+    ]
+    text = algorithms.report(algorithms.Results({}, records))
+    assert "| forward, N=1, 2 threads | 2 | 1 | 0.61 | 1.00 | 1 | 50.0% |" in text
+    assert "| a | forward | contiguous | 1 | 2 | float32 |  | winograd | 50.0% |" in text
+    assert "one algorithm" in algorithms.report(algorithms.Results({}, records[2:]))
+
+
+def test_joined_algorithms_have_the_least_times(tmp_path):
+    first = algorithms.Results({"cpu": "c"}, [choice(seconds={"auto": 2.0, "direct": 1.0})])
+    second = algorithms.Results({}, [choice(seconds={"auto": 1.0, "direct": 3.0}), choice("b")])
+    first.save(tmp_path / "a.json")
+    both = algorithms.join([algorithms.Results.load(tmp_path / "a.json"), second])
+    assert both.machine == {"cpu": "c"}
+    assert both.records == [choice(seconds={"auto": 1.0, "direct": 1.0}), choice("b")]
+
+
+def test_algorithms_command(winograd, tiny, tmp_path, capsys):
+    file = tmp_path / "out.json"
+    options = ["--algorithms", "--channels", "8", "--maps", "2", "--batch", "1", "--threads", "1"]
+    options += ["--seconds", "0", "--repeat", "1", "--rows", "8→8", "--json", str(file)]
+    assert main(options) == 0
+    printed = capsys.readouterr().out
+    assert len(algorithms.Results.load(file).records) == 6
+    assert main(["--algorithms", "--show", str(file)]) == 0
+    assert printed.endswith(capsys.readouterr().out)
+    with pytest.raises(SystemExit, match="no 3x3 convolution"):
+        main(["--algorithms", "--channels", "7"])
 
 
 # ------------------------------------------------------------- command line

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.cases import Array, Case
 from benchmarks.timing import best_times
 
-TRIAL = 0.03  # seconds for each algorithm
+TRIAL = 0.1  # seconds for each algorithm
 _WINOGRAD = ("23", "43", "63")  # outputs of a tile, taps of the filter
 _PACKED = 1  # as the type of what is extracted
 
@@ -36,7 +36,7 @@ class Ncnn:
         if len(calls) == 1:
             return calls[None]
         trial = best_times(calls, TRIAL, 3)
-        return calls[min(trial, key=lambda name: trial[name])]
+        return calls[min(calls, key=lambda winograd: trial[winograd])]
 
     def _call(self, case: Case, winograd: str | None) -> Callable[[], Any]:
         net = self._net(case, winograd)

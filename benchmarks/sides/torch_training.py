@@ -63,10 +63,8 @@ def translated(module: fastconv.nn.Module) -> nn.Module:
     match module:
         case fastconv.nn.Sequential():
             return nn.Sequential(*map(translated, module))
-        case fastconv.nn.Residual(shortcut=None):
-            return _Residual(translated(module.body), nn.Identity())
-        case fastconv.nn.Residual():
-            return _Residual(translated(module.body), translated(module.shortcut))
+        case fastconv.nn.Residual(body=body, shortcut=shortcut):
+            return _Residual(translated(body), translated(shortcut) if shortcut else nn.Identity())
         case fastconv.nn.Conv2d():
             return nn.Conv2d(
                 module.in_channels,
