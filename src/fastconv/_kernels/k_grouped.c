@@ -363,9 +363,11 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode) {
         return 1;                                                    \
     }
 
-/* Whether pixels lie side by side. Where every one is another line of the cache, reading it for one
- * channel at a time costs more than sums that do not stay in registers. */
-FC_INLINE int dense(const fc_grouped_grad *p) { return p->x_w == VL * (fc_size)sizeof(real); }
+/* Whether to keep the sums in registers: not where every pixel is another line of the cache, and
+ * reading it for one channel at a time would cost more than sums that come and go. */
+FC_INLINE int keep_sums(const fc_grouped_grad *p) {
+    return KEPT_PARTS < MOST_PARTS && p->x_w == VL * (fc_size)sizeof(real);
+}
 
 static int grad_same(const fc_grouped_grad *p) {
     FC_GRAD_CASE(SAME, 3, 1, 1)
@@ -379,7 +381,7 @@ static int grad_same(const fc_grouped_grad *p) {
 static int grad_pick(const fc_grouped_grad *p) {
     if (p->group % 4) return 0;
 #if VL > 4
-    if (dense(p)) {
+    if (keep_sums(p)) {
         FC_GRAD_CASE(PICK, 3, 1, KEPT_PARTS)
         FC_GRAD_CASE(PICK, 3, 2, KEPT_PARTS)
     }
@@ -391,7 +393,7 @@ static int grad_pick(const fc_grouped_grad *p) {
 
 static int grad_each(const fc_grouped_grad *p) {
     if (p->group % 4) return 0;
-    if (dense(p)) {
+    if (keep_sums(p)) {
         FC_GRAD_CASE(EACH, 3, 1, KEPT_PARTS)
         FC_GRAD_CASE(EACH, 3, 2, KEPT_PARTS)
     }

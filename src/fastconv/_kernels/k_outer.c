@@ -5,16 +5,13 @@
  * first-level cache, where pixels far apart would meet in few of its sets. As in k_tile.c, every
  * (rows, vectors) pair is its own function.
  */
-#if defined(__GNUC__) && !defined(__clang__)
-/* packing, packed or neither is one branch for some forty instructions, not three loops */
-#pragma GCC optimize("no-unswitch-loops")
-#endif
 #include "simd.h"
 #include "kernels.h"
 
-/* tail: columns of the last vector that exist, or 0 where it is full */
+/* partial: the last of nv vectors may have fewer columns than lanes */
 FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const int nv,
-                     const int tail) {
+                     const int partial) {
+    const int rest = t->n - (nv - 1) * VL;
     vreal acc[FC_MR][2];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
@@ -24,7 +21,7 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
             if (!t->accumulate)
                 acc[i][j] = v_zero();
             else
-                acc[i][j] = (tail && j == nv - 1) ? v_load_n(p, tail) : v_load(p);
+                acc[i][j] = (partial && j == nv - 1) ? v_load_n(p, rest) : v_load(p);
         }
     const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
     const fc_size a_ahead = t->a_ahead - t->a_from, b_ahead = t->b_ahead - t->b_from;
@@ -42,7 +39,7 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {
                 const real *p = (const real *)columns + j * VL;
-                bv[j] = (tail && j == nv - 1) ? v_load_n(p, tail) : v_load(p);
+                bv[j] = (partial && j == nv - 1) ? v_load_n(p, rest) : v_load(p);
             }
             if (pack) {
 #pragma GCC unroll 2
@@ -62,22 +59,22 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             real *p = (real *)((char *)t->c + i * t->c_m) + j * VL;
-            if (tail && j == nv - 1)
-                v_store_n(p, acc[i][j], tail);
+            if (partial && j == nv - 1)
+                v_store_n(p, acc[i][j], rest);
             else
                 v_store(p, acc[i][j]);
         }
 }
 
 #define FC_ONE ((fc_size)sizeof(real))
-#define FC_DEFINE(m)                                                                              \
-    static void adjacent_##m##x1(const fc_outer *t) { outer(t, FC_ONE, m, 1, 0); }                \
-    static void adjacent_##m##x2(const fc_outer *t) { outer(t, FC_ONE, m, 2, 0); }                \
-    static void adjacent_##m##x1_tail(const fc_outer *t) { outer(t, FC_ONE, m, 1, t->n); }        \
-    static void adjacent_##m##x2_tail(const fc_outer *t) { outer(t, FC_ONE, m, 2, t->n - VL); }   \
-    /* where rows are apart, one function for full and partial vectors: half the code */          \
-    static void strided_##m##x1(const fc_outer *t) { outer(t, t->a_m, m, 1, t->n); }              \
-    static void strided_##m##x2(const fc_outer *t) { outer(t, t->a_m, m, 2, t->n - VL); }
+#define FC_DEFINE(m)                                                                       \
+    static void adjacent_##m##x1(const fc_outer *t) { outer(t, FC_ONE, m, 1, 0); }         \
+    static void adjacent_##m##x2(const fc_outer *t) { outer(t, FC_ONE, m, 2, 0); }         \
+    static void adjacent_##m##x1_tail(const fc_outer *t) { outer(t, FC_ONE, m, 1, 1); }    \
+    static void adjacent_##m##x2_tail(const fc_outer *t) { outer(t, FC_ONE, m, 2, 1); }    \
+    /* where rows are apart, one function for full and partial vectors: half the code */   \
+    static void strided_##m##x1(const fc_outer *t) { outer(t, t->a_m, m, 1, 1); }          \
+    static void strided_##m##x2(const fc_outer *t) { outer(t, t->a_m, m, 2, 1); }
 FC_ROWS(FC_DEFINE)
 
 #define FC_ADJACENT(m)                                                                   \

@@ -7,10 +7,13 @@
 #include "simd.h"
 #include "kernels.h"
 
-/* tail: columns of the last vector that exist, or 0 where it is full */
-FC_INLINE vreal load_part(const real *p, const int n) { return n ? v_load_n(p, n) : v_load(p); }
+FC_INLINE vreal load(const real *p, const int partial, const int n) {
+    return partial ? v_load_n(p, n) : v_load(p);
+}
 
-FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail) {
+/* partial: the last of nv vectors has fewer columns than lanes */
+FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int partial) {
+    const int rest = t->n - (nv - 1) * VL;
     vreal acc[FC_MR][2];
     char *c = t->c;
     if (t->c_ahead) {
@@ -25,7 +28,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++)
-                acc[i][j] = load_part((const real *)(c + i * t->c_m) + j * VL, j == nv - 1 ? tail : 0);
+                acc[i][j] = load((const real *)(c + i * t->c_m) + j * VL, partial && j == nv - 1, rest);
     } else if (t->bias && t->flags & FC_TILE_BIAS_PER_ROW) {
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
@@ -35,7 +38,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             const vreal bias =
-                t->bias ? load_part((const real *)t->bias + j * VL, j == nv - 1 ? tail : 0) : v_zero();
+                t->bias ? load((const real *)t->bias + j * VL, partial && j == nv - 1, rest) : v_zero();
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) acc[i][j] = bias;
         }
@@ -58,8 +61,8 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
             /* one vector of columns needs a load of `a` for every product: two at a time, then */
             for (; FC_PAIRS && nv == 1 && a_k == sizeof(real) && k + 2 <= stop;
                  k += 2, at += 2 * a_k, b += 2 * b_k) {
-                const vreal b0 = load_part((const real *)b, tail);
-                const vreal b1 = load_part((const real *)(b + b_k), tail);
+                const vreal b0 = load((const real *)b, partial, rest);
+                const vreal b1 = load((const real *)(b + b_k), partial, rest);
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
                     vreal av = v_load_pair((const real *)(a[i] + at));
@@ -72,7 +75,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
                 vreal bv[2];
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++)
-                    bv[j] = load_part((const real *)b + j * VL, j == nv - 1 ? tail : 0);
+                    bv[j] = load((const real *)b + j * VL, partial && j == nv - 1, rest);
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
                     const vreal av = v_set1(*(const real *)(a[i] + at));
@@ -92,18 +95,18 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int tail)
     for (int i = 0; i < m; i++, c += t->c_m)
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
-            if (tail && j == nv - 1)
-                v_store_n((real *)c + j * VL, acc[i][j], tail);
+            if (partial && j == nv - 1)
+                v_store_n((real *)c + j * VL, acc[i][j], rest);
             else
                 v_store((real *)c + j * VL, acc[i][j]);
         }
 }
 
-#define FC_DEFINE(m)                                                           \
-    static void rows_##m##x1(const fc_tile *t) { tile(t, m, 1, 0); }           \
-    static void rows_##m##x2(const fc_tile *t) { tile(t, m, 2, 0); }           \
-    static void rows_##m##x1_tail(const fc_tile *t) { tile(t, m, 1, t->n); }   \
-    static void rows_##m##x2_tail(const fc_tile *t) { tile(t, m, 2, t->n - VL); }
+#define FC_DEFINE(m)                                                        \
+    static void rows_##m##x1(const fc_tile *t) { tile(t, m, 1, 0); }        \
+    static void rows_##m##x2(const fc_tile *t) { tile(t, m, 2, 0); }        \
+    static void rows_##m##x1_tail(const fc_tile *t) { tile(t, m, 1, 1); }   \
+    static void rows_##m##x2_tail(const fc_tile *t) { tile(t, m, 2, 1); }
 FC_ROWS(FC_DEFINE)
 
 #define FC_ENTRY(m) {{rows_##m##x1, rows_##m##x1_tail}, {rows_##m##x2, rows_##m##x2_tail}},
