@@ -81,17 +81,6 @@ static void row_backward(const real *g, const real *y, real *dx, fc_size n, int 
 
 /* ---- positions contiguous: n <= BLOCK of them, classes `step` elements apart ---- */
 
-/* A call with n for a constant where the block is whole: loops over it then have no ends to mind. */
-#define WHOLE_OR_NOT(n, call)   \
-    do {                        \
-        if (n == BLOCK) {       \
-            enum { n = BLOCK }; \
-            call;               \
-        } else {                \
-            call;               \
-        }                       \
-    } while (0)
-
 /* The maximum and the sum of e^(x - max) of each position, the terms going to y unless NULL; whole
  * vectors of both are written. */
 FC_INLINE void block_terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
@@ -111,13 +100,33 @@ FC_INLINE void block_terms(const real *x, real *y, fc_size classes, fc_size step
         }
 }
 
-FC_INLINE void block_forward(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
-                             int log) {
-    real max[BLOCK], sum[BLOCK]; /* and then what corrects for the sum */
-    if (log)
-        block_terms(x, NULL, classes, step, n, max, sum);
+/* Where n is a constant, loops have no ends to mind: one function for whole blocks, one for others,
+ * and one for a turned vector of positions. */
+static void terms_of_whole(const real *x, real *y, fc_size classes, fc_size step, real *max,
+                           real *sum) {
+    block_terms(x, y, classes, step, BLOCK, max, sum);
+}
+
+static void terms_of_part(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
+                          real *max, real *sum) {
+    block_terms(x, y, classes, step, n, max, sum);
+}
+
+static void terms_of_tile(const real *x, real *y, fc_size classes, real *max, real *sum) {
+    block_terms(x, y, classes, VL, VL, max, sum);
+}
+
+FC_INLINE void terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n, real *max,
+                     real *sum) {
+    if (n == BLOCK)
+        terms_of_whole(x, y, classes, step, max, sum);
     else
-        block_terms(x, y, classes, step, n, max, sum);
+        terms_of_part(x, y, classes, step, n, max, sum);
+}
+
+/* what follows from the terms, in y unless log */
+FC_INLINE void block_forward(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
+                             int log, const real *max, real *sum) {
     for (fc_size j = 0; j < n; j += VL) {
         const vreal total = v_load(sum + j);
         v_store(sum + j, log ? v_log(total) : v_div(v_set1(1), total));
@@ -176,7 +185,9 @@ static void few_forward(const fc_softmax *s) {
     for (fc_size i = 0; i < s->positions; i += VL) {
         const int n = upto(s->positions - i, VL);
         turn_in((const real *)s->x + i * step, step, n, s->classes, tile);
-        block_forward(tile, tile, s->classes, VL, VL, s->log);
+        real max[VL], sum[VL];
+        terms_of_tile(tile, s->log ? NULL : tile, s->classes, max, sum);
+        block_forward(tile, tile, s->classes, VL, VL, s->log, max, sum);
         turn_out((real *)s->out + i * step, step, n, s->classes, tile);
     }
 }
@@ -196,8 +207,10 @@ void FC_NAME(softmax)(const fc_softmax *s) {
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
         const fc_size n = s->positions - i < BLOCK ? s->positions - i : BLOCK;
         const fc_size step = s->class_stride / (fc_size)sizeof(real);
-        WHOLE_OR_NOT(n, block_forward(AT(const real, s->x, i), AT(real, s->out, i), s->classes,
-                                      step, n, s->log));
+        const real *x = AT(const real, s->x, i);
+        real *y = AT(real, s->out, i), max[BLOCK], sum[BLOCK];
+        terms(x, s->log ? NULL : y, s->classes, step, n, max, sum);
+        block_forward(x, y, s->classes, step, n, s->log, max, sum);
     }
 }
 
@@ -211,8 +224,8 @@ void FC_NAME(softmax_backward)(const fc_softmax *s) {
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
         const fc_size n = s->positions - i < BLOCK ? s->positions - i : BLOCK;
         const fc_size step = s->class_stride / (fc_size)sizeof(real);
-        WHOLE_OR_NOT(n, block_backward(AT(const real, s->g, i), AT(const real, s->x, i),
-                                       AT(real, s->out, i), s->classes, step, n, s->log));
+        block_backward(AT(const real, s->g, i), AT(const real, s->x, i), AT(real, s->out, i),
+                       s->classes, step, n, s->log);
     }
 }
 
@@ -222,14 +235,13 @@ void FC_NAME(softmax_backward)(const fc_softmax *s) {
 static void log_sums(const fc_softmax *s, fc_size first, int positions, real *max, real *sum) {
     const fc_size step = s->class_stride / (fc_size)sizeof(real);
     if (step > 1) {
-        WHOLE_OR_NOT(positions, block_terms(AT(const real, s->x, first), NULL, s->classes, step,
-                                            positions, max, sum));
+        terms(AT(const real, s->x, first), NULL, s->classes, step, positions, max, sum);
     } else if (s->classes <= FEW) {
         real tile[FEW * VL];
         for (int j = 0; j < positions; j += VL) {
             turn_in(AT(const real, s->x, first + j), s->position_stride / (fc_size)sizeof(real),
                     upto(positions - j, VL), s->classes, tile);
-            block_terms(tile, NULL, s->classes, VL, VL, max + j, sum + j);
+            terms_of_tile(tile, NULL, s->classes, max + j, sum + j);
         }
     } else {
         for (int j = 0; j < positions; j++) {
@@ -326,14 +338,14 @@ int FC_NAME(cross_entropy_backward)(const fc_cross_entropy *t) {
             if (found < 0) status = -1;
         }
         if (step > 1) {
-            WHOLE_OR_NOT(n, block_terms(x, y, classes, step, n, max, sum));
-            WHOLE_OR_NOT(n, block_gradient(y, classes, step, n, at, factor, sum));
+            terms(x, y, classes, step, n, max, sum);
+            block_gradient(y, classes, step, n, at, factor, sum);
         } else if (classes <= FEW) {
             for (int j = 0; j < n; j += VL) {
                 const int m = upto(n - j, VL);
                 real tile[FEW * VL];
                 turn_in(x + j * apart, apart, m, classes, tile);
-                block_terms(tile, tile, classes, VL, VL, max + j, sum + j);
+                terms_of_tile(tile, tile, classes, max + j, sum + j);
                 for (int k = m; k < VL; k++) at[j + k] = -1;
                 block_gradient(tile, classes, VL, VL, at + j, factor + j, sum + j);
                 turn_out(y + j * apart, apart, m, classes, tile);
