@@ -54,6 +54,8 @@ def base_flags(msvc):
         "-fno-trapping-math",
         "-ffp-contract=fast",
         "-fvisibility=hidden",
+        # no exception passes through C
+        "-fno-asynchronous-unwind-tables",
         "-Wall",
         "-Wextra",
     ]
