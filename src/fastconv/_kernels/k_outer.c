@@ -5,6 +5,10 @@
  * first-level cache, where pixels far apart would meet in few of its sets. As in k_tile.c, every
  * (rows, vectors) pair is its own function.
  */
+#if defined(__GNUC__) && !defined(__clang__)
+/* packing, packed or neither is one branch for some forty instructions, not three loops */
+#pragma GCC optimize("no-unswitch-loops")
+#endif
 #include "simd.h"
 #include "kernels.h"
 

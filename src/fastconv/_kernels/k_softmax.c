@@ -81,6 +81,17 @@ static void row_backward(const real *g, const real *y, real *dx, fc_size n, int 
 
 /* ---- positions contiguous: n <= BLOCK of them, classes `step` elements apart ---- */
 
+/* A call with n for a constant where the block is whole: loops over it then have no ends to mind. */
+#define WHOLE_OR_NOT(n, call)   \
+    do {                        \
+        if (n == BLOCK) {       \
+            enum { n = BLOCK }; \
+            call;               \
+        } else {                \
+            call;               \
+        }                       \
+    } while (0)
+
 /* The maximum and the sum of e^(x - max) of each position, the terms going to y unless NULL; whole
  * vectors of both are written. */
 FC_INLINE void block_terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
@@ -100,28 +111,18 @@ FC_INLINE void block_terms(const real *x, real *y, fc_size classes, fc_size step
         }
 }
 
-/* Where n is a constant, loops have no ends to mind: one function for whole blocks, one for others,
- * and one for a turned vector of positions. */
-static void terms_of_whole(const real *x, real *y, fc_size classes, fc_size step, real *max,
-                           real *sum) {
-    block_terms(x, y, classes, step, BLOCK, max, sum);
+/* Exponentials are long, and many ask for them: one function for blocks ... */
+static void terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n, real *max,
+                  real *sum) {
+    WHOLE_OR_NOT(n, block_terms(x, y, classes, step, n, max, sum));
 }
 
-static void terms_of_part(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
-                          real *max, real *sum) {
-    block_terms(x, y, classes, step, n, max, sum);
-}
-
+/* ... and one for a turned vector of positions, whose maxima and sums stay in registers. */
 static void terms_of_tile(const real *x, real *y, fc_size classes, real *max, real *sum) {
-    block_terms(x, y, classes, VL, VL, max, sum);
-}
-
-FC_INLINE void terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n, real *max,
-                     real *sum) {
-    if (n == BLOCK)
-        terms_of_whole(x, y, classes, step, max, sum);
-    else
-        terms_of_part(x, y, classes, step, n, max, sum);
+    real m[VL], s[VL];
+    block_terms(x, y, classes, VL, VL, m, s);
+    v_store(max, v_load(m));
+    v_store(sum, v_load(s));
 }
 
 /* what follows from the terms, in y unless log */
@@ -210,7 +211,7 @@ void FC_NAME(softmax)(const fc_softmax *s) {
         const real *x = AT(const real, s->x, i);
         real *y = AT(real, s->out, i), max[BLOCK], sum[BLOCK];
         terms(x, s->log ? NULL : y, s->classes, step, n, max, sum);
-        block_forward(x, y, s->classes, step, n, s->log, max, sum);
+        WHOLE_OR_NOT(n, block_forward(x, y, s->classes, step, n, s->log, max, sum));
     }
 }
 
@@ -224,8 +225,8 @@ void FC_NAME(softmax_backward)(const fc_softmax *s) {
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
         const fc_size n = s->positions - i < BLOCK ? s->positions - i : BLOCK;
         const fc_size step = s->class_stride / (fc_size)sizeof(real);
-        block_backward(AT(const real, s->g, i), AT(const real, s->x, i), AT(real, s->out, i),
-                       s->classes, step, n, s->log);
+        WHOLE_OR_NOT(n, block_backward(AT(const real, s->g, i), AT(const real, s->x, i),
+                                       AT(real, s->out, i), s->classes, step, n, s->log));
     }
 }
 
@@ -339,7 +340,7 @@ int FC_NAME(cross_entropy_backward)(const fc_cross_entropy *t) {
         }
         if (step > 1) {
             terms(x, y, classes, step, n, max, sum);
-            block_gradient(y, classes, step, n, at, factor, sum);
+            WHOLE_OR_NOT(n, block_gradient(y, classes, step, n, at, factor, sum));
         } else if (classes <= FEW) {
             for (int j = 0; j < n; j += VL) {
                 const int m = upto(n - j, VL);
