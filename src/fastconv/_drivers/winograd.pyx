@@ -213,12 +213,16 @@ cdef inline fc_size window_bytes(const Plan *p, fc_size channels) noexcept nogil
 
 # ---------------------------------------------------------------- filters to points
 
+cdef inline fc_size panel_filters(const Plan *p, fc_size panel) noexcept nogil:
+    return min(p.c.kernels.nr, p.c.filters - panel * p.c.kernels.nr)
+
+
 cdef void fill_panel(const Plan *p, fc_size panel, fc_size c0, fc_size c1, char *points,
                      fc_size plane, char *taps) noexcept nogil:
     """Channels [c0, c1) of a panel of filters to points, [point][channel][nr]; taps is scratch."""
     cdef const Correlation *c = &p.c
     cdef fc_size nr = c.kernels.nr, row = nr * c.kernels.itemsize, channels
-    cdef fc_size n = min(nr, c.filters - panel * nr)
+    cdef fc_size n = panel_filters(p, panel)
     cdef fc_grids g
     g.x = taps
     g.y = points
@@ -281,9 +285,10 @@ cdef inline fc_size sums_plane(const Plan *p, fc_size tiles) noexcept nogil:
 
 
 cdef void multiply(const Plan *p, const char *image, fc_size image_plane, const char *filters,
-                   fc_size filter_plane, fc_size channels, bint accumulate, fc_size count,
-                   char *sums, const void **rows) noexcept nogil:
-    """For every point, [tile][channel] times [channel][nr] to sums, [point][tile][nr]."""
+                   fc_size filter_plane, fc_size n, fc_size channels, bint accumulate,
+                   fc_size count, char *sums, const void **rows) noexcept nogil:
+    """For every point, [tile][channel] times [channel][nr] to sums, [point][tile][nr], of which n
+    columns are wanted."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, row = c.kernels.nr * size
     cdef fc_size groups = ceil_div(count, c.kernels.mr), q, s, t
@@ -297,7 +302,7 @@ cdef void multiply(const Plan *p, const char *image, fc_size image_plane, const 
     tile.len = channels
     tile.bias = NULL
     tile.c_m = row
-    tile.n = c.kernels.nr
+    tile.n = <int> (ceil_div(n, c.kernels.lanes) * c.kernels.lanes)
     tile.flags = FC_TILE_ACCUMULATE if accumulate else 0
     for q in range(p.points):
         for t in range(count):
@@ -321,7 +326,7 @@ cdef void from_points(const Plan *p, fc_size first, fc_size count, fc_size panel
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, pixel = nr * size
     cdef fc_size plane = sums_plane(p, count)
-    cdef fc_size filters = min(nr, c.filters - panel * nr)
+    cdef fc_size filters = panel_filters(p, panel)
     cdef bint direct, in_place = c.y_k == size and filters % c.kernels.lanes == 0
     cdef fc_size t = first, n, i, j, j0, j1, end, r, v, rows, cols, line
     cdef char *y
@@ -374,7 +379,7 @@ cdef int correlate_block(void *context, Py_ssize_t task, char *scratch) noexcept
     to_points(p, &p.x, first, first + count, 0, p.c.channels, scratch + p.image_at, plane, scratch)
     for panel in range(p.n_panels):
         multiply(p, scratch + p.image_at, plane, p.filters + panel * p.panel_bytes, p.filter_plane,
-                 p.c.channels, False, count, scratch + p.sums_at,
+                 panel_filters(p, panel), p.c.channels, False, count, scratch + p.sums_at,
                  <const void **> (scratch + p.pointers_at))
         from_points(p, first, count, panel, scratch + p.sums_at, scratch)
     return OK
@@ -425,8 +430,8 @@ cdef int correlate_panel(void *context, Py_ssize_t task, char *scratch) noexcept
             if not packed and (s == 0 or p.panel_channels < c.channels):
                 fill_panel(p, panel, c0, c1, <char *> filters, plane, scratch)
             multiply(p, p.shared + first * p.x.row + c0 * c.kernels.itemsize,
-                     image_plane(p, p.count), filters, plane, c1 - c0, i > 0, count,
-                     scratch + p.sums_at, <const void **> (scratch + p.pointers_at))
+                     image_plane(p, p.count), filters, plane, panel_filters(p, panel), c1 - c0,
+                     i > 0, count, scratch + p.sums_at, <const void **> (scratch + p.pointers_at))
         from_points(p, p.first + first, count, panel, scratch + p.sums_at, scratch)
     return OK
 
@@ -526,6 +531,7 @@ cdef int add_products(void *context, Py_ssize_t task, char *scratch) noexcept no
     cdef fc_size channels = p.c1 - p.c0, q = task % p.points, panel = task // p.points * SUMS_PANELS
     cdef fc_size panels = min(panel + SUMS_PANELS, ceil_div(p.k1 - p.k0, c.kernels.nr))
     cdef fc_size groups = ceil_div(channels, c.kernels.mr), s, i
+    cdef fc_size vectors = ceil_div(p.k1 - p.k0, c.kernels.lanes) * c.kernels.lanes
     cdef const void *a = p.shared + q * (p.count * p.x.row + LINE)
     cdef const void *b = p.shared_dy + q * (p.count * p.dy.row + LINE)
     cdef fc_outer tile
@@ -540,10 +546,10 @@ cdef int add_products(void *context, Py_ssize_t task, char *scratch) noexcept no
     tile.segments = 1
     tile.len = p.count
     tile.c_m = p.sums_row
-    tile.n = c.kernels.nr
     tile.accumulate = p.first > 0
     while panel < panels:
         tile.b_from = panel * row
+        tile.n = <int> min(c.kernels.nr, vectors - panel * c.kernels.nr)
         for s in range(groups):
             i = part(channels, groups, s)
             tile.a_from = i * size
