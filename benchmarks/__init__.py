@@ -5,7 +5,8 @@ What makes the comparison fair:
 - Every side is called as its user calls it, on the same numbers, already in its own container and
   memory format, and allocates its own results. Weights lie as a layer of that library keeps them:
   PyTorch's follow the memory format of the images, onnxruntime and ncnn pack theirs when the model
-  loads. Nobody records a graph.
+  loads, and with --packed fastconv does so before. Nobody records a graph, but in whole training
+  steps (--training): there PyTorch runs as its user trains, eagerly and compiled.
 - The sides take turns within one process, so that the clock frequency, the neighbours and the
   state of the memory are the same for all, and the least time of many calls counts: noise only
   ever adds. A turn is a short burst: its first calls are not timed, because the threads of the
