@@ -31,6 +31,8 @@ cdef enum:
     # The same where points are shared: then the panel stays, and points pass.
     PANEL_TILES = 112
     PANEL_CHANNELS = 512
+    # Sums of so many channels are added up apart, which rounds less than one long sum.
+    SUM_CHANNELS = 128
     # Shared points stay in the third-level cache, as do filters' points up to some size, and the
     # weight gradient's sums of so many channels and filters.
     SHARED_BYTES = 8 * 1024 * 1024
@@ -291,7 +293,7 @@ cdef void multiply(const Plan *p, const char *image, fc_size image_plane, const 
     columns are wanted."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, row = c.kernels.nr * size
-    cdef fc_size groups = ceil_div(count, c.kernels.mr), q, s, t
+    cdef fc_size groups = ceil_div(count, c.kernels.mr), q, k, s, t
     cdef fc_tile tile
     tile.a_ahead = tile.c_ahead = 0
     tile.a_k = size
@@ -299,21 +301,22 @@ cdef void multiply(const Plan *p, const char *image, fc_size image_plane, const 
     tile.b_at = NULL
     tile.b_segment = 0
     tile.segments = 1
-    tile.len = channels
     tile.bias = NULL
     tile.c_m = row
     tile.n = <int> (ceil_div(n, c.kernels.lanes) * c.kernels.lanes)
-    tile.flags = FC_TILE_ACCUMULATE if accumulate else 0
     for q in range(p.points):
-        for t in range(count):
-            rows[t] = image + q * image_plane + t * p.x.row
-        tile.b = filters + q * filter_plane
-        for s in range(groups):
-            t = part(count, groups, s)
-            tile.a = rows + t
-            tile.m = <int> (part(count, groups, s + 1) - t)
-            tile.c = sums + q * sums_plane(p, count) + t * row
-            c.kernels.tile(&tile)
+        for k in range(ceil_div(channels, SUM_CHANNELS)):
+            tile.len = min(SUM_CHANNELS, channels - k * SUM_CHANNELS)
+            tile.flags = FC_TILE_ACCUMULATE if accumulate or k > 0 else 0
+            for t in range(count):
+                rows[t] = image + q * image_plane + t * p.x.row + k * SUM_CHANNELS * size
+            tile.b = filters + q * filter_plane + k * SUM_CHANNELS * row
+            for s in range(groups):
+                t = part(count, groups, s)
+                tile.a = rows + t
+                tile.m = <int> (part(count, groups, s + 1) - t)
+                tile.c = sums + q * sums_plane(p, count) + t * row
+                c.kernels.tile(&tile)
 
 
 cdef void from_points(const Plan *p, fc_size first, fc_size count, fc_size panel,

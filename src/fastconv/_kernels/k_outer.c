@@ -20,13 +20,7 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            const real *p = (const real *)((const char *)t->c + i * t->c_m) + j * VL;
-            if (!t->accumulate)
-                acc[i][j] = v_zero();
-            else
-                acc[i][j] = (partial && j == nv - 1) ? v_load_n(p, rest) : v_load(p);
-        }
+        for (int j = 0; j < nv; j++) acc[i][j] = v_zero();
     const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
     const fc_size a_ahead = t->a_ahead - t->a_from, b_ahead = t->b_ahead - t->b_from;
     const int packed = t->packed, pack = t->panel && !packed;
@@ -57,6 +51,15 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
                 for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
             }
         }
+    }
+    if (t->accumulate) { /* sums of blocks round less than one long sum */
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) {
+                const real *p = (const real *)((const char *)t->c + i * t->c_m) + j * VL;
+                acc[i][j] = v_add(acc[i][j], partial && j == nv - 1 ? v_load_n(p, rest) : v_load(p));
+            }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)

@@ -23,22 +23,17 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
             for (int j = 0; j < nv; j++)
                 v_prefetch_write(c + t->c_ahead + i * t->c_m + j * (fc_size)sizeof(vreal));
     }
-    if (t->flags & FC_TILE_ACCUMULATE) {
+    const real *const bias_at = t->flags & FC_TILE_ACCUMULATE ? NULL : t->bias;
+    if (bias_at && t->flags & FC_TILE_BIAS_PER_ROW) {
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
-            for (int j = 0; j < nv; j++)
-                acc[i][j] = load((const real *)(c + i * t->c_m) + j * VL, partial && j == nv - 1, rest);
-    } else if (t->bias && t->flags & FC_TILE_BIAS_PER_ROW) {
-#pragma GCC unroll 16
-        for (int i = 0; i < m; i++)
-#pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) acc[i][j] = v_set1(((const real *)t->bias)[i]);
+            for (int j = 0; j < nv; j++) acc[i][j] = v_set1(bias_at[i]);
     } else {
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             const vreal bias =
-                t->bias ? load((const real *)t->bias + j * VL, partial && j == nv - 1, rest) : v_zero();
+                bias_at ? load(bias_at + j * VL, partial && j == nv - 1, rest) : v_zero();
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) acc[i][j] = bias;
         }
@@ -84,6 +79,15 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
                 }
             }
         }
+    }
+    if (t->flags & FC_TILE_ACCUMULATE) { /* sums of blocks round less than one long sum */
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) {
+                const real *p = (const real *)(c + i * t->c_m) + j * VL;
+                acc[i][j] = v_add(acc[i][j], load(p, partial && j == nv - 1, rest));
+            }
     }
     if (t->flags & FC_TILE_RELU) {
 #pragma GCC unroll 16

@@ -21,7 +21,7 @@ typedef ptrdiff_t fc_size;
 #define fc_prefetch_write(p) (void)(p)
 #endif
 
-/* ---- register tile: c[m][n] = act(bias[n] or c[m][n], plus sum over segments and k of a * b) ---- */
+/* ---- register tile: c[m][n] = act(sum over segments and k of a * b, plus bias[n] or c[m][n]) ---- */
 
 enum { FC_TILE_ACCUMULATE = 1, FC_TILE_RELU = 2, FC_TILE_BIAS_PER_ROW = 4 };
 
