@@ -20,14 +20,16 @@ from libc.stdint cimport int64_t
 from libc.string cimport strcmp
 
 from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, winograd
+from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.correlation cimport Correlation, Packed, forward_taps, turn_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
-    FC_SOFTPLUS, FC_TANH, fc_size)
+    FC_SOFTPLUS, FC_TANH, fc_grids, fc_size, fc_winograd)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.memory cimport Memory, allocate, release
-from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels
+from fastconv._drivers.runtime cimport (
+    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels, strict_accuracy)
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
 from fastconv._drivers.weight cimport correlate_weight
 
@@ -546,13 +548,20 @@ cdef int algorithm_of(str name, const Conv2dShape *s) except -1:
 
 cdef int winograd_tile(const Correlation *c, int algorithm, bint weight) noexcept nogil:
     """The index of Winograd's tiles, or -1 for the direct methods."""
+    cdef double best, four, two
     if algorithm == DIRECT or not winograd.is_winograd(c):
         return -1
     if algorithm == WINOGRAD_4:
         return winograd.TILE_4
     if algorithm == WINOGRAD_2:
         return winograd.TILE_2
-    return -1 if algorithm == AUTO else 0
+    if algorithm == AUTO and (strict_accuracy() or not wide_enough(c)):
+        return -1
+    two = winograd_cost(c, 2, weight)
+    four = winograd_cost(c, 4, weight) if exact_enough(c, weight) else two
+    if algorithm == AUTO and direct_cost(c, weight) <= min(four, two):
+        return -1
+    return winograd.TILE_4 if four < two else winograd.TILE_2
 
 
 cdef int correlate(Correlation c, int algorithm, int num_threads) noexcept nogil:
@@ -772,6 +781,53 @@ cdef class PackedWeight:
 
     def __repr__(self):
         return f"PackedWeight(shape={self.shape}, dtype={self.dtype}, groups={self.groups})"
+
+
+def conv_algorithm(ConvShape shape not None, str step, dtype, *, str algorithm="auto"):
+    """What `algorithm` takes for "forward", "input" or "weight": "direct", or "winograd 4x4"."""
+    cdef Array4 nothing = Array4(NULL, 0, 0, 0, 0)
+    cdef int itemsize = np.dtype(dtype).itemsize
+    cdef Correlation c
+    if step == "input":
+        c = input_phase(&shape.shape, itemsize, nothing, nothing, nothing, 0, 0)
+    else:
+        c = forward_form(&shape.shape, itemsize, nothing, nothing, nothing)
+    cdef int tile = winograd_tile(&c, algorithm_of(algorithm, &shape.shape), step == "weight")
+    return "direct" if tile < 0 else "winograd 4x4" if tile == winograd.TILE_4 else "winograd 2x2"
+
+
+cdef const double[:, :, ::1] transformed(void (*transform)(const fc_grids *) noexcept nogil, int n,
+                                         int m, int i, int j, int lanes):
+    """A unit grid, of n x n vectors and one element that is 1, through a transform to m x m."""
+    cdef double[:, :, ::1] x = np.zeros((n, n, lanes))
+    cdef double[:, :, ::1] y = np.empty((m, m, lanes))
+    cdef fc_grids g
+    x[i, j, 0] = 1
+    g.x, g.x_i, g.x_j = &x[0, 0, 0], x.strides[0], x.strides[1]
+    g.y, g.y_i, g.y_j = &y[0, 0, 0], y.strides[0], y.strides[1]
+    g.x_next = g.x_ahead = g.y_next = 0
+    g.count = 1
+    g.bias = NULL
+    g.relu = False
+    transform(&g)
+    return y
+
+
+def winograd_matrices(int tile):
+    """(B^T, G, A^T) of Winograd's tile x tile outputs, as the compiled transforms have them.
+
+    Every transform multiplies by its matrix from both sides; one of the two factors is made 1.
+    """
+    cdef const fc_winograd *w = kernels(8).winograd
+    cdef int lanes = kernels(8).lanes, n = tile + 2, i
+    if tile != 4 and tile != 2:
+        raise ValueError(f"tile must be 4 or 2, got {tile}")
+    w += tile == 2
+    return (
+        np.array([transformed(w.input, n, n, i, n - 1, lanes)[:, n - 1, 0] for i in range(n)]).T,
+        np.array([transformed(w.filter, 3, n, i, 2, lanes)[:, n - 1, 0] for i in range(3)]).T,
+        np.array([transformed(w.output, n, tile, i, 0, lanes)[:, 0, 0] for i in range(n)]).T,
+    )
 
 
 def conv2d(input, weight, bias, output, ConvShape shape not None, *, bint relu=False,

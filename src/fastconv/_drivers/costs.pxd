@@ -1,34 +1,60 @@
-# What an algorithm costs for 3 x 3 filters, from the shape alone: docs/performance.md, "Which
-# algorithm". The unit is a multiply-add of vectors at the peak of one core.
+# What 3 x 3 filters cost by each algorithm, from the shape alone: "auto" takes the least. The unit is
+# a nanosecond on one core with 16 lanes; only ratios count.
 #
-# Each cost is a sum of four terms: products; what is done once for every pair of channel and filter
-# (packing, transforms); what is done for every vector of pixels; and calls. Their weights were fitted
-# to measurements (benchmarks, --algorithms).
+# A cost is a sum of four terms: products; what is done once for every pair of a channel and a vector
+# of filters, which is packing or transforming them; what is done for every vector of an image's
+# points; and calls. The weights are fitted to measurements: docs/performance.md, "Which algorithm".
 from fastconv._drivers.correlation cimport Correlation, ceil_div
 from fastconv._drivers.kernels cimport fc_size
 
-ctypedef struct Weights:
-    double products, filters, images, calls
+cdef enum:
+    # Fewer terms than these in a sum, and the errors of 4 x 4 tiles, which are those of the
+    # transforms then, exceed 2.5 times a direct method's: docs/winograd.md, "Accuracy".
+    LEAST_CHANNELS = 32
+    LEAST_TILES = 16
+    # Fewer channels or filters fill no vector, and direct methods have ways of their own for them.
+    LEAST_WIDTH = 16
+    LEAST_ROWS = 6  # of a register tile: with fewer it waits for its columns
 
-cdef inline double cost(const Correlation *c, double images, double points, bint sum_over_images,
-                        Weights w) noexcept nogil:
-    """`images`: rows of the matrices of images, so many for each of `points` products."""
-    cdef fc_size lanes = c.kernels.lanes
-    cdef double vectors = ceil_div(c.filters, lanes)
+cdef inline double tiles_of(const Correlation *c, fc_size m) noexcept nogil:
+    return <double> c.batch * ceil_div(c.out_h, m) * ceil_div(c.out_w, m)
+
+cdef inline bint exact_enough(const Correlation *c, bint weight) noexcept nogil:
+    if weight:
+        return tiles_of(c, 4) >= LEAST_TILES
+    return c.channels >= LEAST_CHANNELS
+
+cdef inline bint wide_enough(const Correlation *c) noexcept nogil:
+    return min(c.channels, c.filters) >= LEAST_WIDTH
+
+cdef inline double cost(const Correlation *c, double points, double rows, bint weight,
+                        double product, double filter, double image, double call) noexcept nogil:
+    """Of `points` products of rows by channels and channels by filters."""
+    cdef double vectors = ceil_div(c.filters, c.kernels.lanes)
     cdef double pairs = points * c.channels * vectors
-    cdef double tiles = (<fc_size> images + c.kernels.mr - 1) // c.kernels.mr
-    cdef double rows = images
-    if not sum_over_images:  # a tile of few rows waits for its columns
-        rows = max(images, tiles * c.kernels.mr * 0.43)
-    return (w.products * pairs * rows + w.filters * pairs
-            + w.images * points * images * (ceil_div(c.channels, lanes) + vectors) + w.calls)
+    cdef double image_vectors = points * rows * (ceil_div(c.channels, c.kernels.lanes) + vectors)
+    cdef double mr = c.kernels.mr
+    if not weight:
+        rows = max(rows, LEAST_ROWS * ((rows + mr - 1) // mr))
+    if c.packed != NULL:
+        filter /= 2
+    return pairs * (rows * product + filter) + image_vectors * image + call
 
-cdef inline double rows_inside(const Correlation *c) noexcept nogil:
-    """Outputs, less the share whose rows of taps lie beyond the image."""
-    cdef fc_size r, first, last
-    cdef double inside = 0
+cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil:
+    cdef double inside = 0  # rows of outputs, less the share whose rows of taps lie beyond the image
+    cdef fc_size r
     for r in range(3):
-        first = max(0, -c.row0 - r)
-        last = min(c.out_h, c.height - c.row0 - r)
-        inside += max(0, last - first)
-    return c.batch * inside * c.out_w / 3
+        inside += max(0, min(c.out_h, c.height - c.row0 - r) - max(0, -c.row0 - r))
+    if weight:
+        return cost(c, 9, c.batch * inside / 3 * c.out_w, True, 0.135, 1.91, 0.29, 790)
+    return cost(c, 9, c.batch * inside / 3 * c.out_w, False, 0.137, 2.06, 0.40, 1270)
+
+cdef inline double winograd_cost(const Correlation *c, fc_size m, bint weight) noexcept nogil:
+    cdef double points = (m + 2) * (m + 2), tiles = tiles_of(c, m)
+    if weight:
+        if m == 4:
+            return cost(c, points, tiles, True, 0.167, 1.69, 1.99, 1210)
+        return cost(c, points, tiles, True, 0.147, 2.18, 1.75, 840)
+    if m == 4:
+        return cost(c, points, tiles, False, 0.183, 0.67, 1.51, 1380)
+    return cost(c, points, tiles, False, 0.153, 1.75, 1.15, 1230)

@@ -7,6 +7,9 @@
 #include "simd.h"
 #include "kernels.h"
 
+/* columns are fetched so many bytes ahead: beyond a page, where the processor stops by itself */
+#define AHEAD 4096
+
 FC_INLINE vreal load(const real *p, const int partial, const int n) {
     return partial ? v_load_n(p, n) : v_load(p);
 }
@@ -67,6 +70,8 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
                 }
             }
             for (; k < stop; k++, at += a_k, b += b_k) {
+                v_prefetch(b + AHEAD);
+                if (nv > 1) v_prefetch(b + AHEAD + 64);
                 vreal bv[2];
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++)
