@@ -224,12 +224,23 @@ def test_same_bits_for_any_number_of_threads(name, options, wants_output, dtype,
 
 
 @every
-def test_output_has_the_format_of_its_argument(name, options, wants_output, rng):
+def test_output_and_gradient_have_the_format_of_the_input(name, options, wants_output, rng):
     x, g = (rng.standard_normal((2, 3, 4, 5)) for _ in range(2))
     for change, last in ((np.ascontiguousarray, False), (channels_last, True)):
-        for array in run(F, name, options, wants_output, change(x), change(g)):
-            assert is_channels_last(array) == last
-            assert array.flags.c_contiguous != last
+        for grad in (np.ascontiguousarray(g), channels_last(g)):
+            for array in run(F, name, options, wants_output, change(x), grad):
+                assert is_channels_last(array) == last
+                assert array.flags.c_contiguous != last
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 37, 1, 1), (1, 70, 33, 17), (3, 1, 5, 5)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gradient_in_another_format_is_the_same_gradient(shape, dtype, rng):
+    x, g = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    expected = F.tanh_backward(g, x)
+    for change in LAYOUTS.values():
+        for other in LAYOUTS.values():
+            np.testing.assert_array_equal(F.tanh_backward(change(g), other(x)), expected)
 
 
 @every

@@ -185,6 +185,48 @@ def test_channels_last_images_give_the_same_results(rng):
     assert_close(model.backward(g), grad)
 
 
+class Watched(nn.Identity):
+    """Keeps the gradient that passes."""
+
+    def backward(self, grad_output):
+        self.grad = grad_output
+        return grad_output
+
+
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        (nn.MaxPool2d(6),),
+        (nn.AvgPool2d(6),),
+        (nn.GlobalAvgPool2d(),),
+        (nn.AdaptiveMaxPool2d(1),),
+        (nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1, **F64)),
+        (nn.MaxPool2d(2),),
+        (nn.AvgPool2d(3), nn.Dropout(0.5, rng=0)),
+    ],
+    ids=lambda layers: "-".join(type(layer).__name__ for layer in layers),
+)
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+def test_gradients_have_the_format_of_the_images(pooling, last, rng):
+    layers = [
+        nn.Conv2d(2, 4, 3, padding=1, **F64),
+        nn.BatchNorm2d(4, dtype=np.float64),
+        nn.ReLU(),
+        nn.Residual(nn.Conv2d(4, 4, 3, padding=1, **F64)),
+        nn.Tanh(),
+        *pooling,
+    ]
+    watched = [Watched() for _ in layers]
+    model = nn.Sequential(*(m for pair in zip(watched, layers, strict=True) for m in pair))
+    x = apart(rng, (3, 2, 6, 6))
+    y = model(np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1) if last else x)
+    flatten = nn.Flatten()
+    model.backward(flatten.backward(rng.standard_normal(flatten(y).shape)))
+    for watch, layer in zip(watched, layers, strict=True):
+        flags = (watch.grad.flags.c_contiguous, watch.grad.transpose(0, 2, 3, 1).flags.c_contiguous)
+        assert flags == (not last, last) or watch.grad.shape[2:] == (1, 1), layer
+
+
 # --------------------------------------------------------------- backward needs forward
 
 

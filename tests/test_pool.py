@@ -367,6 +367,17 @@ def test_output_has_the_format_of_the_input_and_gradients_of_grad_output(pool, o
             assert array.dtype == dtype
 
 
+@pytest.mark.parametrize("size", [2, 1])
+def test_gradient_of_maxima_has_the_format_of_indices(size, rng):
+    x = channels_last(integers(rng, (2, 5, 4, 4)))
+    y, indices = F.adaptive_max_pool2d(x, size, return_indices=True)
+    dx = F.adaptive_max_pool2d_backward(np.ascontiguousarray(y), indices, x.shape)
+    assert is_channels_last(dx)
+    back = F.adaptive_max_pool2d_backward(y, np.ascontiguousarray(indices), x.shape)
+    assert is_channels_last(back) == (size == 1)  # one pixel may be both, and its strides are kept
+    np.testing.assert_array_equal(back, dx)
+
+
 @pytest.mark.parametrize(("pool", "options"), ONE_OF_EACH)
 def test_inputs_are_left_alone(pool, options, rng):
     x = integers(rng, SHAPE)

@@ -89,7 +89,7 @@ cdef int check_shape(str name, const Py_ssize_t *shape, tuple expected) except -
 
 
 cdef enum:
-    MOST_BUFFERS = 8  # batch_norm's
+    MOST_BUFFERS = 10  # batch_norm's, and copies of what is laid out otherwise than the output
 
 
 cdef bint without_gaps(const Py_buffer *view) noexcept:
@@ -104,6 +104,36 @@ cdef bint without_gaps(const Py_buffer *view) noexcept:
                 progress = True
                 break
     return step == view.len or view.len == 0
+
+
+cdef bint has_format(const Py_buffer *a, int memory_format) noexcept:
+    """Whether a four-axis array lies in memory as its images in this format do."""
+    cdef Array4 f = image(a.buf, <int> a.itemsize, memory_format, a.shape[1], a.shape[2],
+                          a.shape[3])
+    cdef Py_ssize_t[4] strides = [f.s0, f.s1, f.s2, f.s3]
+    cdef int i
+    for i in range(4):
+        if a.shape[i] > 1 and a.strides[i] != strides[i]:
+            return False
+    return True
+
+
+cdef bint turned(const Py_buffer *x, const Py_buffer *out) except -1:
+    """Copy images from one memory format to the other, if that is what it takes."""
+    cdef int status, size = <int> x.itemsize
+    if x.ndim != 4 or not x.len:
+        return False
+    cdef Py_ssize_t n = x.shape[0], channels = x.shape[1], pixels = x.shape[2] * x.shape[3]
+    if has_format(x, CONTIGUOUS) and has_format(out, CHANNELS_LAST):
+        with nogil:
+            status = elementwise.turn(size, x.buf, out.buf, n, channels, pixels, 0)
+    elif has_format(x, CHANNELS_LAST) and has_format(out, CONTIGUOUS):
+        with nogil:
+            status = elementwise.turn(size, x.buf, out.buf, n, pixels, channels, 0)
+    else:
+        return False
+    raise_for(status)
+    return True
 
 
 @cython.freelist(8)
@@ -184,11 +214,12 @@ cdef class _Buffers:
             alike &= view.shape[i] <= 1 or view.strides[i] == out.strides[i]
         if alike:
             return view
-        copy = np.empty_like(<object> out.obj)
-        np.copyto(copy, array)
-        self.count -= 1
-        PyBuffer_Release(view)
-        return self.add(copy, False)
+        like = <object> out.obj
+        copy = empty(like.shape, like.dtype, like.strides)
+        cdef Py_buffer *to = self.add(copy, True)
+        if not turned(view, to):
+            np.copyto(copy, array)
+        return to
 
     cdef Py_buffer *vector(self, object array, const Py_buffer *out, Py_ssize_t n,
                            bint writable) except? NULL:

@@ -9,3 +9,7 @@ cdef int activation_backward(int op, int itemsize, const void *g, const void *sa
 # Over the middle axis of (outer, classes, inner); `g` is NULL forward, and `x` the output backward.
 cdef int softmax(int itemsize, const void *x, const void *g, void *out, fc_size outer,
                  fc_size classes, fc_size inner, bint log, int num_threads) noexcept nogil
+
+# out[outer][cols][rows] from x[outer][rows][cols], each without gaps, cols > 0
+cdef int turn(int itemsize, const void *x, void *out, fc_size outer, fc_size rows, fc_size cols,
+              int num_threads) noexcept nogil

@@ -1,4 +1,4 @@
-"""Activations over chunks of an array, softmax over blocks of positions."""
+"""Activations over chunks of an array, softmax over blocks of positions, copies between formats."""
 
 from fastconv._drivers.kernels cimport (
     FC_GELU, FC_GELU_TANH, FC_SIGMOID, FC_SILU, FC_SOFTPLUS, FC_TANH)
@@ -7,6 +7,7 @@ from fastconv._drivers.runtime cimport OK, kernels, parallel_for
 
 cdef enum:
     CHUNK = 16384  # elements of a task: a first-level cache or two, and some microseconds of work
+    TURNED = 16    # rows of a task that turns come in multiples of this, a vector or several
     BLOCK = 128    # positions of a softmax task come in multiples of this, as every kernel likes
 
 
@@ -113,3 +114,34 @@ cdef int softmax(int itemsize, const void *x, const void *g, void *out, fc_size 
     cdef double per_element = 5 if g != NULL and not log else 20
     return parallel_for(softmax_block, &s, tasks, 0,
                         per_element * outer * classes * inner, num_threads)
+
+
+# ---- copies from one memory format to the other ----
+
+ctypedef struct Turn:
+    const fc_kernels *kernels
+    const char *x
+    char *out
+    fc_size rows, cols, row_step, blocks
+
+cdef int turn_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const Turn *t = <const Turn *> context
+    cdef fc_size size = t.kernels.itemsize
+    cdef fc_size start = task % t.blocks * t.row_step
+    cdef fc_size at = task // t.blocks * t.rows * t.cols
+    t.kernels.copy2d(t.out + (at + start) * size, size, t.rows * size,
+                     t.x + (at + start * t.cols) * size, t.cols * size, size,
+                     min(t.row_step, t.rows - start), t.cols)
+    return OK
+
+
+cdef int turn(int itemsize, const void *x, void *out, fc_size outer, fc_size rows, fc_size cols,
+              int num_threads) noexcept nogil:
+    cdef Turn t
+    t.kernels = kernels(itemsize)
+    t.x, t.out = <const char *> x, <char *> out
+    t.rows, t.cols = rows, cols
+    t.row_step = max(<fc_size> 1, CHUNK // cols // TURNED) * TURNED
+    t.blocks = (rows + t.row_step - 1) // t.row_step
+    return parallel_for(turn_block, &t, outer * t.blocks, 0, <double> 3 * outer * rows * cols,
+                        num_threads)

@@ -75,12 +75,16 @@ def same_dtype(**arrays: Array | None) -> np.dtype[Any]:
 def is_channels_last(a: Array) -> bool:
     """Whether a (N, C, H, W) array's memory runs along the channels.
 
-    Where sizes of 1 leave it open, C-contiguous is taken, except for a single channel whose stride
-    says that its pixels are what a channels-last image would have.
+    Where it has a single channel or pixel, the strides tell: those of a channels-last image step
+    over all channels from one pixel to the next, and over one element to the next channel.
     """
-    if a.strides[1] != a.itemsize:
+    size = a.itemsize
+    if a.strides[1] != size:
         return False
-    return not a.flags.c_contiguous or (a.shape[1] == 1 and a.shape[2] * a.shape[3] > 1)
+    if not a.flags.c_contiguous:
+        return True
+    _, c, h, w = a.shape
+    return bool(a.strides[3] == c * size and (c > 1 or h * w > 1))
 
 
 def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
@@ -95,10 +99,10 @@ def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) ->
 
 def empty_like(array: Array) -> Array:
     """An uninitialised array of the shape, dtype and order of axes of `array`."""
-    if array.flags.c_contiguous:
-        return _ops.empty(array.shape, array.dtype)
     if array.ndim == 4 and is_channels_last(array):
         return empty_like_format(array, array.shape)
+    if array.flags.c_contiguous:
+        return _ops.empty(array.shape, array.dtype)
     return np.empty_like(array)
 
 

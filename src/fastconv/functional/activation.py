@@ -1,7 +1,8 @@
 """Activations, softmax and their gradients, for arrays of any rank and layout.
 
-Results are laid out in memory as the argument is: channels-last in, channels-last out. An argument
-whose elements do not fill one block of memory costs a copy.
+Results are laid out in memory as the argument is: channels-last in, channels-last out; gradients as
+what forward saw. An argument laid out otherwise, or whose elements do not fill one block of memory,
+costs a copy.
 """
 
 from operator import index
@@ -48,7 +49,7 @@ def _gradient_operands(grad_output: Array, name: str, saved: Array) -> tuple[Arr
 
 def _backward(op: int, grad_output: Array, name: str, saved: Array, param: float = 0.0) -> Array:
     g, x = _gradient_operands(grad_output, name, saved)
-    out = empty_like(g)
+    out = empty_like(x)
     _ops.activation_backward(op, g, x, out, param)
     return out
 
@@ -95,7 +96,7 @@ def relu_backward(grad_output: Array, input: Array) -> Array:
     Returns
     -------
     ndarray
-        Gradient of ``input``, in ``grad_output``'s memory layout.
+        Gradient of ``input``, in its memory layout.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def leaky_relu_backward(grad_output: Array, input: Array, negative_slope: float 
     Returns
     -------
     ndarray
-        Gradient of ``input``, in ``grad_output``'s memory layout.
+        Gradient of ``input``, in its memory layout.
 
     Raises
     ------
@@ -209,7 +210,7 @@ def sigmoid_backward(grad_output: Array, output: Array) -> Array:
     Returns
     -------
     ndarray
-        Gradient of forward's input, in ``grad_output``'s memory layout.
+        Gradient of forward's input, in ``output``'s memory layout.
 
     Raises
     ------
@@ -265,7 +266,7 @@ def tanh_backward(grad_output: Array, output: Array) -> Array:
     Returns
     -------
     ndarray
-        Gradient of forward's input, in ``grad_output``'s memory layout.
+        Gradient of forward's input, in ``output``'s memory layout.
 
     Raises
     ------
@@ -338,7 +339,7 @@ def gelu_backward(grad_output: Array, input: Array, approximate: str = "none") -
     Returns
     -------
     ndarray
-        Gradient of ``input``, in ``grad_output``'s memory layout.
+        Gradient of ``input``, in its memory layout.
 
     Raises
     ------
@@ -394,7 +395,7 @@ def silu_backward(grad_output: Array, input: Array) -> Array:
     Returns
     -------
     ndarray
-        Gradient of ``input``, in ``grad_output``'s memory layout.
+        Gradient of ``input``, in its memory layout.
 
     Raises
     ------
@@ -433,7 +434,7 @@ def _softmax(input: Array, axis: int, log: bool) -> Array:
 def _softmax_backward(grad_output: Array, output: Array, axis: int, log: bool) -> Array:
     g, y = _gradient_operands(grad_output, "output", output)
     axis = _checked_axis(axis, g)
-    out = empty_like(g)
+    out = empty_like(y)
     _ops.softmax_backward(g, y, out, axis, log)
     return out
 
@@ -483,7 +484,7 @@ def softplus_backward(grad_output: Array, input: Array) -> Array:
     Returns
     -------
     ndarray
-        Of the shape and dtype of ``input``, in the memory format of ``grad_output``.
+        Gradient of ``input``, in its memory layout.
 
     Raises
     ------
@@ -549,7 +550,7 @@ def softmax_backward(grad_output: Array, output: Array, axis: int = -1) -> Array
     Returns
     -------
     ndarray
-        Gradient of forward's input, in ``grad_output``'s memory layout.
+        Gradient of forward's input, in ``output``'s memory layout.
 
     Raises
     ------
@@ -609,7 +610,7 @@ def log_softmax_backward(grad_output: Array, output: Array, axis: int = -1) -> A
     Returns
     -------
     ndarray
-        Gradient of forward's input, in ``grad_output``'s memory layout.
+        Gradient of forward's input, in ``output``'s memory layout.
 
     Raises
     ------

@@ -153,7 +153,7 @@ def batch_norm_backward(
 
     Returns
     -------
-    grad_input : array of the shape, dtype and memory layout of ``grad_output``
+    grad_input : array of the shape, dtype and memory layout of ``input``
         With u = (x - mean) invstd, weight invstd (g - mean(g) - u mean(g u)) in training, and
         weight invstd g in evaluation.
     grad_weight, grad_bias : (C,) array
@@ -184,7 +184,7 @@ def batch_norm_backward(
     means, invstds = _channel_vector("mean", mean, x), _channel_vector("invstd", invstd, x)
     if means is None or invstds is None:
         raise TypeError(f"mean and invstd must be arrays, got {mean!r} and {invstd!r}")
-    grad_input = empty_like(g)
+    grad_input = empty_like(x)
     grad_weight, grad_bias = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
     _ops.batch_norm_backward(
         g, x, weight, means, invstds, grad_input, grad_weight, grad_bias, training

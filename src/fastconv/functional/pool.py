@@ -148,7 +148,7 @@ def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
 
     Returns
     -------
-    array of `input_shape`, in the memory format of `grad_output`
+    array of `input_shape`, in the memory format of `indices`
 
     Raises
     ------
@@ -178,9 +178,10 @@ def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
     if min(sizes) < 0 or min(sizes[1:]) == 0:
         raise ValueError(f"input_shape must have positive sizes, got {tuple(input_shape)}")
     dy, _ = as_batch(dy)
-    dx = empty_like_format(dy, sizes)
+    at, _ = as_batch(idx)
+    dx = empty_like_format(at, sizes, dy.dtype)
     try:
-        _ops.max_pool2d_backward(dy, as_batch(idx)[0], dx)
+        _ops.max_pool2d_backward(dy, at, dx)
     except IndexError:
         plane = sizes[2] * sizes[3]
         wrong = idx[(idx < -1) | (idx >= plane)][0]
@@ -415,7 +416,7 @@ def adaptive_max_pool2d_backward(
 
     Returns
     -------
-    array of `input_shape`, in the memory format of `grad_output`
+    array of `input_shape`, in the memory format of `indices`
 
     Raises
     ------
@@ -531,7 +532,7 @@ def global_max_pool2d_backward(
 
     Returns
     -------
-    array of `input_shape`, in the memory format of `grad_output`
+    array of `input_shape`, in the memory format of `indices`
 
     Raises
     ------

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from fastconv.functional._check import Array, as_array
 
 __all__ = ["flatten", "flatten_backward"]
@@ -51,7 +53,9 @@ def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
     return input.reshape(*input.shape[:start], merged, *input.shape[end + 1 :])
 
 
-def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+def flatten_backward(
+    grad_output: Array, input_shape: Sequence[int], *, channels_last: bool = False
+) -> Array:
     """Gradient of :func:`flatten`: ``grad_output`` in the input's shape.
 
     Parameters
@@ -60,6 +64,8 @@ def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
         Gradient with respect to the output.
     input_shape : sequence of int
         Shape that forward saw.
+    channels_last : bool
+        Whether forward saw a channels-last (N, C, H, W) array, and its gradient is to be one.
 
     Returns
     -------
@@ -71,7 +77,8 @@ def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
     TypeError
         If ``grad_output`` is neither float32 nor float64.
     ValueError
-        If ``input_shape`` has another number of elements.
+        If ``input_shape`` has another number of elements, or is not (N, C, H, W) although
+        ``channels_last``.
 
     Examples
     --------
@@ -85,7 +92,13 @@ def flatten_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
         raise ValueError(
             f"grad_output of shape {grad_output.shape} cannot take input_shape={shape}"
         )
-    return grad_output.reshape(shape)
+    if not channels_last:
+        return grad_output.reshape(shape)
+    if len(shape) != 4:
+        raise ValueError(f"input_shape must have 4 sizes to be channels-last, got {shape}")
+    n, c, h, w = shape
+    pixels = np.ascontiguousarray(grad_output.reshape(n, c, h * w).swapaxes(1, 2))
+    return pixels.reshape(n, h, w, c).transpose(0, 3, 1, 2)
 
 
 def _axis(name: str, dim: int, input: Array) -> int:

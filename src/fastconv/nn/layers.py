@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from fastconv import functional as F
 from fastconv import init
+from fastconv.functional._check import is_channels_last
 from fastconv.functional.conv import PackedWeight
 from fastconv.init import Rng
 from fastconv.nn.module import Array, Module, Parameter, is_grad_enabled
@@ -887,12 +888,12 @@ class Flatten(Module):
 
     def forward(self, input: Array) -> Array:
         output = F.flatten(input, self.start_dim, self.end_dim)
-        self._remember(input.shape)
+        self._remember(input.shape, input.ndim == 4 and is_channels_last(input))
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        (input_shape,) = self._recall()
-        return F.flatten_backward(grad_output, input_shape)
+        input_shape, channels_last = self._recall()
+        return F.flatten_backward(grad_output, input_shape, channels_last=channels_last)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
