@@ -528,3 +528,52 @@ def test_any_strides_at_the_cost_of_a_copy(rng):
         np.testing.assert_array_equal(F.silu(x), F.silu(np.ascontiguousarray(x)))
         y = F.softmax(x, 1)
         np.testing.assert_allclose(y, F.softmax(np.ascontiguousarray(x), 1), rtol=1e-14)
+
+
+# ------------------------------------------------------------------------------- sums, optimisers
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 16, 37])
+def test_add(size, dtype, rng):
+    a, b = (rng.standard_normal(size).astype(dtype) for _ in range(2))
+    a[0] = np.nan
+    for relu in (False, True):
+        out = np.empty_like(a)
+        _ops.add(a, b, out, relu=relu)
+        expected = reference.relu(a + b) if relu else a + b
+        np.testing.assert_array_equal(out, expected, strict=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ahead", [0.0, 0.5])
+def test_sgd_without_rounding(ahead, dtype, rng):
+    p, g, v = (rng.integers(-8, 9, 37).astype(dtype) for _ in range(3))
+    step = g + 2 * p
+    velocity = 0.5 * v + 0.25 * step
+    expected = p - 0.125 * (step + ahead * velocity if ahead else velocity)
+    _ops.sgd(p, g, v, rate=0.125, decay=2, keep=0.5, gain=0.25, ahead=ahead)
+    np.testing.assert_array_equal(v, velocity, strict=True)
+    np.testing.assert_array_equal(p, expected, strict=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adam(dtype, rng):
+    p, g, m, v = (rng.standard_normal(37).astype(dtype) for _ in range(4))
+    v = np.square(v)
+    numbers = {"shrink": 0.9, "decay": 0.2, "beta1": 0.8, "beta2": 0.95}
+    x = p.astype(np.float64) * 0.9
+    d = g + 0.2 * x
+    mean, square = 0.8 * m + 0.2 * d, 0.95 * v + 0.05 * d * d
+    x -= 0.1 * mean / (np.sqrt(square) / 0.3 + 1e-3)
+    _ops.adam(p, g, m, v, **numbers, rate=0.1, root=0.3, eps=1e-3)
+    tolerance = 8 * np.finfo(dtype).eps
+    for actual, expected in ((m, mean), (v, square), (p, x)):
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_arrays_of_two_layouts_are_not_updated(rng):
+    p, g, v = np.ones((4, 5)), np.ones((4, 5)), np.asfortranarray(np.ones((4, 5)))
+    with pytest.raises(ValueError, match="one layout"):
+        _ops.sgd(p, g, v, rate=1, decay=0, keep=0, gain=1, ahead=0)
+    np.testing.assert_array_equal(p, np.ones((4, 5)))

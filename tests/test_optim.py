@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import nn, optim
 from fastconv.testing import assert_close
 
@@ -96,6 +97,38 @@ def test_rmsprop_by_hand():
             v = 0.5 * v + g / (math.sqrt(s - centered * a * a) + 0.01)
             x -= 0.1 * v
             assert p.data[0] == pytest.approx(x, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def test_same_bits_for_any_number_of_threads_and_any_place(name, options, dtype, rng):
+    size = 100_003  # several chunks, the last one and its last vector not full
+    data, *grads = (rng.standard_normal(size).astype(dtype) for _ in range(3))
+
+    def steps(threads, part=slice(None)):
+        p = nn.Parameter(data[part].copy())
+        optimizer = make(name, options, [p])
+        with fastconv.threads(threads):
+            for g in grads:
+                p.grad = g[part]
+                optimizer.step()
+        return [a.tobytes() for a in (p.data, *optimizer.state_dict().values()) if np.ndim(a)]
+
+    whole = steps(1)
+    assert all(steps(n) == whole for n in (2, 3, 4))
+    itemsize = np.dtype(dtype).itemsize
+    for part in (slice(0, 1), slice(3, 8), slice(16_380, 16_421)):
+        cut = slice(part.start * itemsize, part.stop * itemsize)
+        assert steps(2, part) == [a[cut] for a in whole]
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_without_decay_the_step_does_not_depend_on_the_parameter(name):
+    p = nn.Parameter(np.array([np.inf, 1.0]))
+    optimizer = make(name, {"lr": 0.1}, [p])
+    p.grad = np.ones(2)
+    optimizer.step()
+    np.testing.assert_allclose(p.data, [np.inf, 0.9])
 
 
 # ------------------------------------------------------------------- what step leaves be

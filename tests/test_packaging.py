@@ -130,6 +130,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 MAY_IMPORT["nn"] |= {"init"}
+MAY_IMPORT["optim"] |= {"_ops"}
 MAY_IMPORT["training"] |= ASIDE
 MAY_IMPORT["cli"] |= {*ASIDE, "__init__"}
 

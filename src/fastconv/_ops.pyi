@@ -184,6 +184,14 @@ def activation_backward(
     param: float = 0.0,
     num_threads: int = 0,
 ) -> None: ...
+def add(
+    a: NDArray[_Real],
+    b: NDArray[_Real],
+    out: NDArray[_Real],
+    *,
+    relu: bool = False,
+    num_threads: int = 0,
+) -> None: ...
 def softmax(
     input: NDArray[_Real],
     out: NDArray[_Real],
@@ -270,5 +278,32 @@ def batch_norm_backward(
     grad_weight: NDArray[_Real],
     grad_bias: NDArray[_Real],
     training: bool,
+    num_threads: int = 0,
+) -> None: ...
+def sgd(
+    data: NDArray[_Real],
+    grad: NDArray[_Real],
+    velocity: NDArray[_Real] | None,
+    *,
+    rate: float,
+    decay: float,
+    keep: float,
+    gain: float,
+    ahead: float,
+    num_threads: int = 0,
+) -> None: ...
+def adam(
+    data: NDArray[_Real],
+    grad: NDArray[_Real],
+    mean: NDArray[_Real],
+    square: NDArray[_Real],
+    *,
+    shrink: float,
+    decay: float,
+    beta1: float,
+    beta2: float,
+    rate: float,
+    root: float,
+    eps: float,
     num_threads: int = 0,
 ) -> None: ...

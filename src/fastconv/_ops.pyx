@@ -19,12 +19,12 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport strcmp
 
-from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, winograd
+from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, update, winograd
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.correlation cimport Correlation, Packed, forward_taps, turn_taps
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
-    FC_SOFTPLUS, FC_TANH, fc_grids, fc_size, fc_winograd)
+    FC_SOFTPLUS, FC_TANH, fc_adam, fc_grids, fc_sgd, fc_size, fc_winograd)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.memory cimport Memory, allocate, release
@@ -1185,6 +1185,19 @@ def activation_backward(int op, grad_output, saved, out, double param=0, int num
     raise_for(status)
 
 
+def add(a, b, out, *, bint relu=False, int num_threads=0):
+    """out = a + b; with `relu`, negative sums become zero."""
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *y = buffers.output(out)
+    cdef Py_buffer *left = buffers.input(a, y)
+    cdef Py_buffer *right = buffers.input(b, y)
+    cdef int status
+    with nogil:
+        status = elementwise.add(y.itemsize, left.buf, right.buf, y.buf, y.len // y.itemsize, relu,
+                                 num_threads)
+    raise_for(status)
+
+
 def softmax(input, out, int axis, bint log=False, int num_threads=0):
     """out = softmax of input over a non-negative axis, or its logarithm."""
     cdef _Buffers buffers = _Buffers.__new__(_Buffers)
@@ -1594,3 +1607,55 @@ cdef int conv2d_backward_weight_f64(const Conv2dShape *shape, const double *grad
                                     const double *input, double *grad_weight,
                                     int num_threads) noexcept nogil:
     return c_backward_weight(shape, 8, grad_output, input, grad_weight, num_threads)
+
+
+# ---------------------------------------------------------------- optimisers
+#
+# These change arrays in place, which have no gaps and one layout.
+
+cdef Py_buffer *updated(_Buffers buffers, object array, const Py_buffer *data) except NULL:
+    cdef Py_buffer *view = buffers.output(array)
+    if buffers.input(array, data).buf != view.buf:
+        raise ValueError("expected arrays of one layout")
+    return view
+
+
+def sgd(data, grad, velocity, *, double rate, double decay, double keep, double gain, double ahead,
+        int num_threads=0):
+    """data -= rate step, where step = grad + decay data.
+
+    Unless it is None, velocity = keep velocity + gain step, and that is the step then, or, where
+    `ahead` is not 0, step + ahead velocity.
+    """
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *p = buffers.output(data)
+    cdef fc_sgd s
+    cdef int status
+    s.data, s.grad, s.velocity = p.buf, buffers.input(grad, p).buf, NULL
+    if velocity is not None:
+        s.velocity = updated(buffers, velocity, p).buf
+    s.n = p.len // p.itemsize
+    s.rate, s.decay, s.keep, s.gain, s.ahead = rate, decay, keep, gain, ahead
+    with nogil:
+        status = update.sgd(<int> p.itemsize, &s, num_threads)
+    raise_for(status)
+
+
+def adam(data, grad, mean, square, *, double shrink, double decay, double beta1, double beta2,
+         double rate, double root, double eps, int num_threads=0):
+    """data -= rate mean / (sqrt(square) / root + eps), after mean and square have moved.
+
+    First of all, data *= shrink and grad += decay data.
+    """
+    cdef _Buffers buffers = _Buffers.__new__(_Buffers)
+    cdef Py_buffer *p = buffers.output(data)
+    cdef fc_adam s
+    cdef int status
+    s.data, s.grad = p.buf, buffers.input(grad, p).buf
+    s.mean, s.square = updated(buffers, mean, p).buf, updated(buffers, square, p).buf
+    s.n = p.len // p.itemsize
+    s.shrink, s.decay, s.beta1, s.beta2 = shrink, decay, beta1, beta2
+    s.rate, s.root, s.eps = rate, root, eps
+    with nogil:
+        status = update.adam(<int> p.itemsize, &s, num_threads)
+    raise_for(status)

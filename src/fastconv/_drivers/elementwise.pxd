@@ -6,6 +6,10 @@ cdef int activation(int op, int itemsize, const void *x, void *y, fc_size n, dou
 cdef int activation_backward(int op, int itemsize, const void *g, const void *saved, void *dx,
                              fc_size n, double param, int num_threads) noexcept nogil
 
+# a + b, or what is positive of it
+cdef int add(int itemsize, const void *a, const void *b, void *out, fc_size n, bint relu,
+             int num_threads) noexcept nogil
+
 # Over the middle axis of (outer, classes, inner); `g` is NULL forward, and `x` the output backward.
 cdef int softmax(int itemsize, const void *x, const void *g, void *out, fc_size outer,
                  fc_size classes, fc_size inner, bint log, int num_threads) noexcept nogil

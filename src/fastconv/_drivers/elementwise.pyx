@@ -1,4 +1,4 @@
-"""Activations over chunks of an array, softmax over blocks of positions, copies between formats."""
+"""Activations and sums over chunks, softmax over blocks of positions, copies between formats."""
 
 from fastconv._drivers.kernels cimport (
     FC_GELU, FC_GELU_TANH, FC_SIGMOID, FC_SILU, FC_SOFTPLUS, FC_TANH)
@@ -60,6 +60,32 @@ cdef int activation(int op, int itemsize, const void *x, void *y, fc_size n, dou
 cdef int activation_backward(int op, int itemsize, const void *g, const void *saved, void *dx,
                              fc_size n, double param, int num_threads) noexcept nogil:
     return run_map(op, itemsize, g, saved, dx, n, param, num_threads)
+
+
+# ---- sums ----
+
+ctypedef struct Sum:
+    const fc_kernels *kernels
+    const char *a
+    const char *b
+    char *out
+    fc_size n
+    bint relu
+
+cdef int add_chunk(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const Sum *s = <const Sum *> context
+    cdef fc_size start = task * CHUNK, at = start * s.kernels.itemsize
+    s.kernels.add(s.a + at, s.b + at, s.out + at, min(<fc_size> CHUNK, s.n - start), s.relu)
+    return OK
+
+
+cdef int add(int itemsize, const void *a, const void *b, void *out, fc_size n, bint relu,
+             int num_threads) noexcept nogil:
+    cdef Sum s
+    s.kernels = kernels(itemsize)
+    s.a, s.b, s.out = <const char *> a, <const char *> b, <char *> out
+    s.n, s.relu = n, relu
+    return parallel_for(add_chunk, &s, (n + CHUNK - 1) // CHUNK, 0, <double> 3 * n, num_threads)
 
 
 # ---- softmax ----

@@ -150,6 +150,21 @@ cdef extern from "kernels.h" nogil:
         bint one_scale
         double total, weights
 
+    ctypedef struct fc_sgd:
+        void *data
+        const void *grad
+        void *velocity
+        fc_size n
+        double rate, decay, keep, gain, ahead
+
+    ctypedef struct fc_adam:
+        void *data
+        const void *grad
+        void *mean
+        void *square
+        fc_size n
+        double shrink, decay, beta1, beta2, rate, root, eps
+
     ctypedef struct fc_norm:
         const void *x
         const void *g
@@ -213,7 +228,10 @@ cdef extern from "kernels.h" nogil:
         int (*max_scatter)(const fc_max_scatter *) noexcept nogil
         int (*max_tiles)(const fc_max_tiles *) noexcept nogil
         const fc_winograd *winograd
+        void (*sgd)(const fc_sgd *) noexcept nogil
+        void (*adam)(const fc_adam *) noexcept nogil
         const fc_activation *activations
+        void (*add)(const void *, const void *, void *, fc_size, int) noexcept nogil
         void (*softmax)(const fc_softmax *) noexcept nogil
         void (*softmax_backward)(const fc_softmax *) noexcept nogil
         int (*cross_entropy)(fc_cross_entropy *) noexcept nogil

@@ -1,5 +1,5 @@
-/* Activations, forward and backward, over runs of contiguous elements. An element's result does not
- * depend on where in the run it stands. */
+/* Activations, forward and backward, and sums of two, over runs of contiguous elements. An
+ * element's result does not depend on where in the run it stands. */
 #include "kernels.h"
 #include "vmath.h"
 
@@ -176,3 +176,24 @@ const fc_activation FC_NAME(activations)[FC_ACTIVATIONS] = {
     [FC_GELU_TANH] = {gelu_tanh_forward, gelu_tanh_backward},
     [FC_SOFTPLUS] = {softplus_forward, softplus_backward},
 };
+
+FC_INLINE void add(const real *a, const real *b, real *out, fc_size n, const int relu) {
+    const vreal least = v_zero();
+    fc_size i = 0;
+    for (; i + VL <= n; i += VL) {
+        const vreal sum = v_add(v_load(a + i), v_load(b + i));
+        v_store(out + i, relu ? v_max(least, sum) : sum);
+    }
+    if (i < n) {
+        const int rest = (int)(n - i);
+        const vreal sum = v_add(v_load_n(a + i, rest), v_load_n(b + i, rest));
+        v_store_n(out + i, relu ? v_max(least, sum) : sum, rest);
+    }
+}
+
+void FC_NAME(add)(const void *a, const void *b, void *out, fc_size n, int relu) {
+    if (relu)
+        add((const real *)a, (const real *)b, (real *)out, n, 1);
+    else
+        add((const real *)a, (const real *)b, (real *)out, n, 0);
+}

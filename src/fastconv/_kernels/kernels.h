@@ -154,6 +154,28 @@ typedef struct {
                              * integers that real can tell apart */
 } fc_max_tiles;
 
+/* ---- steps of the optimisers: n contiguous elements, in place ---- */
+
+typedef struct {
+    void *data;
+    const void *grad;
+    void *velocity; /* or NULL: the step is the gradient */
+    fc_size n;
+    double rate, decay; /* step = grad + decay data; data -= rate step, where with a velocity */
+    double keep, gain;  /* velocity = keep velocity + gain step, which is then the step, unless */
+    double ahead;       /* step + ahead velocity is, where this is not 0 */
+} fc_sgd;
+
+typedef struct {
+    void *data;
+    const void *grad;
+    void *mean, *square; /* running, of the gradient and of its square */
+    fc_size n;
+    double shrink, decay;        /* data *= shrink; grad += decay data */
+    double beta1, beta2;         /* shares of mean and square that stay */
+    double rate, root, eps;      /* data -= rate mean / (sqrt(square) / root + eps) */
+} fc_adam;
+
 /* ---- activations: n contiguous elements; out overlaps neither input ---- */
 
 enum {
@@ -290,8 +312,12 @@ typedef struct fc_kernels {
     int (*max_tiles)(const fc_max_tiles *);
 
     const fc_winograd *winograd; /* [2]: tiles of 4 x 4 and of 2 x 2 */
+    void (*sgd)(const fc_sgd *);
+    void (*adam)(const fc_adam *);
 
     const fc_activation *activations; /* [FC_ACTIVATIONS] */
+    /* out = a + b, or of that what is positive; out overlaps neither */
+    void (*add)(const void *a, const void *b, void *out, fc_size n, int relu);
     void (*softmax)(const fc_softmax *);
     void (*softmax_backward)(const fc_softmax *);
     /* -1 when a label is no class */

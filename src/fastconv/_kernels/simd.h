@@ -8,7 +8,7 @@
  *   real, VL               the element, and how many of them a vector holds
  *   vreal                  a vector; v_zero, v_set1, v_load, v_store (any alignment)
  *   v_load_n, v_store_n    the first n < VL elements only; the others read as zero, stay untouched
- *   v_add v_sub v_mul v_div v_max, v_fma(a, b, c) = a * b + c, v_sum (horizontal, fixed order)
+ *   v_add v_sub v_mul v_div v_max v_sqrt, v_fma(a, b, c) = a * b + c, v_sum (horizontal, fixed order)
  *   FC_MR                  rows of the register tile: FC_MR x 2 VL accumulators, with room to spare
  *   FC_REGISTERS           how many vectors the registers hold
  */
@@ -105,6 +105,7 @@ FC_INLINE vreal v_sub(vreal a, vreal b) { return FC_V(sub)(a, b); }
 FC_INLINE vreal v_mul(vreal a, vreal b) { return FC_V(mul)(a, b); }
 FC_INLINE vreal v_div(vreal a, vreal b) { return FC_V(div)(a, b); }
 FC_INLINE vreal v_max(vreal a, vreal b) { return FC_V(max)(a, b); }
+FC_INLINE vreal v_sqrt(vreal a) { return FC_V(sqrt)(a); }
 FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return FC_V(fma)(c, a, b); }
 
 #elif defined(__SSE2__) || defined(_M_X64)
@@ -122,6 +123,7 @@ typedef __m128d vreal;
 #endif
 
 #else /* no vectors known: one element at a time */
+#include <math.h>
 #define FC_MR 4
 #define FC_REGISTERS 16
 #define VL 1
@@ -135,6 +137,7 @@ FC_INLINE vreal v_sub(vreal a, vreal b) { return a - b; }
 FC_INLINE vreal v_mul(vreal a, vreal b) { return a * b; }
 FC_INLINE vreal v_div(vreal a, vreal b) { return a / b; }
 FC_INLINE vreal v_max(vreal a, vreal b) { return a > b ? a : b; }
+FC_INLINE vreal v_sqrt(vreal a) { return (real)sqrt(a); } /* rounds as float's own would */
 FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return a * b + c; }
 #endif
 
@@ -149,6 +152,7 @@ FC_INLINE vreal v_mul(vreal a, vreal b) { return FC_V(mul)(a, b); }
 FC_INLINE vreal v_div(vreal a, vreal b) { return FC_V(div)(a, b); }
 /* Returns b where either is NaN, so v_max(zero, x) hands a NaN in x on. */
 FC_INLINE vreal v_max(vreal a, vreal b) { return FC_V(max)(a, b); }
+FC_INLINE vreal v_sqrt(vreal a) { return FC_V(sqrt)(a); }
 #if defined(FC_ISA_AVX512) || defined(FC_ISA_AVX2)
 FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return FC_V(fmadd)(a, b, c); }
 #else

@@ -32,6 +32,9 @@
     int fc_max_scatter_##real##_##set(const fc_max_scatter *);             \
     int fc_max_tiles_##real##_##set(const fc_max_tiles *);                 \
     extern const fc_winograd fc_winograd_##real##_##set[2];                \
+    void fc_sgd_##real##_##set(const fc_sgd *);                             \
+    void fc_adam_##real##_##set(const fc_adam *);                          \
+    void fc_add_##real##_##set(const void *, const void *, void *, fc_size, int);                    \
     extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
     void fc_softmax_##real##_##set(const fc_softmax *);                    \
     void fc_softmax_backward_##real##_##set(const fc_softmax *);           \
@@ -74,6 +77,9 @@
         .max_scatter = fc_max_scatter_##real##_##set,                      \
         .max_tiles = fc_max_tiles_##real##_##set,                          \
         .winograd = fc_winograd_##real##_##set,                            \
+        .sgd = fc_sgd_##real##_##set,                                      \
+        .adam = fc_adam_##real##_##set,                                    \
+        .add = fc_add_##real##_##set,                                      \
         .activations = fc_activations_##real##_##set,                      \
         .softmax = fc_softmax_##real##_##set,                              \
         .softmax_backward = fc_softmax_backward_##real##_##set,            \
