@@ -326,3 +326,31 @@ def test_agrees_with_torch(name, options, wants_output, rng):
     ours = run(F, name, options, wants_output, x, g)
     for a, e in zip(ours, (y.detach(), t.grad), strict=True):
         assert_close(a, e.numpy(), rtol=1e-11, atol=1e-11)
+
+
+# ------------------------------------------------------------------- sums
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (0, 3), (37,), (3, 17, 31, 29)])
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_add_equals_reference_in_every_layout(activation, shape, dtype, rng):
+    a, b = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    expected = reference.add(a, b, activation=activation)
+    for n in (1, 2, 3):
+        with fastconv.threads(n):
+            np.testing.assert_array_equal(F.add(a, b, activation=activation), expected, strict=True)
+    if len(shape) == 4:
+        for change in LAYOUTS.values():
+            np.testing.assert_array_equal(F.add(change(a), b, activation=activation), expected)
+        assert is_channels_last(F.add(channels_last(a), b, activation=activation))
+
+
+def test_bad_arguments_of_add():
+    x = np.ones((2, 3))
+    with pytest.raises(ValueError, match=r"other has shape \(3,\), expected \(2, 3\)"):
+        F.add(x, np.ones(3))
+    with pytest.raises(TypeError, match="input float64, other float32"):
+        F.add(x, x.astype(np.float32))
+    with pytest.raises(ValueError, match="activation must be None or 'relu', got 'tanh'"):
+        F.add(x, x, activation="tanh")

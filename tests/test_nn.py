@@ -694,7 +694,7 @@ def test_agrees_with_an_equal_torch_network(rng):
     assert_close(ours.eval()(x), theirs.eval()(torch.tensor(x)).detach().numpy())
 
 
-# ---------------------------------------------------------------- a convolution and its ReLU
+# ---------------------------------------------------------------- a layer and its ReLU
 
 
 def one_by_one(layers, x):
@@ -705,11 +705,19 @@ def one_by_one(layers, x):
 
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize(
-    "model", [nn.models.lenet5(rng=0), nn.models.vgg11(batch_norm=False, rng=0)]
+    "model",
+    [
+        nn.models.lenet5(in_channels=3, image_size=32, rng=0),
+        nn.models.lenet5(in_channels=3, image_size=32, batch_norm=True, rng=0),
+        nn.models.vgg11(batch_norm=False, rng=0),
+        nn.models.resnet18(rng=0),
+        nn.models.resnet18(rng=0).eval(),
+    ],
 )
-def test_fused_layers_have_the_bits_of_single_ones(model, grad, rng):
-    channels, size = (1, 28) if len(model) < 15 else (3, 32)
-    x = rng.standard_normal((2, channels, size, size), np.float32)
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+def test_fused_layers_have_the_bits_of_single_ones(model, last, grad, rng):
+    x = rng.standard_normal((2, 32, 32, 3), np.float32).transpose(0, 3, 1, 2)
+    x = x if last else np.ascontiguousarray(x)
     with nullcontext() if grad else nn.no_grad():
         assert model(x).tobytes() == one_by_one(model, x).tobytes()
 
@@ -719,6 +727,9 @@ def test_fused_layers_remember_for_backward(rng):
         nn.Conv2d(3, 8, 3, padding=1, rng=0),
         nn.ReLU(),
         nn.Residual(nn.Sequential(nn.Conv2d(8, 8, 1, rng=1), nn.ReLU(), nn.Conv2d(8, 8, 1, rng=2))),
+        nn.ReLU(),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
     )
     x = rng.standard_normal((2, 3, 9, 9), np.float32)
     g = rng.standard_normal((2, 8, 9, 9), np.float32)
@@ -759,6 +770,7 @@ def test_a_subclass_is_not_passed_over(rng):
     for layers in (
         (Doubling(3, 8, 3, rng=0), nn.ReLU()),
         (nn.Conv2d(3, 8, 3, rng=0), Shifted()),
+        (nn.BatchNorm2d(3), Shifted()),
         (nn.ReLU(), nn.ReLU(), nn.Conv2d(3, 8, 3, rng=0)),
     ):
         assert nn.Sequential(*layers)(x).tobytes() == one_by_one(layers, x).tobytes()

@@ -56,6 +56,24 @@ def test_any_strides(layout, training, rng):
         assert_close(actual[name], e, rtol=1e-5, atol=1e-4, name=name)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("change", [np.ascontiguousarray, channels_last])
+def test_relu_along_with_it_has_the_same_bits(change, shape, training, dtype, rng):
+    x, mean, var, weight, bias, _ = operands(rng, shape, dtype)
+    x[-1, -1, ...] = np.nan
+    if len(shape) == 4:
+        x = change(x)
+    outputs = [
+        F.batch_norm(x, mean.copy(), var.copy(), weight, bias, training, activation=activation)
+        for activation in (None, "relu")
+    ]
+    assert F.relu(outputs[0]).tobytes() == outputs[1].tobytes()
+    with pytest.raises(ValueError, match="activation must be None or 'relu', got 'tanh'"):
+        F.batch_norm(x, mean, var, activation="tanh")
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_without_weight_and_bias(training, rng):
     x, mean, var, _, _, g = operands(rng, SHAPES[0])

@@ -266,6 +266,8 @@ def batch_norm(
     training: bool,
     momentum: float,
     eps: float,
+    *,
+    relu: bool = False,
     num_threads: int = 0,
 ) -> None: ...
 def batch_norm_backward(

@@ -1366,8 +1366,10 @@ def cross_entropy_backward(const floating[:, :, ::1] input, const int64_t[::1] l
 
 
 def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias, bint training,
-               double momentum, double eps, int num_threads=0):
+               double momentum, double eps, *, bint relu=False, int num_threads=0):
     """out = weight (input - mean) invstd + bias per channel, the second axis.
+
+    With `relu`, what is negative becomes zero.
 
     Fills ``mean`` and ``invstd``. In training they are the batch's, and the running vectors, unless
     None, move towards the batch's; otherwise they are the running vectors'. ``weight`` and ``bias``
@@ -1399,6 +1401,7 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
     cdef double *factor = mean_of + 3 * channels
     cdef double *summand = mean_of + 4 * channels
     cdef norm.BatchNorm call = batch_norm_call(y, s, x, x, factor, training, num_threads)
+    call.relu = relu
     cdef int status = OK
     with nogil:
         for c in range(channels):
@@ -1472,6 +1475,7 @@ cdef norm.BatchNorm batch_norm_call(const Py_buffer *out, Split s, const Py_buff
         call.outer, call.inner = 1, s.outer * s.inner
     call.x, call.g, call.out = <const char *> x.buf, <const char *> g.buf, <char *> out.buf
     call.weight, call.training, call.num_threads = weight, training, num_threads
+    call.relu = False
     return call
 
 

@@ -465,6 +465,12 @@ def relu_backward(grad_output: Array, input: Array) -> Array:
     return np.where(input <= 0, 0, grad_output)
 
 
+def add(input: Array, other: Array, *, activation: str | None = None) -> Array:
+    """input + other, and its ReLU if asked for."""
+    total = input + other
+    return total if activation is None else relu(total)
+
+
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
     """x where x > 0, else negative_slope x."""
     return np.where(input > 0, input, input * negative_slope)
@@ -626,6 +632,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     *,
+    activation: str | None = None,
     return_statistics: bool = False,
 ) -> Array | tuple[Array, Array, Array]:
     """weight (x - mean) invstd + bias per channel, invstd = 1 / sqrt(var + eps).
@@ -652,6 +659,8 @@ def batch_norm(
         output = output * weight.reshape(column)
     if bias is not None:
         output = output + bias.reshape(column)
+    if activation is not None:
+        output = relu(output)
     return (output, mean, invstd) if return_statistics else output
 
 

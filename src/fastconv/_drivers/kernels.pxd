@@ -179,6 +179,7 @@ cdef extern from "kernels.h" nogil:
         double *first
         double *second
         double count
+        int relu
 
     ctypedef struct fc_grids:
         const void *x

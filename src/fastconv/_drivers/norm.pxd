@@ -9,6 +9,7 @@ ctypedef struct BatchNorm:
     const char *g  # gradient of the output; forward, any valid pointer
     char *out
     bint training
+    bint relu      # of the output; forward
     const double *weight
     int num_threads
 

@@ -127,6 +127,7 @@ cdef fc_norm of_channel(const Plan *p, fc_size channel) noexcept nogil:
     k.first = k.second = NULL
     k.lines = k.len = 0
     k.count = 0
+    k.relu = b.relu
     return k
 
 

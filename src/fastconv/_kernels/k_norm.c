@@ -223,19 +223,33 @@ void FC_NAME(column_sums)(double *sum, const void *x_, fc_size x_line, fc_size l
         }                                                             \
     } while (0)
 
-void FC_NAME(norm_apply)(const fc_norm *t) {
+FC_INLINE void norm_apply(const fc_norm *t, const int relu) {
+    const vreal least = v_zero();
     const real *shift = (const real *)t->shift, *scale = (const real *)t->scale;
     const real *offset = (const real *)t->offset;
     for (fc_size i = 0, c = t->channel; i < t->lines; i++, c = c + 1 < t->channels ? c + 1 : 0) {
         const real *FC_RESTRICT x = LINE(const real, t->x, i);
         real *FC_RESTRICT out = LINE(real, t->out, i);
         if (t->crossing) {
-            for (fc_size j = 0; j < t->len; j++) out[j] = (x[j] - shift[j]) * scale[j] + offset[j];
+            for (fc_size j = 0; j < t->len; j++) {
+                const real y = (x[j] - shift[j]) * scale[j] + offset[j];
+                out[j] = relu && y < 0 ? 0 : y;
+            }
         } else {
             const vreal mean = v_set1(shift[c]), a = v_set1(scale[c]), b = v_set1(offset[c]);
-            MAP_LINE(out, t->len, v_fma(v_sub(get(x + j, m), mean), a, b));
+            if (relu)
+                MAP_LINE(out, t->len, v_max(least, v_fma(v_sub(get(x + j, m), mean), a, b)));
+            else
+                MAP_LINE(out, t->len, v_fma(v_sub(get(x + j, m), mean), a, b));
         }
     }
+}
+
+void FC_NAME(norm_apply)(const fc_norm *t) {
+    if (t->relu)
+        norm_apply(t, 1);
+    else
+        norm_apply(t, 0);
 }
 
 void FC_NAME(norm_gradient)(const fc_norm *t) {

@@ -234,6 +234,7 @@ typedef struct {
     const void *shift, *scale, *offset, *slope; /* [channels]; sums: [len] when crossing, or [1] */
     double *first, *second;       /* sums: [len] when crossing, or [1] */
     double count;                 /* moments: elements that first and second stand for */
+    int relu;     /* norm_apply: only what is positive */
 } fc_norm;
 
 /* ---- Winograd's transforms: grids of vectors, multiplied by a matrix from both sides ---- */
@@ -341,7 +342,7 @@ typedef struct fc_kernels {
     /* first, second: mean less shift, and sum of squares about the mean, joined by this tile's;
      * shift is any value of the channel */
     void (*norm_moments)(const fc_norm *);
-    /* out = (x - shift) scale + offset */
+    /* out = (x - shift) scale + offset, or what is positive of it */
     void (*norm_apply)(const fc_norm *);
     /* first += sum of g, second += sum of g (x - shift) */
     void (*norm_gradient_sums)(const fc_norm *);

@@ -1,6 +1,7 @@
 """Functions on NumPy arrays: every op of a convolutional network, forward and backward."""
 
 from fastconv.functional.activation import (
+    add,
     gelu,
     gelu_backward,
     leaky_relu,
@@ -71,6 +72,7 @@ __all__ = [
     "adaptive_avg_pool2d_backward",
     "adaptive_max_pool2d",
     "adaptive_max_pool2d_backward",
+    "add",
     "avg_pool2d",
     "avg_pool2d_backward",
     "batch_norm",

@@ -128,6 +128,13 @@ def check_out(
     return out
 
 
+def is_relu(activation: str | None) -> bool:
+    """Whether ReLU is asked for along with another op; None asks for nothing."""
+    if activation not in (None, "relu"):
+        raise ValueError(f"activation must be None or 'relu', got {activation!r}")
+    return activation is not None
+
+
 def as_batch(array: Array) -> tuple[Array, bool]:
     """(N, C, H, W) from that or (C, H, W), and whether there was a batch."""
     return (array, True) if array.ndim == 4 else (array[None], False)

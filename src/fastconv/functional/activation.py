@@ -1,4 +1,4 @@
-"""Activations, softmax and their gradients, for arrays of any rank and layout.
+"""Activations, softmax and their gradients, and sums, for arrays of any rank and layout.
 
 Results are laid out in memory as the argument is: channels-last in, channels-last out; gradients as
 what forward saw. An argument laid out otherwise, or whose elements do not fill one block of memory,
@@ -6,11 +6,13 @@ costs a copy.
 """
 
 from operator import index
+from typing import Literal
 
 from fastconv import _ops
-from fastconv.functional._check import Array, as_array, check_shape, empty_like, same_dtype
+from fastconv.functional._check import Array, as_array, check_shape, empty_like, is_relu, same_dtype
 
 __all__ = [
+    "add",
     "gelu",
     "gelu_backward",
     "leaky_relu",
@@ -112,6 +114,41 @@ def relu_backward(grad_output: Array, input: Array) -> Array:
     array([0., 0., 5.])
     """
     return _backward(_ops.RELU, grad_output, "input", input)
+
+
+def add(input: Array, other: Array, *, activation: Literal["relu"] | None = None) -> Array:
+    """Sum of two arrays of one shape, and its ReLU if asked for, in one pass.
+
+    Parameters
+    ----------
+    input, other : ndarray of float32 or float64
+    activation : {None, "relu"}
+
+    Returns
+    -------
+    ndarray
+        Of ``input``'s shape, dtype and memory layout.
+
+    Raises
+    ------
+    TypeError
+        If an array is neither float32 nor float64, or the dtypes differ.
+    ValueError
+        If the shapes differ, or ``activation`` is something else.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> add(np.array([-3.0, 2.0]), np.array([1.0, 1.0]), activation="relu")
+    array([0., 3.])
+    """
+    a, b = as_array("input", input), as_array("other", other)
+    same_dtype(input=a, other=b)
+    check_shape("other", b, a.shape)
+    relu = is_relu(activation)
+    out = empty_like(a)
+    _ops.add(a, b, out, relu=relu)
+    return out
 
 
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:

@@ -1,6 +1,7 @@
 """Batch normalisation (docs/derivation.md, "Batch normalisation")."""
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fastconv.functional._check import (
     check_ndim,
     check_shape,
     empty_like,
+    is_relu,
     same_dtype,
 )
 
@@ -56,6 +58,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     *,
+    activation: Literal["relu"] | None = None,
     return_statistics: bool = False,
 ) -> Array | tuple[Array, Array, Array]:
     """Normalise every channel: weight (x - mean) / √(var + eps) + bias.
@@ -76,6 +79,8 @@ def batch_norm(
         Between 0 and 1.
     eps : float
         Not negative.
+    activation : {None, "relu"}
+        Of the output, while it is written.
     return_statistics : bool
         Also return what :func:`batch_norm_backward` needs.
 
@@ -91,8 +96,8 @@ def batch_norm(
         If an array is neither float32 nor float64, or the dtypes differ.
     ValueError
         If shapes do not fit, running arrays are missing in evaluation or cannot be written to in
-        training, a channel has fewer than two elements in training, or ``momentum`` or ``eps`` is
-        out of range.
+        training, a channel has fewer than two elements in training, ``momentum`` or ``eps`` is
+        out of range, or ``activation`` is something else.
 
     Notes
     -----
@@ -122,10 +127,22 @@ def batch_norm(
         )
     if not training and (means is None or variances is None):
         raise ValueError("evaluation needs running_mean and running_var, got None")
+    relu = is_relu(activation)
     output = empty_like(x)
     mean, invstd = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
     _ops.batch_norm(
-        x, output, mean, invstd, means, variances, weight, bias, training, momentum, eps
+        x,
+        output,
+        mean,
+        invstd,
+        means,
+        variances,
+        weight,
+        bias,
+        training,
+        momentum,
+        eps,
+        relu=relu,
     )
     return (output, mean, invstd) if return_statistics else output
 

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from itertools import accumulate
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 
-from fastconv.nn.layers import Conv2d, ReLU
+from fastconv import functional as F
+from fastconv.nn.layers import BatchNorm2d, Conv2d, ReLU
 from fastconv.nn.module import Array, Module
 
 
 class Sequential(Module):
     """Layers one after the other.
 
-    A convolution and the ReLU right after it run as one call, to the same bits.
+    A convolution, batch norm or residual block and the ReLU right after it run as one call, to the
+    same bits.
 
     Parameters
     ----------
@@ -87,12 +89,14 @@ class Sequential(Module):
 
 
 def _forward_steps(layers: Sequence[Module]) -> list[Callable[[Array], Array]]:
-    """What a forward pass calls: the layers, but a convolution and the ReLU after it are one."""
+    """What a forward pass calls: the layers, but one that takes the ReLU after it along."""
     steps: list[Callable[[Array], Array]] = []
     for i, layer in enumerate(layers):
         before = layers[i - 1] if i else None
-        if type(layer) is ReLU and type(before) is Conv2d:  # a subclass may do something else
-            steps[-1] = partial(before.forward_relu, layer)
+        if type(layer) is ReLU and (  # a subclass may do something else
+            type(before) is Conv2d or type(before) is BatchNorm2d or type(before) is Residual
+        ):
+            steps[-1] = partial(layer.follow, before.forward_relu)
         else:
             steps.append(layer)
     return steps
@@ -133,6 +137,13 @@ class Residual(Module):
         self.shortcut = shortcut
 
     def forward(self, input: Array) -> Array:
+        return self._sum(input, None)
+
+    def forward_relu(self, input: Array) -> Array:
+        """``relu(self(input))`` in one pass over the output."""
+        return self._sum(input, "relu")
+
+    def _sum(self, input: Array, activation: Literal["relu"] | None) -> Array:
         output = self.body(input)
         carried = input if self.shortcut is None else self.shortcut(input)
         if output.shape != carried.shape:
@@ -140,13 +151,13 @@ class Residual(Module):
                 f"body turns shape {input.shape} into {output.shape}, "
                 f"but the shortcut carries {carried.shape}"
             )
-        return np.add(output, carried)
+        return F.add(output, carried, activation=activation)
 
     def backward(self, grad_output: Array) -> Array:
         grad_input = self.body.backward(grad_output)
-        if self.shortcut is None:
-            return np.add(grad_input, grad_output)
-        return np.add(grad_input, self.shortcut.backward(grad_output))
+        if self.shortcut is not None:
+            grad_output = self.shortcut.backward(grad_output)
+        return F.add(grad_input, grad_output)
 
     def backward_parameters(self, grad_output: Array) -> None:
         self.body.backward_parameters(grad_output)
@@ -206,7 +217,7 @@ class Concat(Module):
 
     def backward(self, grad_output: Array) -> Array:
         return reduce(
-            np.add,
+            F.add,
             (branch.backward(part) for branch, part in self._parts(grad_output)),
         )
 

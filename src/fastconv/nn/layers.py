@@ -4,7 +4,7 @@ Each stores its hyperparameters, remembers what backward needs, and leaves the w
 checking of arrays, to :mod:`fastconv.functional`. Images are (N, C, H, W) or (C, H, W).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -113,11 +113,9 @@ class Conv2d(Module):
     def forward(self, input: Array) -> Array:
         return self._convolve(input, None)
 
-    def forward_relu(self, relu: "ReLU", input: Array) -> Array:
-        """``relu(self(input))`` in one pass over the output; both remember what they would."""
-        output = self._convolve(input, "relu")
-        relu._remember(output)
-        return output
+    def forward_relu(self, input: Array) -> Array:
+        """``relu(self(input))`` in one pass over the output."""
+        return self._convolve(input, "relu")
 
     def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
         output = F.conv2d(
@@ -349,6 +347,13 @@ class BatchNorm2d(Module):
         self.num_batches_tracked: Array | None = np.zeros((), np.int64) if track else None
 
     def forward(self, input: Array) -> Array:
+        return self._normalise(input, None)
+
+    def forward_relu(self, input: Array) -> Array:
+        """``relu(self(input))`` in one pass over the output."""
+        return self._normalise(input, "relu")
+
+    def _normalise(self, input: Array, activation: Literal["relu"] | None) -> Array:
         momentum = self.momentum
         if momentum is None:
             seen = 0 if self.num_batches_tracked is None else int(self.num_batches_tracked)
@@ -363,6 +368,7 @@ class BatchNorm2d(Module):
             training,
             momentum,
             self.eps,
+            activation=activation,
             return_statistics=True,
         )
         if self.training and self.num_batches_tracked is not None:
@@ -666,7 +672,11 @@ class ReLU(Module):
     """
 
     def forward(self, input: Array) -> Array:
-        output = F.relu(input)
+        return self.follow(F.relu, input)
+
+    def follow(self, forward_relu: Callable[[Array], Array], input: Array) -> Array:
+        """What ``forward_relu`` makes of ``input``, remembered as this layer's output."""
+        output = forward_relu(input)
         # Positive exactly where the input is. The next layer remembers it as well, so the input,
         # such as a convolution's output, is freed.
         self._remember(output)
