@@ -139,6 +139,23 @@ def test_whole_vectors_of_channels_and_some(pool, options, dtype, isa, rng):
         runtime.select_isa(before)
 
 
+@pytest.mark.parametrize("options", [MAX_OPTIONS[0], MAX_OPTIONS[1]])
+@pytest.mark.parametrize(
+    "shape", [(3, 80, 33, 20), (4, 37, 6, 150), (5, 64, 2, 2), (2, 17, 5, 900)]
+)
+def test_maxima_of_planes_wherever_they_lie(shape, options, rng):
+    """Narrow planes are turned in blocks, those of all images if they lie evenly apart."""
+    wide = ties(rng, shape, np.float32)
+    for x in (wide, wide[:, ::2], wide[::2, 5:], wide[1:2], wide[..., 1:, :]):
+        expected = reference.max_pool2d(x, **options, return_indices=True)
+        for n in (1, 2, 3):
+            with fastconv.threads(n):
+                for a, e in zip(
+                    F.max_pool2d(x, **options, return_indices=True), expected, strict=True
+                ):
+                    assert_equal(a, e)
+
+
 def test_indices_that_leave_their_tile_are_served_all_the_same(rng):
     """The gradient of maxima takes windows to lie side by side until an index says otherwise."""
     g = integers(rng, (2, 40, 4, 5))

@@ -5,7 +5,8 @@ and global pooling are all the same: the rows of a window are folded into one ro
 slide along it. A row is [width][inner]: with contiguous channels inner is all of them (or a block,
 where rows are long), otherwise each channel is a plane of its own. Where channels are contiguous
 and windows overlap little, nothing is folded: a window is gone through for a few vectors of
-channels.
+channels. So it is where each channel is a plane and indices are wanted: planes are turned block by
+block, so that rows of a few pixels fill vectors too.
 """
 
 from libc.stdint cimport int64_t
@@ -13,7 +14,7 @@ from libc.string cimport memset
 
 from fastconv._drivers.correlation cimport ceil_div, round_up
 from fastconv._drivers.kernels cimport (
-    fc_max_scatter, fc_max_tiles, fc_pool_slide, fc_pool_windows, fc_size)
+    fc_kernels, fc_max_scatter, fc_max_tiles, fc_pool_slide, fc_pool_windows, fc_size)
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels, parallel_for
 
@@ -25,6 +26,8 @@ cdef enum:
     MOST_TAPS = 8             # of an even window: longer ones are faster one at a time
     SCATTER_CHANNELS = 64     # of a channels-last task that scatters: it owns its planes
     LEAST_CHANNELS = 64       # of a task that goes window by window: several vectors
+    TURNED_BYTES = 32 * 1024  # of planes turned at a time, if more than a row of windows
+    TURNED_MOST = 96 * 1024   # of a task that turns planes; wide rows are as fast as they lie
     NOT_TILES = -1            # a status of max_backward's own
 
 ctypedef struct Plan:
@@ -41,6 +44,7 @@ ctypedef struct Plan:
     fc_size block_rows, row_blocks
     bint backward
     bint by_window                    # nothing is folded
+    bint turned                       # nor here, where a task turns its planes
     fc_size lo, hi                    # output columns whose windows lie inside the image
     bint x_rows, y_rows, i_rows       # a row lies [width][inner] already: no copy
     fc_size row_at, at_at, x_at, y_at, i_at, divisor_at, scratch_at, scratch_bytes
@@ -79,6 +83,7 @@ cdef int prepare(Plan *plan, const Pool *p) noexcept nogil:
     """Fill in the windows; the plan's memory starts at h_start."""
     cdef fc_size h = p.h.out, w = p.w.out
     plan.p = p[0]
+    plan.by_window = plan.turned = False
     cdef char *memory = allocate((h + w) * (2 * sizeof(fc_size) + sizeof(double)))
     if memory == NULL:
         return OUT_OF_MEMORY
@@ -114,20 +119,69 @@ cdef void share_channels(Plan *plan) noexcept nogil:
 
 
 cdef bint goes_by_window(const Pool *p) noexcept nogil:
-    """Whether to go window by window, which reads a pixel once for each window that has it."""
-    cdef fc_size kernel_h = p.h.kernel, kernel_w = p.w.kernel, stride = p.w.stride
+    """Whether to go window by window where channels are contiguous."""
     cdef fc_size size = p.kernels.itemsize
     if p.channels == 1 or p.x_c != size or p.y_c != size:
         return False
     if p.indices != NULL and p.i_c != sizeof(int64_t):
         return False
+    return overlaps_little(p)
+
+
+cdef bint overlaps_little(const Pool *p) noexcept nogil:
+    """Whether windows may be gone through one by one, each reading all of its pixels."""
+    cdef fc_size kernel_h = p.h.kernel, kernel_w = p.w.kernel, stride = p.w.stride
     # where it was found counts from the window's first pixel in the integer of the element's width
-    if size == 4 and p.h.size * p.w.size > (1 << 30):
+    if p.kernels.itemsize == 4 and p.h.size * p.w.size > (1 << 30):
         return False
     if p.h.adaptive:
         return True
     # of an output: elements read, and those that folding and sliding would move
     return kernel_h * kernel_w <= stride * (kernel_h + 1) + kernel_w
+
+
+cdef bint plan_turned(Plan *plan) noexcept nogil:
+    """Share out planes and rows for a task that turns its planes, if that is how to go."""
+    cdef Pool *p = &plan.p
+    cdef fc_size size = p.kernels.itemsize, step, rows
+    if (p.indices == NULL or p.x_w != size or p.y_w != size or p.i_w != sizeof(int64_t)
+            or p.x_h != p.w.size * size or p.y_h != p.w.out * size or p.i_h != p.w.out * 8
+            or not overlaps_little(p)):
+        return False
+    if p.x_n == p.channels * p.x_c and p.y_n == p.channels * p.y_c and p.i_n == p.channels * p.i_c:
+        p.channels *= p.batch  # the planes of all images lie evenly apart
+        p.batch = 1
+    if p.channels < p.kernels.lanes:
+        return False
+    plan.inner = plan.task_channels = min(p.channels, LEAST_CHANNELS)
+    plan.channel_blocks = ceil_div(p.channels, plan.inner)
+    step = p.h.size // p.h.out + 1 if p.h.adaptive else p.h.stride
+    rows = TURNED_BYTES // (step * p.w.size * plan.inner * size)
+    rows = min(rows, ceil_div(p.h.out * p.batch * plan.channel_blocks, TASKS))
+    plan.block_rows = max(1, min(rows, p.h.out))
+    plan.row_blocks = ceil_div(p.h.out, plan.block_rows)
+    cdef fc_size first, end, most = 0, i
+    for i in range(plan.row_blocks):
+        window_rows(plan, i * plan.block_rows, min((i + 1) * plan.block_rows, p.h.out), &first,
+                    &end)
+        most = max(most, end - first)
+    plan.x_at = plan.divisor_at = 0
+    plan.y_at = round_up(most * p.w.size * plan.inner * size)
+    plan.i_at = plan.y_at + round_up(plan.block_rows * p.w.out * plan.inner * size)
+    plan.scratch_bytes = plan.i_at + plan.block_rows * p.w.out * plan.inner * sizeof(int64_t)
+    plan.turned = plan.scratch_bytes <= TURNED_MOST
+    return plan.turned
+
+
+cdef void window_rows(const Plan *plan, fc_size i0, fc_size i1, fc_size *first,
+                      fc_size *end) noexcept nogil:
+    """Input rows [first, end) hold the windows of output rows [i0, i1)."""
+    cdef fc_size i
+    first[0], end[0] = plan.h_start[i0], plan.h_end[i0]
+    for i in range(i0 + 1, i1):  # a dilated window, clipped, may start before the one above it
+        first[0] = min(first[0], plan.h_start[i])
+        end[0] = max(end[0], plan.h_end[i])
+    end[0] = max(first[0], end[0])
 
 
 cdef void plan_windows(Plan *plan) noexcept nogil:
@@ -148,7 +202,6 @@ cdef void plan_windows(Plan *plan) noexcept nogil:
 cdef void plan_rows(Plan *plan, fc_size rows) noexcept nogil:
     """Share out channels and `rows` rows, and lay out a task's scratch."""
     cdef const Pool *p = &plan.p
-    plan.by_window = False
     cdef fc_size size = p.kernels.itemsize, widest = max(p.w.size, p.w.out)
     plan.inner = 1
     if p.x_c == size and p.channels > 1:
@@ -228,6 +281,9 @@ cdef void fill_divisors(const Plan *plan, fc_size i, char *scratch) noexcept nog
 cdef int forward_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef Plan *plan = <Plan *> context
     cdef Part t = find_part(plan, task, plan.p.h.out)
+    if plan.turned:
+        forward_turned(plan, &t, scratch)
+        return OK
     if plan.by_window:
         forward_windows(plan, &t, scratch)
         return OK
@@ -262,6 +318,33 @@ cdef void forward_windows(const Plan *plan, const Part *t, char *scratch) noexce
             p.kernels.mean_windows(&k)
         else:
             p.kernels.max_windows(&k)
+
+
+cdef void forward_turned(const Plan *plan, const Part *part, char *scratch) noexcept nogil:
+    """The same over planes, by way of [pixels][planes] in the scratch memory."""
+    cdef const Pool *p = &plan.p
+    cdef const fc_kernels *wide = kernels(sizeof(int64_t))
+    cdef Plan turned = plan[0]
+    cdef Pool *q = &turned.p
+    cdef Part t = part[0]
+    cdef fc_size size = p.kernels.itemsize, c = t.channels, first, end
+    cdef fc_size outputs = (t.i1 - t.i0) * p.w.out
+    cdef char *y = <char *> p.y + t.n * p.y_n + t.c0 * p.y_c + t.i0 * p.y_h
+    cdef char *idx = <char *> p.indices + t.n * p.i_n + t.c0 * p.i_c + t.i0 * p.i_h
+    window_rows(plan, t.i0, t.i1, &first, &end)
+    p.kernels.copy2d(scratch + plan.x_at, c * size, size,
+                     p.x + t.n * p.x_n + t.c0 * p.x_c + first * p.x_h, size, p.x_c,
+                     (end - first) * p.w.size, c)
+    q.x_c, q.x_w, q.x_h = size, c * size, p.w.size * c * size
+    q.y_c, q.y_w, q.y_h = size, c * size, p.w.out * c * size
+    q.i_c, q.i_w, q.i_h = 8, c * 8, p.w.out * c * 8
+    q.x = scratch + plan.x_at - first * q.x_h
+    q.y = scratch + plan.y_at - t.i0 * q.y_h
+    q.indices = scratch + plan.i_at - t.i0 * q.i_h
+    t.n = t.c0 = 0
+    forward_windows(&turned, &t, scratch)
+    p.kernels.copy2d(y, size, p.y_c, scratch + plan.y_at, c * size, size, outputs, c)
+    wide.copy2d(idx, 8, p.i_c, scratch + plan.i_at, c * 8, 8, outputs, c)
 
 
 cdef void fold(const Plan *plan, const Part *t, fc_size i, const fc_pool_slide *s,
@@ -457,9 +540,10 @@ cdef int pool(const Pool *given, int num_threads) noexcept nogil:
     if status == OK:
         if goes_by_window(p):
             plan_windows(&plan)
-        else:
+        elif not plan_turned(&plan):
             plan_rows(&plan, p.h.out)
-        status = parallel_for(forward_task, &plan, p.batch * plan.channel_blocks * plan.row_blocks,
+        status = parallel_for(forward_task, &plan,
+                              plan.p.batch * plan.channel_blocks * plan.row_blocks,
                               plan.scratch_bytes, work(p), num_threads)
         release(<char *> plan.h_start)
     return status
