@@ -84,7 +84,7 @@ def test_every_way_through_the_drivers(name, layout, rng):
     grad_input = reference.conv2d_backward_input(g, w, x.shape, *options)
     grad_weight = reference.conv2d_backward_weight(g, x, w.shape, *options)
     for threads in (1, 3):
-        with fastconv.threads(threads):
+        with fastconv.threads(threads), fastconv.accuracy("strict"):
             np.testing.assert_array_equal(F.conv2d(x, w, b, *options), expected)
             np.testing.assert_array_equal(
                 F.conv2d_backward_input(g, w, x.shape, *options), grad_input

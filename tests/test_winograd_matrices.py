@@ -104,7 +104,6 @@ def test_growth_is_what_the_matrices_say():
     assert shown == {name: tuple(values) for name, values in growth.items()}
 
 
-@pytest.mark.skipif(not hasattr(_ops, "winograd_matrices"), reason="the code has no matrices yet")
 @pytest.mark.parametrize("tile", TILES)
 def test_code_uses_the_page_s_matrices(tile):
     pages = [m.astype(float) for m in matrices(tile)]

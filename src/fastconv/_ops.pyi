@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Any, Self, TypeVar, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 # one dtype for all operands of a call
 _Real = TypeVar("_Real", np.float32, np.float64)
@@ -89,6 +89,12 @@ def conv_shape(
     input_name: str = "input",
     weight_name: str = "weight",
 ) -> ConvShape: ...
+def conv_algorithm(
+    shape: ConvShape, step: str, dtype: DTypeLike, *, algorithm: str = "auto"
+) -> str: ...
+def winograd_matrices(
+    tile: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def conv2d(
     input: NDArray[_Real],
     weight: NDArray[_Real] | PackedWeight,
@@ -97,6 +103,7 @@ def conv2d(
     shape: ConvShape,
     *,
     relu: bool = False,
+    algorithm: str = "auto",
     num_threads: int = 0,
 ) -> None: ...
 def conv2d_backward_input(
@@ -105,6 +112,7 @@ def conv2d_backward_input(
     grad_input: NDArray[_Real],
     shape: ConvShape,
     *,
+    algorithm: str = "auto",
     num_threads: int = 0,
 ) -> None: ...
 def conv2d_backward_weight(
@@ -113,6 +121,7 @@ def conv2d_backward_weight(
     grad_weight: NDArray[_Real],
     shape: ConvShape,
     *,
+    algorithm: str = "auto",
     num_threads: int = 0,
 ) -> None: ...
 def conv2d_backward_bias(

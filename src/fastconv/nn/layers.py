@@ -42,8 +42,8 @@ class Conv2d(Module):
         float32 or float64, of the parameters and of the input.
     rng : numpy.random.Generator, int or None
         Where the initial weights come from: :func:`fastconv.init.default_weight`.
-    algorithm : str
-        See :func:`fastconv.functional.conv2d`.
+    algorithm : {"auto", "direct", "winograd"}
+        Of all three passes: see :func:`fastconv.functional.conv2d`.
 
     Attributes
     ----------
@@ -172,9 +172,10 @@ def packed(model: Module) -> Iterator[None]:
     """Within this context the convolutions of ``model`` use their weights as they are on entry.
 
     They are copied, in the order that the kernels read them in, once instead of in every call:
-    :func:`fastconv.functional.pack_conv2d_weight`. Results are the same bits. Forward passes do not
-    see what changes the parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`),
-    so leave the context to train.
+    :func:`fastconv.functional.pack_conv2d_weight`. Results are the same up to rounding, and after
+    ``fastconv.set_accuracy("strict")`` to the bit. Forward passes do not see what changes the
+    parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`), so leave the context
+    to train.
 
     Parameters
     ----------
