@@ -8,7 +8,6 @@ import pytest
 import fastconv.functional as F
 from fastconv import reference
 
-
 SPREAD = 4  # outputs of the largest tile, in one dimension
 
 

@@ -579,7 +579,7 @@ cdef int algorithm_of(str name, const Conv2dShape *s) except -1:
 
 cdef int winograd_tile(const Correlation *c, int algorithm, bint weight) noexcept nogil:
     """The index of Winograd's tiles, or -1 for the direct methods."""
-    cdef double best, four, two
+    cdef double four, two
     if algorithm == DIRECT or not winograd.is_winograd(c):
         return -1
     if algorithm == WINOGRAD_4:

@@ -1,9 +1,10 @@
-# What 3 x 3 filters cost by each algorithm, from the shape alone: "auto" takes the least. The unit is
-# a nanosecond on one core with 16 lanes; only ratios count.
+# What 3 x 3 filters cost by each algorithm, from the shape alone: "auto" takes the least. The unit
+# is a nanosecond on one core with 16 lanes; only ratios count.
 #
-# A cost is a sum of four terms: products; what is done once for every pair of a channel and a vector
-# of filters, which is packing or transforming them; what is done for every vector of an image's
-# points; and calls. The weights are fitted to measurements: docs/performance.md, "Which algorithm".
+# A cost is a sum of four terms: products; what is done once for every pair of a channel and a
+# vector of filters, which is packing or transforming them; what is done for every vector of an
+# image's points; and calls. The weights are fitted to measurements: docs/performance.md, "Which
+# algorithm".
 from fastconv._drivers.correlation cimport Correlation, ceil_div
 from fastconv._drivers.kernels cimport fc_size
 
@@ -41,7 +42,8 @@ cdef inline double cost(const Correlation *c, double points, double rows, bint w
     return pairs * (rows * product + filter) + image_vectors * image + call
 
 cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil:
-    cdef double inside = 0  # rows of outputs, less the share whose rows of taps lie beyond the image
+    # rows of outputs, less the share whose rows of taps lie beyond the image
+    cdef double inside = 0
     cdef fc_size r
     for r in range(3):
         inside += max(0, min(c.out_h, c.height - c.row0 - r) - max(0, -c.row0 - r))

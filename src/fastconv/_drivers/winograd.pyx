@@ -1,13 +1,13 @@
 """Winograd convolution with 3 x 3 filters: F(4x4, 3x3) and F(2x2, 3x3), and both gradients.
 
-docs/winograd.md derives it. An output tile of m x m and the input tile of (m + 2) x (m + 2) under it
-become values at (m + 2)^2 points, where a convolution is one product for every channel and filter:
-a matrix product over channels for each point. `correlate` computes y from x and w, and so the forward
-pass and the input gradient; `correlate_weight` sums over tiles instead of channels.
+docs/winograd.md derives it. An output tile of m x m and the input tile of (m + 2) x (m + 2) under
+it become values at (m + 2)^2 points, where a convolution is one product for every channel and
+filter: a matrix product over channels for each point. `correlate` computes y from x and w, and so
+the forward pass and the input gradient; `correlate_weight` sums over tiles instead of channels.
 
 Points of images lie as [point][tile][channel], so that a row of the register tile is an image's
-tile; points of filters as [panel][point][channel][nr]. A plane, all of one point, is followed by an
-unused cache line: at a power of two of bytes the planes would share their sets of the cache.
+tile; points of filters as [panel][point][channel][nr]. A plane, all of one point, is followed by
+an unused cache line: at a power of two of bytes the planes would share their sets of the cache.
 """
 
 from libc.string cimport memcpy, memset
