@@ -452,7 +452,8 @@ cdef void choose_tasks(Plan *p, bint packed, bint *by_panels) noexcept nogil:
         chunks = ceil_div(p.tiles * tile_bytes, SHARED_BYTES)
         p.chunk = ceil_div(p.tiles, chunks)
         p.block = min(PANEL_TILES, p.chunk)
-        p.splits = min(ceil_div(TASKS, p.n_panels), ceil_div(p.chunk, mr))
+        # not so that every split would bring the same filters to its cache for a few tiles
+        p.splits = max(1, min(ceil_div(TASKS, p.n_panels), p.chunk // BLOCK_TILES))
         if not packed:
             p.panel_channels = min(c.channels, PANEL_CHANNELS * 4 // size)
     else:
