@@ -137,6 +137,15 @@ def test_broadcast_operands(rng):
     assert_identical(run_all(case, x, w, b, g), run_reference(case, x, w, b, g))
 
 
+@pytest.mark.parametrize("shape", [(6, 1, 1, 3), (6, 5, 1, 1), (1, 1, 3, 1), (1, 1, 1, 1)])
+def test_broadcast_weight(shape, rng):
+    """More taps than elements that they span."""
+    case = Conv((2, 5, 9, 10), (6, 5, 3, 3), padding=1)
+    x, _, b, g = case.operands(rng)
+    w = np.broadcast_to(integers(rng, shape), case.weight_shape)
+    assert_identical(run_all(case, x, w, b, g), run_reference(case, x, w, b, g))
+
+
 @pytest.mark.parametrize("case", SOME, ids=str)
 def test_unbatched_is_a_batch_of_one(case, rng):
     case = Conv(case.input_shape[-3:], case.weight_shape, *case.options)
