@@ -170,7 +170,8 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
     const fc_size low = (s_h < 0 ? (taps_h - 1) * s_h : 0) + (s_w < 0 ? (taps_w - 1) * s_w : 0);
     const fc_size high = (s_h > 0 ? (taps_h - 1) * s_h : 0) + (s_w > 0 ? (taps_w - 1) * s_w : 0);
     const fc_size reach = (high - low) / one + 1;
-    if (taps > 0 && taps <= VL && reach < VL && s_n != one) { /* more taps than reach: strides of 0 */
+    /* with strides of 0, taps may be more than what they reach */
+    if (taps > 0 && taps <= VL && reach < VL && s_n != one) {
         fc_size at[VL];
         for (fc_size t = 0; t < taps; t++)
             at[t] = (t / taps_w * s_h + t % taps_w * s_w - low) / one;
