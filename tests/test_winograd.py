@@ -544,7 +544,6 @@ def test_strict_accuracy_is_direct_unless_winograd_is_named(rng):
         assert direct[name] != winograd[name]
 
 
-@pytest.mark.xfail(strict=False, reason="auto does not weigh Winograd against direct yet")
 def test_fast_accuracy_takes_winograd_for_a_large_layer(rng):
     x, w, _, g = normal(LARGE, rng, np.float32)
     with fastconv.accuracy("fast"):

@@ -800,10 +800,11 @@ cdef class PackedWeight:
                 raise_for(OUT_OF_MEMORY)
             with nogil:
                 status = winograd.pack(c, tile, points, 0)
-            if status != OK or self.packed.points[tile] != NULL:  # another thread was faster
-                release(points)
-            else:
-                self.packed.points[tile] = points
+            with cython.critical_section(self):
+                if status == OK and self.packed.points[tile] == NULL:
+                    self.packed.points[tile] = points
+                    points = NULL
+            release(points)  # another thread was faster
             raise_for(status)
         return 0
 

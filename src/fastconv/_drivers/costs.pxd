@@ -29,7 +29,8 @@ cdef inline bint wide_enough(const Correlation *c) noexcept nogil:
     return min(c.channels, c.filters) >= LEAST_WIDTH
 
 cdef inline double cost(const Correlation *c, double points, double rows, bint weight,
-                        double product, double filter, double image, double call) noexcept nogil:
+                        double product, double filter, double packed, double image,
+                        double call) noexcept nogil:
     """Of `points` products of rows by channels and channels by filters."""
     cdef double vectors = ceil_div(c.filters, c.kernels.lanes)
     cdef double pairs = points * c.channels * vectors
@@ -37,8 +38,8 @@ cdef inline double cost(const Correlation *c, double points, double rows, bint w
     cdef double mr = c.kernels.mr
     if not weight:
         rows = max(rows, LEAST_ROWS * ((rows + mr - 1) // mr))
-    if c.packed != NULL:
-        filter /= 2
+    if c.packed != NULL:  # only read, then
+        filter = packed
     return pairs * (rows * product + filter) + image_vectors * image + call
 
 cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil:
@@ -48,15 +49,15 @@ cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil
     for r in range(3):
         inside += max(0, min(c.out_h, c.height - c.row0 - r) - max(0, -c.row0 - r))
     if weight:
-        return cost(c, 9, c.batch * inside / 3 * c.out_w, True, 0.135, 1.91, 0.29, 790)
-    return cost(c, 9, c.batch * inside / 3 * c.out_w, False, 0.137, 2.06, 0.40, 1270)
+        return cost(c, 9, c.batch * inside / 3 * c.out_w, True, 0.135, 1.91, 0, 0.29, 790)
+    return cost(c, 9, c.batch * inside / 3 * c.out_w, False, 0.137, 2.06, 0.85, 0.40, 1270)
 
 cdef inline double winograd_cost(const Correlation *c, fc_size m, bint weight) noexcept nogil:
     cdef double points = (m + 2) * (m + 2), tiles = tiles_of(c, m)
     if weight:
         if m == 4:
-            return cost(c, points, tiles, True, 0.167, 1.69, 1.99, 1210)
-        return cost(c, points, tiles, True, 0.147, 2.18, 1.75, 840)
+            return cost(c, points, tiles, True, 0.167, 1.69, 0, 1.99, 1210)
+        return cost(c, points, tiles, True, 0.147, 2.18, 0, 1.75, 840)
     if m == 4:
-        return cost(c, points, tiles, False, 0.183, 0.67, 1.51, 1380)
-    return cost(c, points, tiles, False, 0.153, 1.75, 1.15, 1230)
+        return cost(c, points, tiles, False, 0.183, 0.67, 0.40, 1.51, 1380)
+    return cost(c, points, tiles, False, 0.153, 1.75, 0.60, 1.15, 1230)

@@ -7,8 +7,8 @@
 #include "simd.h"
 #include "kernels.h"
 
-/* columns are fetched so many bytes ahead: beyond a page, where the processor stops by itself */
-#define AHEAD 4096
+/* columns are fetched so many bytes ahead: beyond the page, where the processor stops by itself */
+#define AHEAD 8192
 
 FC_INLINE vreal load(const real *p, const int partial, const int n) {
     return partial ? v_load_n(p, n) : v_load(p);
