@@ -588,9 +588,12 @@ cdef int winograd_tile(const Correlation *c, int algorithm, bint weight) noexcep
         return winograd.TILE_2
     if algorithm == AUTO and (strict_accuracy() or not wide_enough(c)):
         return -1
-    two = winograd_cost(c, 2, weight)
-    four = winograd_cost(c, 4, weight) if exact_enough(c, weight) else two
-    if algorithm == AUTO and direct_cost(c, weight) <= min(four, two):
+    cdef Correlation shape = c[0]
+    if algorithm == WINOGRAD:  # the same bits, packed or not
+        shape.packed = NULL
+    two = winograd_cost(&shape, 2, weight)
+    four = winograd_cost(&shape, 4, weight) if exact_enough(c, weight) else two
+    if algorithm == AUTO and direct_cost(&shape, weight) <= min(four, two):
         return -1
     return winograd.TILE_4 if four < two else winograd.TILE_2
 
