@@ -271,3 +271,21 @@ def test_a_weight_gradient_of_what_is_not_finite(operand, pixel, value, rng):
     needed[pairs] = taps
     allowed[pairs] = True
     assert_spreads(actual, clean, needed, allowed)
+
+
+# ---------------------------------------------------------------- outputs past the cache
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("filters", [150, 160])
+def test_a_batch_larger_than_the_cache_has_the_bits_of_its_images(
+    filters, dtype, channels_last, rng
+):
+    x, w = normal(rng, (4, 16, 120, 122), dtype), normal(rng, (filters, 16, 3, 3), dtype)
+    if channels_last:
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    batch = winograd(forward, x, w)
+    assert batch.nbytes > 32 << 20
+    for i in range(len(x)):
+        np.testing.assert_array_equal(batch[i : i + 1], winograd(forward, x[i : i + 1], w))

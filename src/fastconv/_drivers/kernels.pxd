@@ -7,6 +7,7 @@ cdef extern from "kernels.h" nogil:
 
     void fc_prefetch(const void *)
     void fc_prefetch_write(const void *)
+    void fc_fence()
 
     enum:
         FC_TILE_ACCUMULATE
@@ -188,7 +189,7 @@ cdef extern from "kernels.h" nogil:
         fc_size y_i, y_j, y_next
         fc_size count
         const void *bias
-        bint relu
+        bint relu, stream
 
     ctypedef struct fc_winograd:
         int tile
@@ -205,6 +206,8 @@ cdef extern from "kernels.h" nogil:
         void (*outer)(const fc_outer *) noexcept nogil
         void (*copy2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
                        fc_size, fc_size) noexcept nogil
+        void (*stream2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
+                         fc_size, fc_size) noexcept nogil
         void (*pack_filters)(void *, const void *, fc_size, fc_size, fc_size, fc_size,
                              fc_size, fc_size, fc_size, fc_size, fc_size) noexcept nogil
         void (*unpack_filters)(void *, fc_size, const void *, fc_size, fc_size, fc_size,

@@ -14,7 +14,8 @@ from libc.string cimport memcpy, memset
 
 from fastconv._drivers.correlation cimport Correlation, ceil_div, part, round_up, work
 from fastconv._drivers.kernels cimport (
-    FC_TILE_ACCUMULATE, fc_grids, fc_outer, fc_prefetch, fc_size, fc_tile, fc_winograd)
+    FC_TILE_ACCUMULATE, fc_fence, fc_grids, fc_outer, fc_prefetch, fc_size,
+    fc_tile, fc_winograd)
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
@@ -37,6 +38,8 @@ cdef enum:
     # weight gradient's sums of so many channels and filters.
     SHARED_BYTES = 8 * 1024 * 1024
     FILTERS_BYTES = 16 * 1024 * 1024
+    # Outputs that the third-level cache could not keep are written past it.
+    STREAM_BYTES = 32 * 1024 * 1024
     SUMS_CHANNELS = 256
     SUMS_PANELS = 4      # that a task adds to
     TASKS = 16           # enough to share out evenly; shapes decide, not the number of threads
@@ -330,6 +333,7 @@ cdef void from_points(const Plan *p, fc_size first, fc_size count, fc_size panel
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, pixel = nr * size
     cdef fc_size plane = sums_plane(p, count)
     cdef fc_size filters = panel_filters(p, panel)
+    cdef bint stream = c.batch * c.filters * c.out_h * c.out_w * size > STREAM_BYTES
     cdef bint direct, in_place = c.y_k == size and filters % c.kernels.lanes == 0
     cdef fc_size t = first, n, i, j, j0, j1, end, r, v, rows, cols, line
     cdef char *y
@@ -357,6 +361,7 @@ cdef void from_points(const Plan *p, fc_size first, fc_size count, fc_size panel
             g.y_j = c.y_w if direct else pixel
             g.y_next = p.m * g.y_j
             g.count = end - j
+            g.stream = stream and direct and (<fc_size> <void *> y | c.y_h | c.y_w) % LINE == 0
             for v in range(ceil_div(filters, c.kernels.lanes)):
                 g.x = sums + (t - first + j - j0) * pixel + v * p.vector
                 g.y = (y if direct else out) + v * p.vector
@@ -367,10 +372,12 @@ cdef void from_points(const Plan *p, fc_size first, fc_size count, fc_size panel
             if not direct:
                 cols = min((end - j) * p.m, c.out_w - j * p.m)
                 for r in range(rows):
-                    c.kernels.copy2d(y + r * c.y_h, c.y_w, c.y_k, out + r * line, pixel, size,
-                                     cols, filters)
+                    (c.kernels.stream2d if stream else c.kernels.copy2d)(
+                        y + r * c.y_h, c.y_w, c.y_k, out + r * line, pixel, size, cols, filters)
             j = end
         t += j1 - j0
+    if stream:
+        fc_fence()
 
 
 cdef int correlate_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:

@@ -9,7 +9,8 @@ enum { STEP = VL < 4 ? VL : 4 };
 /* dst[j][i] = src[i][j] for i < n, j < cols, both at most VL: all VL rows are loaded (the last one
  * again where there are fewer), so that the loops unroll. One pointer for four rows: GCC would
  * otherwise keep, and move, one for each of them in memory. */
-FC_INLINE void turn_block(char *d, fc_size d_j, const char *s, fc_size s_i, int n, int cols) {
+FC_INLINE void turn_block(char *d, fc_size d_j, const char *s, fc_size s_i, int n, int cols,
+                          const int past) {
     vreal r[VL];
     if (n == VL) {
         for (int i = 0; i < VL; i += STEP, s += STEP * s_i) {
@@ -31,7 +32,9 @@ FC_INLINE void turn_block(char *d, fc_size d_j, const char *s, fc_size s_i, int 
         FC_KEEP(d);
         for (int k = 0; k < STEP; k++) {
             if (j + k >= cols) break;
-            if (n == VL)
+            if (past)
+                v_stream((real *)(d + k * d_j), r[j + k]);
+            else if (n == VL)
                 v_store((real *)(d + k * d_j), r[j + k]);
             else
                 v_store_n((real *)(d + k * d_j), r[j + k], n);
@@ -47,11 +50,11 @@ static void turn(char *d, fc_size d_j, const char *s, fc_size s_i, fc_size rows,
         for (fc_size j = 0; j < cols; j += VL) {
             const int m = cols - j < VL ? (int)(cols - j) : VL;
             if (n == VL && m == VL)
-                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, VL);
+                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, VL, 0);
             else if (n == VL)
-                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, m);
+                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, m, 0);
             else
-                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, n, m);
+                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, n, m, 0);
         }
     }
 }
@@ -96,6 +99,26 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
             for (fc_size j = 0; j < cols; j++)
                 *(real *)(d + i * d_i + j * d_j) = *(const real *)(s + i * s_i + j * s_j);
     }
+}
+
+void FC_NAME(stream2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
+                       fc_size s_j, fc_size rows, fc_size cols) {
+    const fc_size one = sizeof(real), line = VL * one;
+    char *d = dst;
+    const char *s = src;
+    if (d_i == one && s_j == one && d_j % line == 0) {
+        fc_size head = (line - (fc_size)((uintptr_t)d % line)) % line / one;
+        head = head < rows ? head : rows;
+        FC_NAME(copy2d)(d, d_i, d_j, s, s_i, s_j, head, cols);
+        const fc_size whole = cols / VL * VL;
+        for (rows -= head, d += head * d_i, s += head * s_i; rows >= VL;
+             rows -= VL, d += line, s += VL * s_i) {
+            for (fc_size j = 0; j < whole; j += VL)
+                turn_block(d + j * d_j, d_j, s + j * one, s_i, VL, VL, 1);
+            FC_NAME(copy2d)(d + whole * d_j, d_i, d_j, s + whole * one, s_i, s_j, VL, cols - whole);
+        }
+    }
+    FC_NAME(copy2d)(d, d_i, d_j, s, s_i, s_j, rows, cols);
 }
 
 /* One filter's taps lie side by side (backwards where s_w < 0): turn them a vector of filters at a

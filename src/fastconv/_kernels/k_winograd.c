@@ -130,7 +130,13 @@ FC_INLINE void transform(const fc_grids *t, const int n, const int m, const int 
 #pragma GCC unroll 6
                 for (int j = 0; j < m; j++) out[j] = v_max(v_zero(), out[j]);
 #pragma GCC unroll 6
-            for (int j = 0; j < m; j++) v_store((real *)(y + i * y_i + j * y_j), out[j]);
+            for (int j = 0; j < m; j++) {
+                real *to = (real *)(y + i * y_i + j * y_j);
+                if (epilogue && t->stream)
+                    v_stream(to, out[j]);
+                else
+                    v_store(to, out[j]);
+            }
         }
     }
 }

@@ -12,13 +12,12 @@
 
 typedef ptrdiff_t fc_size;
 
-/* Have the line at p brought to the second-level cache, to be read or written; p need not exist. */
-#if defined(__GNUC__)
-#define fc_prefetch(p) __builtin_prefetch(p, 0, 2)
-#define fc_prefetch_write(p) __builtin_prefetch(p, 1, 2)
+/* What v_stream stored comes before what this thread stores next. */
+#if defined(__SSE__) || defined(_M_X64)
+#include <xmmintrin.h>
+#define fc_fence() _mm_sfence()
 #else
-#define fc_prefetch(p) (void)(p)
-#define fc_prefetch_write(p) (void)(p)
+#define fc_fence() (void)0
 #endif
 
 /* ---- register tile: c[m][n] = act(sum over segments and k of a * b, plus bias[n] or c[m][n]) ---- */
@@ -248,6 +247,7 @@ typedef struct {
     fc_size count;    /* of grids */
     const void *bias; /* one vector, added to the outputs, or NULL */
     int relu;
+    int stream; /* outputs go past the caches: y and its strides are whole lines */
 } fc_grids;
 
 /* For output tiles of tile x tile, input tiles and points of (tile + 2) x (tile + 2): */
@@ -272,6 +272,10 @@ typedef struct fc_kernels {
     /* dst[i][j] = src[i][j], any strides */
     void (*copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,
                    fc_size rows, fc_size cols);
+    /* the same past the caches, as far as whole lines are written by turning: for what they could
+     * not keep; fc_fence comes before others read it */
+    void (*stream2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,
+                     fc_size rows, fc_size cols);
     /* filters [n][channels][taps_h][taps_w] of any strides to [taps_h][taps_w][channels][nr],
      * zero beyond n */
     void (*pack_filters)(void *dst, const void *src, fc_size n, fc_size channels, fc_size taps_h,

@@ -189,6 +189,16 @@ FC_INLINE void v_prefetch_write(const void *p) {
 #endif
 }
 
+/* To a whole cache line, past the caches, where a vector is one (streams of parts would leave lines
+ * unfinished); elsewhere as v_store. fc_fence comes before others read it. */
+FC_INLINE void v_stream(real *p, vreal v) {
+#if defined(FC_ISA_AVX512)
+    FC_V(stream)(p, v);
+#else
+    v_store(p, v);
+#endif
+}
+
 /* Two neighbours read as one, p[0] and p[1] in turn; either of them can be spread to all lanes. One
  * load where two would be, for tiles that are short of loads. */
 #if defined(FC_F32) && defined(FC_ISA_AVX512)

@@ -9,6 +9,8 @@
     void fc_outer_##real##_##set(const fc_outer *);                        \
     void fc_copy2d_##real##_##set(void *, fc_size, fc_size, const void *, fc_size, fc_size, fc_size, \
                                   fc_size);                                \
+    void fc_stream2d_##real##_##set(void *, fc_size, fc_size, const void *, fc_size, fc_size,         \
+                                    fc_size, fc_size);                     \
     void fc_pack_filters_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, fc_size,    \
                                         fc_size, fc_size, fc_size, fc_size, fc_size);                \
     void fc_unpack_filters_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,  \
@@ -59,6 +61,7 @@
         .tile = fc_tile_##real##_##set,                                    \
         .outer = fc_outer_##real##_##set,                                  \
         .copy2d = fc_copy2d_##real##_##set,                                \
+        .stream2d = fc_stream2d_##real##_##set,                            \
         .pack_filters = fc_pack_filters_##real##_##set,                    \
         .unpack_filters = fc_unpack_filters_##real##_##set,                \
         .dots = fc_dots_##real##_##set,                                    \
