@@ -14,8 +14,7 @@ from libc.string cimport memcpy, memset
 
 from fastconv._drivers.correlation cimport Correlation, ceil_div, part, round_up, work
 from fastconv._drivers.kernels cimport (
-    FC_TILE_ACCUMULATE, fc_fence, fc_grids, fc_outer, fc_prefetch, fc_size,
-    fc_tile, fc_winograd)
+    FC_TILE_ACCUMULATE, fc_fence, fc_grids, fc_outer, fc_size, fc_tile, fc_winograd)
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
@@ -135,17 +134,6 @@ cdef void fill_window(const Plan *p, const Tiles *s, const char *x, fc_size top,
         memset(window + r * line + hi * pixel, 0, (cols - hi) * pixel)
 
 
-cdef void fetch_window(const Plan *p, const Tiles *s, const char *x, fc_size top, fc_size left,
-                       fc_size cols, fc_size channels) noexcept nogil:
-    """Have the rows of a window to come brought to the cache."""
-    cdef fc_size lo = clamp(-left, 0, cols), hi = clamp(s.width - left, lo, cols)
-    cdef fc_size r, c, at
-    for c in range(channels):
-        for r in range(max(-top, 0), min(s.side, s.height - top)):
-            for at in range(ceil_div((hi - lo) * s.x_w, LINE)):
-                fc_prefetch(x + c * s.x_c + (top + r) * s.x_h + (left + lo) * s.x_w + at * LINE)
-
-
 cdef void to_points(const Plan *p, const Tiles *s, fc_size first, fc_size last, fc_size c0,
                     fc_size c1, char *points, fc_size plane, char *window) noexcept nogil:
     """Tiles [first, last) and channels [c0, c1) to points, [point][tile][channel].
@@ -201,9 +189,6 @@ cdef void to_points(const Plan *p, const Tiles *s, fc_size first, fc_size last, 
                 for k in range(ceil_div(c1 - c0, lanes)):
                     c = k * lanes
                     channels = min(lanes, c1 - c0 - c)
-                    if s.x_w == size and c + lanes < c1 - c0:
-                        fetch_window(p, s, x + (c + lanes) * s.x_c, top, left, cols,
-                                     min(lanes, c1 - c0 - c - lanes))
                     fill_window(p, s, x + c * s.x_c, top, left, cols, channels, p.vector, window)
                     s.transform(&g)
                     g.y = <char *> g.y + p.vector
