@@ -5,8 +5,6 @@ from libc.stdint cimport int64_t
 cdef extern from "kernels.h" nogil:
     ctypedef Py_ssize_t fc_size
 
-    void fc_prefetch(const void *)
-    void fc_prefetch_write(const void *)
     void fc_fence()
 
     enum:
