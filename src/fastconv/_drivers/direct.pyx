@@ -37,6 +37,8 @@ cdef enum:
     MOST_ROWS = 16       # of a tile
     POINTER_BYTES = 128 * 1024
     PANEL_BYTES = 2 * 1024 * 1024
+    LARGE_PANEL = 16 * 1024
+    PANEL_AHEAD = 8192
     # Enough tasks to share out evenly among a few threads. Shapes alone decide, never the number
     # of threads.
     TASKS = 16
@@ -288,6 +290,8 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
     cdef char *y = c.y + b.n * c.y_n + b.g * c.y_g + b.i0 * c.y_h + b.j0 * c.y_w
     cdef fc_tile tile
     tile.a_ahead = tile.c_ahead = 0
+    # large panels come from afar; beyond the page that is read the processor does not fetch
+    tile.b_ahead = PANEL_AHEAD if p.panel_bytes >= LARGE_PANEL else 0
     tile.a_k = size
     tile.b_k = nr * size
     tile.b_at = NULL

@@ -24,7 +24,7 @@ cdef extern from "kernels.h" nogil:
         fc_size c_m
         int m, n
         int flags
-        fc_size a_ahead, c_ahead
+        fc_size a_ahead, b_ahead, c_ahead
 
     ctypedef struct fc_outer:
         const void **a

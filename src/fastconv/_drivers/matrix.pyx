@@ -42,7 +42,7 @@ cdef int product_block(void *context, Py_ssize_t task, char *scratch) noexcept n
     cdef const void **rows = <const void **> scratch
     cdef char *packed = scratch + plan.panel_at  # [DEPTH][nr]
     cdef fc_tile tile
-    tile.a_ahead = tile.c_ahead = 0
+    tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
     tile.a = rows
     tile.a_k = p.a_k
     tile.b_at = NULL
@@ -122,7 +122,7 @@ cdef int short_block(void *context, Py_ssize_t task, char *scratch) noexcept nog
     cdef const void **rows = <const void **> scratch
     cdef char *packed = scratch + plan.panel_at  # [panels][k][nr]
     cdef fc_tile tile
-    tile.a_ahead = tile.c_ahead = 0
+    tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
     tile.a = rows
     tile.a_k = p.a_k
     tile.b_at = NULL

@@ -148,7 +148,7 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
     cdef fc_size first, end, last = min((block + 1) * p.task_panels * nr, p.pixels * p.joined)
     cdef fc_size tiles = ceil_div(c.filters, mr), t, k, i, count, channel = 0
     cdef fc_tile tile
-    tile.a_ahead = tile.c_ahead = 0
+    tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
     tile.a = rows
     tile.a_k = size
     tile.b_at = NULL
@@ -295,7 +295,7 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     cdef char *result = scratch + p.result_at
     cdef char *y = c.y + n * c.y_n + g * c.y_g + i0 * c.y_h
     cdef fc_tile tile
-    tile.a_ahead = tile.c_ahead = 0
+    tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
     fill_piece(p, n, g, i0, rows, piece)
     segment_starts(p, piece, starts)
     tile.a = pointers

@@ -37,6 +37,7 @@ cdef enum:
     # weight gradient's sums of so many channels and filters.
     SHARED_BYTES = 8 * 1024 * 1024
     FILTERS_BYTES = 16 * 1024 * 1024
+    FILTERS_AHEAD = 8192  # fetched: beyond the page, where the processor stops by itself
     # Outputs that the third-level cache could not keep are written past it.
     STREAM_BYTES = 32 * 1024 * 1024
     SUMS_CHANNELS = 256
@@ -284,6 +285,7 @@ cdef void multiply(const Plan *p, const char *image, fc_size image_plane, const 
     cdef fc_size groups = ceil_div(count, c.kernels.mr), q, k, s, t
     cdef fc_tile tile
     tile.a_ahead = tile.c_ahead = 0
+    tile.b_ahead = FILTERS_AHEAD
     tile.a_k = size
     tile.b_k = row
     tile.b_at = NULL

@@ -7,9 +7,6 @@
 #include "simd.h"
 #include "kernels.h"
 
-/* columns are fetched so many bytes ahead: beyond the page, where the processor stops by itself */
-#define AHEAD 8192
-
 FC_INLINE vreal load(const real *p, const int partial, const int n) {
     return partial ? v_load_n(p, n) : v_load(p);
 }
@@ -42,6 +39,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
         }
     }
     const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len, a_ahead = t->a_ahead;
+    const fc_size b_ahead = t->b_ahead;
     const char *const *rows = (const char *const *)t->a;
     const char *segment = t->b;
     for (fc_size s = 0; s < t->segments; s++, segment += t->b_segment) {
@@ -70,8 +68,8 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
                 }
             }
             for (; k < stop; k++, at += a_k, b += b_k) {
-                v_prefetch(b + AHEAD);
-                if (nv > 1) v_prefetch(b + AHEAD + 64);
+                v_prefetch(b + b_ahead);
+                if (nv > 1) v_prefetch(b + b_ahead + 64);
                 vreal bv[2];
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++)

@@ -38,6 +38,7 @@ typedef struct {
     int m, n;  /* 1 <= m <= mr, 1 <= n <= nr */
     int flags; /* FC_TILE_... */
     fc_size a_ahead, c_ahead; /* fetched meanwhile: what lies so far beyond rows of a and c, unless 0 */
+    fc_size b_ahead;          /* and beyond columns, where it should be memory of ours */
 } fc_tile;
 
 /* ---- outer products: c[m][n] (added to, or written) = sum over segments and k of
