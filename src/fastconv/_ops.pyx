@@ -566,6 +566,8 @@ cdef dict ALGORITHMS = {
 
 
 cdef int algorithm_of(str name, const Conv2dShape *s) except -1:
+    if name not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {name!r}")
     cdef int algorithm = ALGORITHMS[name]
     if algorithm >= WINOGRAD and not (
             s.kernel_h == 3 and s.kernel_w == 3 and s.stride_h == 1 and s.stride_w == 1

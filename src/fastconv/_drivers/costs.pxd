@@ -15,6 +15,9 @@ cdef enum:
     LEAST_TILES = 16
     # Fewer channels or filters fill no vector, and direct methods have ways of their own for them.
     LEAST_WIDTH = 16
+    # Points of a panel of filters, and sums of a weight gradient, that cost more beyond this.
+    PANEL_BYTES = 1024 * 1024
+    SUMS_BYTES = 4 * 1024 * 1024
     LEAST_ROWS = 6  # of a register tile: with fewer it waits for its columns
 
 cdef inline double tiles_of(const Correlation *c, fc_size m) noexcept nogil:
@@ -28,19 +31,22 @@ cdef inline bint exact_enough(const Correlation *c, bint weight) noexcept nogil:
 cdef inline bint wide_enough(const Correlation *c) noexcept nogil:
     return min(c.channels, c.filters) >= LEAST_WIDTH
 
+ctypedef struct Weights:
+    double product, filter
+    double packed  # of filters that are only read
+    double image, call
+
 cdef inline double cost(const Correlation *c, double points, double rows, bint weight,
-                        double product, double filter, double packed, double image,
-                        double call) noexcept nogil:
+                        Weights w) noexcept nogil:
     """Of `points` products of rows by channels and channels by filters."""
     cdef double vectors = ceil_div(c.filters, c.kernels.lanes)
     cdef double pairs = points * c.channels * vectors
-    cdef double image_vectors = points * rows * (ceil_div(c.channels, c.kernels.lanes) + vectors)
+    cdef double image = points * rows * (ceil_div(c.channels, c.kernels.lanes) + vectors)
     cdef double mr = c.kernels.mr
     if not weight:
         rows = max(rows, LEAST_ROWS * ((rows + mr - 1) // mr))
-    if c.packed != NULL:  # only read, then
-        filter = packed
-    return pairs * (rows * product + filter) + image_vectors * image + call
+    return (pairs * (rows * w.product + (w.filter if c.packed == NULL else w.packed))
+            + image * w.image + w.call)
 
 cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil:
     # rows of outputs, less the share whose rows of taps lie beyond the image
@@ -48,16 +54,21 @@ cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil
     cdef fc_size r
     for r in range(3):
         inside += max(0, min(c.out_h, c.height - c.row0 - r) - max(0, -c.row0 - r))
+    cdef double outputs = c.batch * inside / 3 * c.out_w
     if weight:
-        return cost(c, 9, c.batch * inside / 3 * c.out_w, True, 0.135, 1.91, 0, 0.29, 790)
-    return cost(c, 9, c.batch * inside / 3 * c.out_w, False, 0.137, 2.06, 0.85, 0.40, 1270)
+        return cost(c, 9, outputs, True, Weights(0.135, 1.91, 0, 0.29, 790))
+    return cost(c, 9, outputs, False, Weights(0.137, 2.06, 0.85, 0.40, 1270))
 
 cdef inline double winograd_cost(const Correlation *c, fc_size m, bint weight) noexcept nogil:
-    cdef double points = (m + 2) * (m + 2), tiles = tiles_of(c, m)
+    cdef double tiles = tiles_of(c, m)
+    cdef fc_size points = (m + 2) * (m + 2), size = c.kernels.itemsize
+    cdef bint near  # what is between products and transforms of filters
     if weight:
+        near = points * c.channels * c.filters * size <= SUMS_BYTES
         if m == 4:
-            return cost(c, points, tiles, True, 0.167, 1.69, 0, 1.99, 1210)
-        return cost(c, points, tiles, True, 0.147, 2.18, 0, 1.75, 840)
+            return cost(c, 36, tiles, True, Weights(0.167, 1.69 if near else 4.0, 0, 1.99, 1210))
+        return cost(c, 16, tiles, True, Weights(0.147, 2.18 if near else 4.6, 0, 1.75, 840))
+    near = points * c.channels * c.kernels.nr * size <= PANEL_BYTES
     if m == 4:
-        return cost(c, points, tiles, False, 0.183, 0.67, 0.40, 1.51, 1380)
-    return cost(c, points, tiles, False, 0.153, 1.75, 0.60, 1.15, 1230)
+        return cost(c, 36, tiles, False, Weights(0.183, 0.67 if near else 1.34, 0.40, 1.51, 1380))
+    return cost(c, 16, tiles, False, Weights(0.153, 1.75, 0.60, 1.15, 1230))
