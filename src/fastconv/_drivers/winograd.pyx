@@ -535,7 +535,6 @@ cdef int add_products(void *context, Py_ssize_t task, char *scratch) noexcept no
     cdef fc_outer tile
     tile.a = &a
     tile.b = &b
-    tile.a_ahead = tile.b_ahead = 0
     tile.a_m = size
     tile.a_k = p.x.row
     tile.b_k = p.dy.row
@@ -552,6 +551,8 @@ cdef int add_products(void *context, Py_ssize_t task, char *scratch) noexcept no
             i = part(channels, groups, s)
             tile.a_from = i * size
             tile.m = <int> (part(channels, groups, s + 1) - i)
+            tile.a_ahead = tile.a_from + tile.m * size  # the next tile's rows, and columns
+            tile.b_ahead = tile.b_from + row
             tile.c = p.sums + q * p.sums_plane + i * p.sums_row + panel * row
             c.kernels.outer(&tile)
         panel += 1
