@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fastconv
 import fastconv.functional as F
-from benchmarks import machine
 from benchmarks.cases import Case, cases
 from benchmarks.measure import disagreement
 from benchmarks.report import geometric_mean, markdown
@@ -152,14 +152,14 @@ def measure(
     repeat: int,
 ) -> Iterator[Record]:
     """Records of all cases, one by one as they are measured."""
-    machine.set_threads(threads)
-    for row in rows:
-        for batch in batches:
-            for dtype in dtypes:
-                for case in cases(row, batch, dtype, passes):
-                    too_large = row.group == "grid" and (case.flops or 0) > LARGEST
-                    if case.format in formats and not too_large:
-                        yield measure_case(case, threads, seconds, repeat)
+    with fastconv.threads(threads):  # nobody else takes part
+        for row in rows:
+            for batch in batches:
+                for dtype in dtypes:
+                    for case in cases(row, batch, dtype, passes):
+                        too_large = row.group == "grid" and (case.flops or 0) > LARGEST
+                        if case.format in formats and not too_large:
+                            yield measure_case(case, threads, seconds, repeat)
 
 
 def measure_case(case: Case, threads: int, seconds: float, repeat: int) -> Record:
