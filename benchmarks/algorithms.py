@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import fastconv
 import fastconv.functional as F
 from benchmarks.cases import Case, cases
 from benchmarks.measure import disagreement
-from benchmarks.report import geometric_mean, markdown
+from benchmarks.report import Saved, geometric_mean, markdown
 from benchmarks.rows import ROWS, Row, conv
 from benchmarks.timing import best_times
 from fastconv import _ops
@@ -79,15 +79,11 @@ class Record:
 
 
 @dataclass
-class Results:
+class Results(Saved):
     """A whole run."""
 
     machine: dict[str, Any]
     records: list[Record]
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Results:

@@ -15,8 +15,17 @@ from benchmarks.peak import Peak
 BEST = "best format"  # stands where a format would: each side in its better one
 
 
+class Saved:
+    """A dataclass of results that can be saved."""
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = asdict(self)  # type: ignore[call-overload]
+        path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
 @dataclass
-class Results:
+class Results(Saved):
     """A whole run."""
 
     machine: dict[str, Any]
@@ -32,10 +41,6 @@ class Results:
         return next(
             p.best for p in self.peaks if (p.threads, p.dtype) == (record.threads, record.dtype)
         )
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Results:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import fastconv.functional
 from benchmarks import machine
 from benchmarks.cases import Array
 from benchmarks.measure import OWN
-from benchmarks.report import markdown
+from benchmarks.report import Saved, markdown
 from benchmarks.rows import FORMATS, TRAINING
 from benchmarks.sides import torch_training
 from benchmarks.timing import best_times
@@ -79,7 +79,7 @@ class Part:
 
 
 @dataclass
-class Results:
+class Results(Saved):
     """A whole run."""
 
     machine: dict[str, Any]
@@ -88,10 +88,6 @@ class Results:
     steps: list[Step]
     losses: list[Losses]
     parts: list[Part]
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Results:

@@ -7,6 +7,7 @@ compared within the error of its rounding; in float64 that leaves no room for a 
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count, product
 
 import numpy as np
@@ -508,7 +509,8 @@ def test_threads_share_a_packed_weight_from_its_first_use_on(rng):
     with ThreadPoolExecutor(8) as pool:
         for _ in range(20):
             packed = F.pack_conv2d_weight(w)
-            results = pool.map(lambda x: F.conv2d(x, packed, algorithm="winograd"), images * 2)  # noqa: B023
+            call = partial(F.conv2d, weight=packed, algorithm="winograd")
+            results = pool.map(call, images * 2)
             assert [y.tobytes() for y in results] == expected * 2
 
 

@@ -822,6 +822,8 @@ cdef class PackedWeight:
 
 def conv_algorithm(ConvShape shape not None, str step, dtype, *, str algorithm="auto"):
     """What `algorithm` takes for "forward", "input" or "weight": "direct", or "winograd 4x4"."""
+    if step not in ("forward", "input", "weight"):
+        raise ValueError(f"step must be 'forward', 'input' or 'weight', got {step!r}")
     cdef Array4 nothing = Array4(NULL, 0, 0, 0, 0)
     cdef int itemsize = np.dtype(dtype).itemsize
     cdef Correlation c

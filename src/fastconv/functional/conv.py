@@ -16,6 +16,7 @@ from fastconv.functional._check import (
     check_out,
     check_shape,
     empty_like_format,
+    is_relu,
     same_dtype,
 )
 
@@ -160,8 +161,7 @@ def conv2d(
     if w.dtype is not dtype or (b is not None and b.dtype is not dtype):
         same_dtype(input=x, weight=w, bias=b)
     _check_algorithm(algorithm)
-    if activation is not None and activation != "relu":
-        raise ValueError(f"activation must be None or 'relu', got {activation!r}")
+    relu = is_relu(activation)
     x, batched = as_batch(x)
     shape = _ops.conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
     if b is not None:
@@ -173,7 +173,7 @@ def conv2d(
     else:
         expected = shape.output_shape if batched else shape.output_shape[1:]
         y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=memory, bias=b))
-    _ops.conv2d(x, w, b, y, shape, relu=activation is not None, algorithm=algorithm)
+    _ops.conv2d(x, w, b, y, shape, relu=relu, algorithm=algorithm)
     if out is not None:
         return out
     return y if batched else y[0]
