@@ -17,6 +17,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"
+INCLUDE = ROOT / "include"
 
 #: one file per kernel family; each is compiled for every (instruction set, dtype)
 KERNEL_FAMILIES = sorted(str(p) for p in KERNELS.glob("k_*.c"))
@@ -176,8 +177,8 @@ extensions = [
     Extension(
         f"fastconv.{name}",
         [str(ROOT / (name.replace(".", "/") + ".pyx"))],
-        include_dirs=[str(KERNELS)],
-        depends=[str(p) for p in KERNELS.glob("*")],
+        include_dirs=[str(KERNELS), str(INCLUDE)],
+        depends=[str(p) for folder in (KERNELS, INCLUDE) for p in folder.glob("*")],
     )
     for name in MODULES
 ]

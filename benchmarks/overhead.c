@@ -1,13 +1,15 @@
 /* A convolution of fastconv's C level, n times over: what a call costs without Python. */
 
+#include <stddef.h>
+
 typedef int conv2d(const void *shape, const float *input, const float *weight, const float *bias,
-                   float *output, int num_threads);
+                   float *output, void *workspace, int num_threads);
 
 int repeat(long n, conv2d *call, const void *shape, const float *input, const float *weight,
            const float *bias, float *output)
 {
     int status = 0;
     while (n-- > 0)
-        status |= call(shape, input, weight, bias, output, 1);
+        status |= call(shape, input, weight, bias, output, NULL, 1);
     return status;
 }

@@ -20,26 +20,11 @@ from fastconv import _ops, nn
 
 _SOURCE = Path(__file__).with_name("overhead.c")
 _CALLS = 300  # in one timing
+_FIELDS = 22  # of Conv2dShape, each a Py_ssize_t
 
 # channels, size, filters, kernel
-CASES = ((1, 3, 1, 3), (8, 8, 8, 1), (16, 8, 16, 3))
-
-
-class _Shape(ctypes.Structure):
-    """Conv2dShape of fastconv/_ops.pxd."""
-
-    _fields_ = (
-        *(
-            (name, ctypes.c_ssize_t)
-            for name in (
-                *("batch", "in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w"),
-                *("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_bottom"),
-                *("pad_left", "pad_right", "dilation_h", "dilation_w", "groups"),
-            )
-        ),
-        ("input_format", ctypes.c_int),
-        ("output_format", ctypes.c_int),
-    )
+# the first has next to nothing to compute: what its C level takes is what any call costs
+CASES = ((1, 1, 1, 1), (1, 3, 1, 3), (8, 8, 8, 1), (16, 8, 16, 3))
 
 
 def report(seconds: float, repeat: int) -> str:
@@ -98,35 +83,28 @@ def _c_level(
     library = compiled(_SOURCE)
     if library is None:
         return None
-    shape = _Shape(
-        *x.shape,
-        *y.shape[1:],
-        *w.shape[2:],
-        1,
-        1,
-        pad,
-        pad,
-        pad,
-        pad,
-        1,
-        1,
-        1,
-        _ops.MemoryFormat.CONTIGUOUS,
-        _ops.MemoryFormat.CONTIGUOUS,
-    )
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    name = ctypes.pythonapi.PyCapsule_GetName
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    capsule = vars(_ops)["__pyx_capi__"]["conv2d_f32"]
+    shape = (ctypes.c_ssize_t * _FIELDS)()
+    sizes = (*x.shape, w.shape[0], *w.shape[2:], 1, pad, 1, 1)
+    if _function("conv2d_shape_init")(shape, *map(ctypes.c_ssize_t, sizes)) != 0:
+        raise RuntimeError("the C level refused the geometry")
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (x, w, b, y)]
-    function = ctypes.c_void_p(get(capsule, name(capsule)))
+    function = _function("conv2d_f32")
 
     def calls() -> None:
-        if library.repeat(ctypes.c_long(_CALLS), function, ctypes.byref(shape), *pointers) != 0:
+        if library.repeat(ctypes.c_long(_CALLS), function, shape, *pointers) != 0:
             raise RuntimeError("the C level refused the convolution")
 
     return calls
+
+
+def _function(name: str) -> Callable[..., int]:
+    """What ``cimport`` gets of this name."""
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    signature = ctypes.pythonapi.PyCapsule_GetName
+    signature.restype, signature.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    capsule = vars(_ops)["__pyx_capi__"][name]
+    return ctypes.CFUNCTYPE(ctypes.c_int)(get(capsule, signature(capsule)))
 
 
 def _cell(seconds: float, base: float | None) -> str:

@@ -11,13 +11,14 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.long cimport PyLong_CheckExact
+from cpython.pycapsule cimport PyCapsule_New
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from cpython.tuple cimport PyTuple_CheckExact
 from cpython.unicode cimport PyUnicode_CheckExact
 from cython cimport floating
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
-from libc.string cimport strcmp
+from libc.string cimport memcpy, strcmp
 
 from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, update, winograd
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
@@ -27,9 +28,8 @@ from fastconv._drivers.kernels cimport (
     FC_SOFTPLUS, FC_TANH, fc_adam, fc_grids, fc_sgd, fc_size, fc_winograd)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
-from fastconv._drivers.memory cimport Memory, allocate, release
-from fastconv._drivers.runtime cimport (
-    INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels, strict_accuracy)
+from fastconv._drivers.memory cimport Arena, Memory, allocate, fill, peek, release, use_arena
+from fastconv._drivers.runtime cimport kernels, strict_accuracy
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
 from fastconv._drivers.weight cimport correlate_weight
 
@@ -437,42 +437,35 @@ def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, group
     return shape
 
 
-cdef bint axis_init(Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t pad_lo,
-                    Py_ssize_t pad_hi, Py_ssize_t dilation, Py_ssize_t *out) noexcept nogil:
-    if (size < 1 or kernel < 1 or stride < 1 or dilation < 1 or pad_lo < 0 or pad_hi < 0
-            or size > LARGEST or pad_lo > LARGEST or pad_hi > LARGEST
-            or kernel - 1 > LARGEST // dilation):
-        return False
-    cdef Py_ssize_t room = size + pad_lo + pad_hi - dilation * (kernel - 1) - 1
-    if room < 0:
-        return False
-    out[0] = room // stride + 1
-    return True
-
-
 cdef bint addressable(Py_ssize_t n, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
     # sizes are positive but for n; a double is precise enough for a bound
     return <double> n * c * h * w * 8 <= <double> LARGEST
 
 
-cdef int conv2d_shape_init(Conv2dShape *s) noexcept nogil:
-    if s.batch < 0 or s.in_channels < 1 or s.out_channels < 1 or s.groups < 1:
-        return -1
-    if s.in_channels % s.groups or s.out_channels % s.groups:
-        return -1
-    if (s.input_format not in (CONTIGUOUS, CHANNELS_LAST)
-            or s.output_format not in (CONTIGUOUS, CHANNELS_LAST)):
-        return -1
-    if not (axis_init(s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.pad_bottom, s.dilation_h,
-                      &s.out_h)
-            and axis_init(s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w,
-                          &s.out_w)):
-        return -1
-    if not (addressable(s.batch, s.in_channels, s.in_h, s.in_w)
-            and addressable(s.batch, s.out_channels, s.out_h, s.out_w)
-            and addressable(s.out_channels, s.in_channels // s.groups, s.kernel_h, s.kernel_w)):
-        return -1
-    return 0
+cdef int judge_axis(Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t *stride, Py_ssize_t pad_lo,
+                    Py_ssize_t pad_hi, Py_ssize_t *dilation, bint ceil_mode,
+                    Py_ssize_t *out) noexcept nogil:
+    """`_axis` for the C level, in 64 bits."""
+    cdef Py_ssize_t padded, room
+    if size < 1 or kernel < 1:
+        return INVALID_SIZE
+    if stride[0] < 1 or dilation[0] < 1:
+        return INVALID_STRIDE
+    if pad_lo < 0 or pad_hi < 0:
+        return INVALID_PADDING
+    if size > LARGEST or pad_lo > LARGEST or pad_hi > LARGEST:
+        return TOO_LARGE
+    padded = size + pad_lo + pad_hi
+    if kernel - 1 > (padded - 1) // dilation[0]:
+        return KERNEL_TOO_LARGE
+    room = padded - dilation[0] * (kernel - 1) - 1
+    stride[0] = min(stride[0], padded)
+    if kernel == 1:
+        dilation[0] = 1
+    out[0] = (room + (stride[0] - 1 if ceil_mode else 0)) // stride[0] + 1
+    if ceil_mode and (out[0] - 1) * stride[0] >= size + pad_lo:
+        out[0] -= 1
+    return OK
 
 
 # ---------------------------------------------------------------- convolution
@@ -551,13 +544,10 @@ cdef Correlation forward_form(const Conv2dShape *s, int itemsize, Array4 x, Arra
     return c
 
 
-# What a caller asks for. WINOGRAD leaves the size of its tiles to us; tests choose that as well.
-cdef enum Algorithm:
-    AUTO
-    DIRECT
-    WINOGRAD
-    WINOGRAD_4
-    WINOGRAD_2
+# WINOGRAD leaves the size of its tiles to us; tests choose that as well.
+cdef enum:
+    WINOGRAD_4 = WINOGRAD + 1
+    WINOGRAD_2 = WINOGRAD + 2
 
 cdef dict ALGORITHMS = {
     "auto": AUTO, "direct": DIRECT, "winograd": WINOGRAD,
@@ -565,13 +555,16 @@ cdef dict ALGORITHMS = {
 }
 
 
+cdef bint allows_winograd(const Conv2dShape *s) noexcept nogil:
+    return (s.kernel_h == 3 and s.kernel_w == 3 and s.stride_h == 1 and s.stride_w == 1
+            and s.dilation_h == 1 and s.dilation_w == 1 and s.groups == 1)
+
+
 cdef int algorithm_of(str name, const Conv2dShape *s) except -1:
     if name not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {name!r}")
     cdef int algorithm = ALGORITHMS[name]
-    if algorithm >= WINOGRAD and not (
-            s.kernel_h == 3 and s.kernel_w == 3 and s.stride_h == 1 and s.stride_w == 1
-            and s.dilation_h == 1 and s.dilation_w == 1 and s.groups == 1):
+    if algorithm >= WINOGRAD and not allows_winograd(s):
         raise ValueError(
             "algorithm='winograd' needs a 3 x 3 kernel, stride 1, dilation 1 and groups 1, got a "
             f"{s.kernel_h} x {s.kernel_w} kernel, stride={(s.stride_h, s.stride_w)}, "
@@ -723,6 +716,85 @@ cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x
     return correlate_weight(&c, num_threads)
 
 
+# Filters in every order that a driver would bring them into; a PackedConv2d of the C level is one.
+ctypedef struct PackedFilters:
+    Packed packed
+    Array4 weight         # as they came: for the drivers that take them so
+    int itemsize
+    Py_ssize_t[4] sizes   # out_channels, in_channels / groups, kernel_h, kernel_w
+    Py_ssize_t groups
+    char *memory          # what `packed` points to, but for its Winograd points, and perhaps weight
+
+
+cdef PackedFilters *pack_filters(const Conv2dShape *given, int itemsize, Array4 w, bint copied,
+                                 int num_threads) noexcept nogil:
+    """NULL where memory is short. Unless it is copied, the weight is to outlive what is returned."""
+    cdef Conv2dShape s = given[0]
+    # the filters of any image: all of it but their sizes is of no account
+    s.batch = s.in_h = s.in_w = s.out_h = s.out_w = s.stride_h = s.stride_w = 1
+    s.pad_top = s.pad_left = 0
+    s.dilation_h = s.dilation_w = 1
+    cdef Correlation c = forward_form(&s, itemsize, w, w, w)
+    # depthwise filters fill too little of a panel
+    cdef size_t panels_bytes = direct.packed_bytes(&c) if c.channels * c.filters > 1 else 0
+    cdef size_t rows_bytes = planes.packed_bytes(&c), weight_bytes = 0
+    if copied:
+        weight_bytes = s.out_channels * w.s0
+    cdef PackedFilters *p = <PackedFilters *> allocate(sizeof(PackedFilters))
+    cdef char *memory = allocate(panels_bytes + rows_bytes + weight_bytes)
+    cdef int status = OK if p != NULL and memory != NULL else OUT_OF_MEMORY
+    if status == OK:
+        p.packed.panels = p.packed.rows = NULL
+        p.packed.points[0] = p.packed.points[1] = NULL
+        p.packed.kernels = c.kernels
+        p.weight, p.itemsize, p.groups, p.memory = w, itemsize, s.groups, memory
+        p.sizes[0], p.sizes[1] = s.out_channels, c.channels
+        p.sizes[2], p.sizes[3] = s.kernel_h, s.kernel_w
+        if copied:
+            p.weight.data = memory + panels_bytes + rows_bytes
+            memcpy(p.weight.data, w.data, weight_bytes)
+        if panels_bytes:
+            p.packed.panels = memory
+            status = direct.pack(&c, memory, num_threads)
+        if rows_bytes:
+            p.packed.rows = memory + panels_bytes
+            planes.pack(&c, memory + panels_bytes)
+    if status != OK:
+        release(memory)
+        release(<char *> p)
+        return NULL
+    return p
+
+
+cdef void free_filters(PackedFilters *p) noexcept nogil:
+    cdef int tile
+    if p != NULL:
+        release(p.memory)
+        for tile in range(winograd.TILES):
+            release(<char *> p.packed.points[tile])
+        release(<char *> p)
+
+
+cdef int use_packed(PackedFilters *p, Correlation *c, int algorithm,
+                    int num_threads) noexcept nogil:
+    """Let `c` use what is packed; Winograd's points are made when first needed."""
+    cdef int tile, status
+    cdef char *points
+    if p.packed.kernels != c.kernels:  # packed for another instruction set
+        return OK
+    c.packed = &p.packed
+    tile = winograd_tile(c, algorithm, False)
+    if tile < 0 or peek(<void **> &p.packed.points[tile]) != NULL:
+        return OK
+    points = allocate(winograd.packed_bytes(c, tile))
+    if points == NULL:
+        return OUT_OF_MEMORY
+    status = winograd.pack(c, tile, points, num_threads)
+    if status != OK or not fill(<void **> &p.packed.points[tile], points):
+        release(points)  # perhaps another thread was faster
+    return status
+
+
 @cython.final
 cdef class PackedWeight:
     """A copy of a convolution's filters in every order that a driver would bring them into.
@@ -734,19 +806,14 @@ cdef class PackedWeight:
     weight : (K, C / groups, kernel_h, kernel_w) array
     groups : int
     """
-    cdef Packed packed
-    cdef char *memory  # what `packed` points to, but for its Winograd points
-    cdef object weight  # for the drivers that take filters as they are
+    cdef PackedFilters *filters
+    cdef object weight  # the copy
     cdef readonly tuple shape
     cdef readonly object dtype
     cdef readonly Py_ssize_t groups
 
     def __cinit__(self, weight, groups=1):
         cdef Conv2dShape s
-        cdef Correlation c
-        cdef fc_size panels_bytes, rows_bytes
-        cdef int status = OK
-        self.packed.points[0] = self.packed.points[1] = NULL
         groups = _integer("groups", groups, 1)
         cdef tuple shape = _sizes("weight", weight.shape, 4)
         if shape[0] == 0:
@@ -759,59 +826,17 @@ cdef class PackedWeight:
         copy.flags.writeable = False
         cdef _Buffers buffers = _Buffers.__new__(_Buffers)
         cdef Py_buffer *w = buffers.tensor("weight", copy, shape, NULL, False)
-        # the filters of any image: all of it but their sizes is of no account
-        s.batch = s.in_h = s.in_w = s.out_h = s.out_w = s.stride_h = s.stride_w = 1
-        s.pad_top = s.pad_left = 0
-        s.dilation_h = s.dilation_w = 1
         s.groups = groups
         s.out_channels, s.kernel_h, s.kernel_w = shape[0], shape[2], shape[3]
         s.in_channels = shape[1] * groups
-        c = forward_form(&s, <int> w.itemsize, strided(w), strided(w), strided(w))
-        # depthwise filters fill too little of a panel
-        panels_bytes = direct.packed_bytes(&c) if c.channels * c.filters > 1 else 0
-        rows_bytes = planes.packed_bytes(&c)
-        cdef char *memory = allocate(panels_bytes + rows_bytes)
-        self.memory = memory
-        if memory == NULL:
-            raise_for(OUT_OF_MEMORY)
         with nogil:
-            if panels_bytes:
-                self.packed.panels = memory
-                status = direct.pack(&c, memory, 0)
-            if rows_bytes:
-                self.packed.rows = memory + panels_bytes
-                planes.pack(&c, memory + panels_bytes)
-        raise_for(status)
-        self.packed.kernels = c.kernels
+            self.filters = pack_filters(&s, <int> w.itemsize, strided(w), False, 0)
+        if self.filters == NULL:
+            raise_for(OUT_OF_MEMORY)
         self.weight, self.shape, self.dtype, self.groups = copy, shape, copy.dtype, groups
 
     def __dealloc__(self):
-        cdef int tile
-        release(self.memory)
-        for tile in range(winograd.TILES):
-            release(<char *> self.packed.points[tile])
-
-    cdef int pack_for(self, Correlation *c, int algorithm) except -1:
-        """Let `c` use what is packed; Winograd's points are made when first needed."""
-        cdef int tile, status
-        cdef char *points
-        if self.packed.kernels != c.kernels:
-            return 0
-        c.packed = &self.packed
-        tile = winograd_tile(c, algorithm, False)
-        if tile >= 0 and self.packed.points[tile] == NULL:
-            points = allocate(winograd.packed_bytes(c, tile))
-            if points == NULL:
-                raise_for(OUT_OF_MEMORY)
-            with nogil:
-                status = winograd.pack(c, tile, points, 0)
-            with cython.critical_section(self):
-                if status == OK and self.packed.points[tile] == NULL:
-                    self.packed.points[tile] = points
-                    points = NULL
-            release(points)  # another thread was faster
-            raise_for(status)
-        return 0
+        free_filters(self.filters)
 
     def __reduce__(self):
         return PackedWeight, (self.weight, self.groups)
@@ -893,10 +918,12 @@ def conv2d(input, weight, bias, output, ConvShape shape not None, *, bint relu=F
     cdef int status
     c.bias = buffers.bias(bias, shape.shape.out_channels, y)
     c.relu = relu
-    if packed is not None:
-        packed.pack_for(&c, which)
     with nogil:
-        status = correlate(c, which, num_threads)
+        status = OK
+        if packed is not None:
+            status = use_packed(packed.filters, &c, which, num_threads)
+        if status == OK:
+            status = correlate(c, which, num_threads)
     raise_for(status)
 
 
@@ -940,25 +967,31 @@ def conv2d_backward_bias(grad_output, grad_bias, *, int num_threads=0):
     if db.ndim != 1 or db.shape[0] > 1 and db.strides[0] != db.itemsize:
         raise ValueError("grad_bias must be a contiguous vector")
     cdef Py_buffer *dy = buffers.tensor("grad_output", grad_output, None, db, False)
-    cdef Sums s
     cdef Array4 x = strided(dy)
-    cdef fc_size size = dy.itemsize
+    cdef Py_ssize_t size = dy.itemsize, n = dy.shape[0], c = dy.shape[1]
+    cdef Py_ssize_t h = dy.shape[2], w = dy.shape[3]
     cdef int status
-    s.batch, s.channels, s.height, s.width = dy.shape[0], dy.shape[1], dy.shape[2], dy.shape[3]
-    check_shape("grad_bias", db.shape, (s.channels,))
-    if s.channels == 0:
+    check_shape("grad_bias", db.shape, (c,))
+    if c == 0:
         return
-    s.kernels = kernels(<int> size)
-    s.x = x.data
-    s.x_n, s.x_c, s.x_h, s.x_w = x.s0, x.s1, x.s2, x.s3
-    if s.width == 1:  # the stride of an axis of one element is anything
-        s.x_w = size if s.x_c != size else s.channels * size
-    if s.x_w != size and (s.x_c != size or s.x_w != s.channels * size):
+    if w == 1:  # the stride of an axis of one element is anything
+        x.s3 = size if x.s1 != size else c * size
+    if x.s3 != size and (x.s1 != size or x.s3 != c * size):
         raise ValueError("grad_output must be C-contiguous or channels-last")
-    s.out = <char *> db.buf
     with nogil:
-        status = channel_sums(&s, num_threads)
+        status = bias_sums(n, c, h, w, <int> size, x, db.buf, num_threads)
     raise_for(status)
+
+
+cdef int bias_sums(Py_ssize_t n, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w, int itemsize, Array4 dy,
+                   void *out, int num_threads) noexcept nogil:
+    cdef Sums s
+    s.kernels = kernels(itemsize)
+    s.batch, s.channels, s.height, s.width = n, c, h, w
+    s.x = dy.data
+    s.x_n, s.x_c, s.x_h, s.x_w = dy.s0, dy.s1, dy.s2, dy.s3
+    s.out = <char *> out
+    return channel_sums(&s, num_threads)
 
 
 # ---------------------------------------------------------------- pooling
@@ -981,17 +1014,20 @@ cdef class PoolShape:
     ----------
     output_shape : (N, C, out_h, out_w)
     """
-    cdef PoolAxis h, w
+    cdef Pool2dShape shape
     cdef readonly tuple input_shape, output_shape
 
     def __init__(self, input_shape, kernel_size=1, stride=None, padding=0, dilation=1,
                  ceil_mode=False, adaptive=None, *, input_name="input"):
+        cdef Pool2dShape *s = &self.shape
         input_shape = _sizes(input_name, input_shape, 4)
-        self.h.size, self.w.size = input_shape[2:]
-        self.h.kernel = self.w.kernel = self.h.stride = self.w.stride = 1
-        self.h.pad = self.w.pad = 0
-        self.h.dilation = self.w.dilation = 1
-        self.h.adaptive = self.w.adaptive = adaptive is not None
+        s.batch, s.channels, s.in_h, s.in_w = input_shape
+        s.kernel_h = s.kernel_w = s.stride_h = s.stride_w = 1
+        s.pad_h = s.pad_w = 0
+        s.dilation_h = s.dilation_w = 1
+        s.adaptive = adaptive is not None
+        s.ceil_mode = s.count_include_pad = s.divisor_override = 0
+        s.input_format = s.output_format = CONTIGUOUS
         if adaptive is not None:
             out = _pair("output_size", adaptive, 1)
         else:
@@ -1005,28 +1041,36 @@ cdef class PoolShape:
                                      f"kernel spans: kernel_size={kernel_size!r}, "
                                      f"dilation={dilation!r}")
             context = f"{input_name} {input_shape}, padding={padding!r}"
-            out_h, self.h.stride, self.h.dilation = _axis(
+            out_h, s.stride_h, s.dilation_h = _axis(
                 "kernel_size: a height of", input_shape[2], kernel[0], step[0], dilations[0],
                 pad[0], pad[0], ceil_mode, context)
-            out_w, self.w.stride, self.w.dilation = _axis(
+            out_w, s.stride_w, s.dilation_w = _axis(
                 "kernel_size: a width of", input_shape[3], kernel[1], step[1], dilations[1],
                 pad[1], pad[1], ceil_mode, context)
             out = (out_h, out_w)
-            self.h.kernel, self.w.kernel = kernel
-            self.h.pad, self.w.pad = pad
+            s.kernel_h, s.kernel_w = kernel
+            s.pad_h, s.pad_w = pad
         self.input_shape = input_shape
         self.output_shape = (*input_shape[:2], *out)
         _fits(input_name, input_shape)
         _fits("output", self.output_shape)
-        self.h.out, self.w.out = out
+        s.out_h, s.out_w = out
 
 
-cdef Pool pool_form(PoolShape shape, int itemsize, Array4 x, Array4 y):
+cdef PoolAxis pool_axis(Py_ssize_t size, Py_ssize_t out, Py_ssize_t kernel, Py_ssize_t stride,
+                        Py_ssize_t pad, Py_ssize_t dilation, bint adaptive) noexcept nogil:
+    cdef PoolAxis a
+    a.size, a.out, a.adaptive = size, out, adaptive
+    a.kernel, a.stride, a.pad, a.dilation = kernel, stride, pad, dilation
+    return a
+
+
+cdef Pool pool_form(const Pool2dShape *s, int itemsize, Array4 x, Array4 y) noexcept nogil:
     cdef Pool p
     p.kernels = kernels(itemsize)
-    p.batch, p.channels = shape.input_shape[0], shape.input_shape[1]
-    p.h = shape.h
-    p.w = shape.w
+    p.batch, p.channels = s.batch, s.channels
+    p.h = pool_axis(s.in_h, s.out_h, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.adaptive)
+    p.w = pool_axis(s.in_w, s.out_w, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.adaptive)
     p.x = x.data
     p.x_n, p.x_c, p.x_h, p.x_w = x.s0, x.s1, x.s2, x.s3
     p.y = y.data
@@ -1048,7 +1092,7 @@ def max_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
     """
     check_shape("input", input.shape, shape.input_shape)
     check_shape("output", output.shape, shape.output_shape)
-    cdef Pool p = pool_form(shape, sizeof(floating), const_view(input), view(output))
+    cdef Pool p = pool_form(&shape.shape, sizeof(floating), const_view(input), view(output))
     cdef int status = OK
     if indices is not None:
         check_shape("indices", indices.shape, shape.output_shape)
@@ -1076,7 +1120,7 @@ def max_pool2d_backward(const floating[:, :, :, :] grad_output,
         raise ValueError(f"grad_input {in_shape} and grad_output {out_shape} differ in their "
                          "batch or channels")
     cdef PoolShape shape = PoolShape(in_shape, adaptive=out_shape[2:])
-    cdef Pool p = pool_form(shape, sizeof(floating), view(grad_input), const_view(grad_output))
+    cdef Pool p = pool_form(&shape.shape, sizeof(floating), view(grad_input), const_view(grad_output))
     cdef int status
     if p.batch:
         p.indices = <const char *> &indices[0, 0, 0, 0]
@@ -1097,7 +1141,7 @@ def avg_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
     """Write the mean of every window to `output`; a divisor_override of 0 means none."""
     check_shape("input", input.shape, shape.input_shape)
     check_shape("output", output.shape, shape.output_shape)
-    cdef Pool p = pool_form(shape, sizeof(floating), const_view(input), view(output))
+    cdef Pool p = pool_form(&shape.shape, sizeof(floating), const_view(input), view(output))
     cdef int status
     p.average = True
     p.include_pad = count_include_pad
@@ -1114,7 +1158,7 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
     """Write to `grad_input` every output's gradient, shared out evenly over its window."""
     check_shape("grad_output", grad_output.shape, shape.output_shape)
     check_shape("grad_input", grad_input.shape, shape.input_shape)
-    cdef Pool p = pool_form(shape, sizeof(floating), view(grad_input), const_view(grad_output))
+    cdef Pool p = pool_form(&shape.shape, sizeof(floating), view(grad_input), const_view(grad_output))
     cdef int status
     p.average = True
     p.include_pad = count_include_pad
@@ -1556,69 +1600,592 @@ def linear_backward(const floating[:, ::1] grad_output, const floating[:, ::1] i
 
 
 # ---------------------------------------------------------------- the C level
+#
+# What _ops.pxd declares: concrete functions, each a line over one of those below for both dtypes,
+# which trust nothing but pointers. They work on a copy of the geometry that was judged anew.
 
-cdef int c_forward(const Conv2dShape *s, int itemsize, const void *input, const void *weight,
-                   const void *bias, void *output, int num_threads) noexcept nogil:
-    cdef Correlation c = forward_form(
-        s, itemsize, image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
-        image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
-        image(output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w))
-    c.bias = <const char *> bias
-    return correlate(c, AUTO, num_threads)
+cdef enum:
+    MOST_THREADS = 1024
 
 
-cdef int c_backward_input(const Conv2dShape *s, int itemsize, const void *grad_output,
-                          const void *weight, void *grad_input, int num_threads) noexcept nogil:
-    return backward_input(
-        s, itemsize,
-        image(grad_output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
-        image(weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w),
-        image(grad_input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w), AUTO,
-        num_threads)
+cdef const char *status_text(int status) noexcept nogil:
+    if status == OK:
+        return "done"
+    if status == OUT_OF_MEMORY:
+        return "memory could not be allocated"
+    if status == INDEX_OUT_OF_RANGE:
+        return "an index of max_pool2d_backward lies outside its plane"
+    if status == NULL_POINTER:
+        return "an array that is needed is NULL"
+    if status == INVALID_SIZE:
+        return "sizes, channels and kernels must be at least 1, the batch at least 0"
+    if status == INVALID_STRIDE:
+        return "strides and dilations must be at least 1"
+    if status == INVALID_PADDING:
+        return "padding must be at least 0, of pooling at most half of what the kernel spans"
+    if status == INVALID_GROUPS:
+        return "groups must be at least 1 and divide in_channels and out_channels"
+    if status == INVALID_OPTION:
+        return ("a format, activation, algorithm or flag has no such value or does not fit the "
+                "geometry, or num_threads is not from 0 to 1024")
+    if status == KERNEL_TOO_LARGE:
+        return "the kernel spans more than the padded input"
+    if status == TOO_LARGE:
+        return "an array of these sizes cannot be addressed"
+    if status == SHAPE_NOT_CHECKED:
+        return "the shape was changed after it was checked: out_h or out_w is another"
+    if status == WEIGHT_MISMATCH:
+        return "the packed weight is of another dtype, size or groups than the shape's"
+    if status == WORKSPACE_TOO_SMALL:
+        return "the workspace is smaller than this call needs"
+    return "unknown status"
 
 
-cdef int c_backward_weight(const Conv2dShape *s, int itemsize, const void *grad_output,
-                           const void *input, void *grad_weight, int num_threads) noexcept nogil:
-    return backward_weight(
-        s, itemsize,
-        image(grad_output, itemsize, s.output_format, s.out_channels, s.out_h, s.out_w),
-        image(input, itemsize, s.input_format, s.in_channels, s.in_h, s.in_w),
-        image(grad_weight, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h,
-              s.kernel_w), AUTO, num_threads)
+cdef int judge_conv2d(Conv2dShape *s) noexcept nogil:
+    """Work out out_h and out_w, and bring steps down to what they come to."""
+    cdef int status
+    if s.batch < 0 or s.in_channels < 1 or s.out_channels < 1:
+        return INVALID_SIZE
+    if s.groups < 1 or s.in_channels % s.groups or s.out_channels % s.groups:
+        return INVALID_GROUPS
+    if (s.input_format not in (CONTIGUOUS, CHANNELS_LAST)
+            or s.output_format not in (CONTIGUOUS, CHANNELS_LAST)
+            or s.activation not in (ACTIVATION_NONE, ACTIVATION_RELU)
+            or s.algorithm not in (AUTO, DIRECT, WINOGRAD)
+            or s.algorithm == WINOGRAD and not allows_winograd(s)):
+        return INVALID_OPTION
+    status = judge_axis(s.in_h, s.kernel_h, &s.stride_h, s.pad_top, s.pad_bottom, &s.dilation_h,
+                        False, &s.out_h)
+    if status == OK:
+        status = judge_axis(s.in_w, s.kernel_w, &s.stride_w, s.pad_left, s.pad_right,
+                            &s.dilation_w, False, &s.out_w)
+    if status == OK and not (
+            addressable(s.batch, s.in_channels, s.in_h, s.in_w)
+            and addressable(s.batch, s.out_channels, s.out_h, s.out_w)
+            and addressable(s.out_channels, s.in_channels // s.groups, s.kernel_h, s.kernel_w)):
+        return TOO_LARGE
+    return status
+
+
+cdef bint most_padding(Py_ssize_t pad, Py_ssize_t kernel, Py_ssize_t dilation) noexcept nogil:
+    """Whether it is at most half of what the kernel spans, in whatever sizes."""
+    return pad <= 0 or kernel < 1 or dilation < 1 or (
+        <double> pad <= (<double> dilation * (kernel - 1) + 1) / 2)
+
+
+cdef int judge_pool2d(Pool2dShape *s) noexcept nogil:
+    cdef int status = OK
+    cdef Py_ssize_t flag
+    if s.batch < 0 or s.channels < 1 or s.in_h < 1 or s.in_w < 1:
+        return INVALID_SIZE
+    if (s.input_format not in (CONTIGUOUS, CHANNELS_LAST)
+            or s.output_format not in (CONTIGUOUS, CHANNELS_LAST)
+            or s.ceil_mode not in (0, 1) or s.adaptive not in (0, 1)
+            or s.count_include_pad not in (0, 1) or s.divisor_override < 0):
+        return INVALID_OPTION
+    if s.adaptive:
+        if s.out_h < 1 or s.out_w < 1:
+            return INVALID_SIZE
+    else:
+        if not (most_padding(s.pad_h, s.kernel_h, s.dilation_h)
+                and most_padding(s.pad_w, s.kernel_w, s.dilation_w)):
+            return INVALID_PADDING
+        status = judge_axis(s.in_h, s.kernel_h, &s.stride_h, s.pad_h, s.pad_h, &s.dilation_h,
+                            s.ceil_mode, &s.out_h)
+        if status == OK:
+            status = judge_axis(s.in_w, s.kernel_w, &s.stride_w, s.pad_w, s.pad_w, &s.dilation_w,
+                                s.ceil_mode, &s.out_w)
+    if status == OK and not (addressable(s.batch, s.channels, s.in_h, s.in_w)
+                             and addressable(s.batch, s.channels, s.out_h, s.out_w)):
+        return TOO_LARGE
+    return status
+
+
+cdef int conv2d_shape_check(Conv2dShape *shape) noexcept nogil:
+    if shape == NULL:
+        return NULL_POINTER
+    cdef Conv2dShape s = shape[0]
+    cdef int status = judge_conv2d(&s)
+    if status == OK:
+        shape.out_h, shape.out_w = s.out_h, s.out_w
+    return status
+
+
+cdef int pool2d_shape_check(Pool2dShape *shape) noexcept nogil:
+    if shape == NULL:
+        return NULL_POINTER
+    cdef Pool2dShape s = shape[0]
+    cdef int status = judge_pool2d(&s)
+    if status == OK:
+        shape.out_h, shape.out_w = s.out_h, s.out_w
+    return status
+
+
+cdef int conv2d_shape_init(Conv2dShape *shape, Py_ssize_t batch, Py_ssize_t in_channels,
+                           Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
+                           Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride,
+                           Py_ssize_t padding, Py_ssize_t dilation,
+                           Py_ssize_t groups) noexcept nogil:
+    if shape == NULL:
+        return NULL_POINTER
+    shape.batch, shape.in_channels, shape.in_h, shape.in_w = batch, in_channels, in_h, in_w
+    shape.out_channels, shape.kernel_h, shape.kernel_w = out_channels, kernel_h, kernel_w
+    shape.stride_h = shape.stride_w = stride
+    shape.pad_top = shape.pad_bottom = shape.pad_left = shape.pad_right = padding
+    shape.dilation_h = shape.dilation_w = dilation
+    shape.groups = groups
+    shape.input_format = shape.output_format = CONTIGUOUS
+    shape.activation, shape.algorithm = ACTIVATION_NONE, AUTO
+    shape.out_h = shape.out_w = 0
+    return conv2d_shape_check(shape)
+
+
+cdef int pool2d_shape_init(Pool2dShape *shape, Py_ssize_t batch, Py_ssize_t channels,
+                           Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t kernel_h,
+                           Py_ssize_t kernel_w, Py_ssize_t stride,
+                           Py_ssize_t padding) noexcept nogil:
+    if shape == NULL:
+        return NULL_POINTER
+    shape.batch, shape.channels, shape.in_h, shape.in_w = batch, channels, in_h, in_w
+    shape.kernel_h, shape.kernel_w = kernel_h, kernel_w
+    shape.stride_h = shape.stride_w = stride
+    shape.pad_h = shape.pad_w = padding
+    shape.dilation_h = shape.dilation_w = 1
+    shape.ceil_mode = shape.adaptive = shape.divisor_override = 0
+    shape.count_include_pad = 1
+    shape.input_format = shape.output_format = CONTIGUOUS
+    shape.out_h = shape.out_w = 0
+    return pool2d_shape_check(shape)
+
+
+cdef int pool2d_shape_init_adaptive(Pool2dShape *shape, Py_ssize_t batch, Py_ssize_t channels,
+                                    Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_h,
+                                    Py_ssize_t out_w) noexcept nogil:
+    if shape == NULL:
+        return NULL_POINTER
+    pool2d_shape_init(shape, batch, channels, in_h, in_w, 1, 1, 1, 0)
+    shape.adaptive = 1
+    shape.out_h, shape.out_w = out_h, out_w
+    return pool2d_shape_check(shape)
+
+
+cdef bint is_query(const Workspace *workspace) noexcept nogil:
+    return workspace != NULL and workspace.data == NULL
+
+
+cdef int admit_conv2d(const Conv2dShape *shape, Conv2dShape *s, int num_threads) noexcept nogil:
+    """A copy of the geometry to rely on, unless the status is another than OK."""
+    cdef int status
+    if shape == NULL:
+        return NULL_POINTER
+    if num_threads < 0 or num_threads > MOST_THREADS:
+        return INVALID_OPTION
+    s[0] = shape[0]
+    status = judge_conv2d(s)
+    if status == OK and (s.out_h != shape.out_h or s.out_w != shape.out_w):
+        return SHAPE_NOT_CHECKED
+    return status
+
+
+cdef int admit_pool2d(const Pool2dShape *shape, Pool2dShape *s, int num_threads) noexcept nogil:
+    cdef int status
+    if shape == NULL:
+        return NULL_POINTER
+    if num_threads < 0 or num_threads > MOST_THREADS:
+        return INVALID_OPTION
+    s[0] = shape[0]
+    status = judge_pool2d(s)
+    if status == OK and (s.out_h != shape.out_h or s.out_w != shape.out_w):
+        return SHAPE_NOT_CHECKED
+    return status
+
+
+cdef void begin(const Workspace *workspace, Arena *arena) noexcept nogil:
+    if workspace != NULL:
+        arena.data, arena.size = <char *> workspace.data, workspace.size
+        use_arena(arena)
+
+
+cdef int end(Workspace *workspace, const Arena *arena, int status) noexcept nogil:
+    """The status of a call between `begin` and this; a query is answered."""
+    if workspace == NULL:
+        return status
+    use_arena(NULL)
+    if workspace.data == NULL:
+        workspace.size = arena.most + 64  # to start on a cache line in
+    elif status == OUT_OF_MEMORY and arena.exhausted:
+        return WORKSPACE_TOO_SMALL
+    return status
+
+
+cdef Array4 input_of(const Conv2dShape *s, int itemsize, const void *data) noexcept nogil:
+    return image(data, itemsize, <int> s.input_format, s.in_channels, s.in_h, s.in_w)
+
+
+cdef Array4 weight_of(const Conv2dShape *s, int itemsize, const void *data) noexcept nogil:
+    return image(data, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w)
+
+
+cdef Array4 output_of(const Conv2dShape *s, int itemsize, const void *data) noexcept nogil:
+    return image(data, itemsize, <int> s.output_format, s.out_channels, s.out_h, s.out_w)
+
+
+cdef int c_forward(const Conv2dShape *shape, int itemsize, const void *input, const void *weight,
+                   PackedConv2d *packed, const void *bias, void *output, Workspace *workspace,
+                   int num_threads) noexcept nogil:
+    cdef Conv2dShape s
+    cdef Arena arena
+    cdef Correlation c
+    cdef PackedFilters *p = <PackedFilters *> packed
+    cdef int status = admit_conv2d(shape, &s, num_threads)
+    cdef bint query = is_query(workspace)
+    if status != OK:
+        return status
+    if p != NULL:
+        if (p.itemsize != itemsize or p.groups != s.groups or p.sizes[0] != s.out_channels
+                or p.sizes[1] != s.in_channels // s.groups or p.sizes[2] != s.kernel_h
+                or p.sizes[3] != s.kernel_w):
+            return WEIGHT_MISMATCH
+        weight = p.weight.data
+    if s.batch and not query and (input == NULL or weight == NULL or output == NULL):
+        return NULL_POINTER
+    c = forward_form(&s, itemsize, input_of(&s, itemsize, input), weight_of(&s, itemsize, weight),
+                     output_of(&s, itemsize, output))
+    c.bias = <const char *> (shape if query else bias)  # a query counts one in, and reads none
+    c.relu = s.activation == ACTIVATION_RELU
+    if p != NULL:
+        status = use_packed(p, &c, <int> s.algorithm, num_threads)
+    if status != OK:
+        return status
+    begin(workspace, &arena)
+    return end(workspace, &arena, correlate(c, <int> s.algorithm, num_threads))
+
+
+cdef int c_pack(const Conv2dShape *shape, int itemsize, const void *weight, PackedConv2d **packed,
+                int num_threads) noexcept nogil:
+    cdef Conv2dShape s
+    cdef Array4 w
+    cdef Correlation c
+    cdef PackedFilters *p
+    cdef int status = admit_conv2d(shape, &s, num_threads)
+    if packed == NULL:
+        return NULL_POINTER
+    packed[0] = NULL
+    if status != OK:
+        return status
+    if weight == NULL:
+        return NULL_POINTER
+    w = weight_of(&s, itemsize, weight)
+    p = pack_filters(&s, itemsize, w, True, num_threads)
+    if p == NULL:
+        return OUT_OF_MEMORY
+    c = forward_form(&s, itemsize, input_of(&s, itemsize, NULL), w,
+                     output_of(&s, itemsize, NULL))
+    if s.batch:
+        status = use_packed(p, &c, <int> s.algorithm, num_threads)
+    if status != OK:
+        free_filters(p)
+        return status
+    packed[0] = <PackedConv2d *> p
+    return OK
+
+
+cdef void conv2d_packed_free(PackedConv2d *packed) noexcept nogil:
+    free_filters(<PackedFilters *> packed)
+
+
+cdef int c_backward_input(const Conv2dShape *shape, int itemsize, const void *grad_output,
+                          const void *weight, void *grad_input, Workspace *workspace,
+                          int num_threads) noexcept nogil:
+    cdef Conv2dShape s
+    cdef Arena arena
+    cdef int status = admit_conv2d(shape, &s, num_threads)
+    if status != OK:
+        return status
+    if (s.batch and not is_query(workspace)
+            and (grad_output == NULL or weight == NULL or grad_input == NULL)):
+        return NULL_POINTER
+    begin(workspace, &arena)
+    status = backward_input(&s, itemsize, output_of(&s, itemsize, grad_output),
+                            weight_of(&s, itemsize, weight), input_of(&s, itemsize, grad_input),
+                            <int> s.algorithm, num_threads)
+    return end(workspace, &arena, status)
+
+
+cdef int c_backward_weight(const Conv2dShape *shape, int itemsize, const void *grad_output,
+                           const void *input, void *grad_weight, Workspace *workspace,
+                           int num_threads) noexcept nogil:
+    cdef Conv2dShape s
+    cdef Arena arena
+    cdef int status = admit_conv2d(shape, &s, num_threads)
+    if status != OK:
+        return status
+    if not is_query(workspace) and (
+            grad_weight == NULL or s.batch and (grad_output == NULL or input == NULL)):
+        return NULL_POINTER
+    begin(workspace, &arena)
+    status = backward_weight(&s, itemsize, output_of(&s, itemsize, grad_output),
+                             input_of(&s, itemsize, input), weight_of(&s, itemsize, grad_weight),
+                             <int> s.algorithm, num_threads)
+    return end(workspace, &arena, status)
+
+
+cdef int c_backward_bias(const Conv2dShape *shape, int itemsize, const void *grad_output,
+                         void *grad_bias, Workspace *workspace, int num_threads) noexcept nogil:
+    cdef Conv2dShape s
+    cdef Arena arena
+    cdef int status = admit_conv2d(shape, &s, num_threads)
+    if status != OK:
+        return status
+    if not is_query(workspace) and (grad_bias == NULL or s.batch and grad_output == NULL):
+        return NULL_POINTER
+    begin(workspace, &arena)
+    status = bias_sums(s.batch, s.out_channels, s.out_h, s.out_w, itemsize,
+                       output_of(&s, itemsize, grad_output), grad_bias, num_threads)
+    return end(workspace, &arena, status)
+
+
+cdef Array4 pool_input(const Pool2dShape *s, int itemsize, const void *data) noexcept nogil:
+    return image(data, itemsize, <int> s.input_format, s.channels, s.in_h, s.in_w)
+
+
+cdef Array4 pool_output(const Pool2dShape *s, int itemsize, const void *data) noexcept nogil:
+    return image(data, itemsize, <int> s.output_format, s.channels, s.out_h, s.out_w)
+
+
+cdef void set_indices(Pool *p, const Pool2dShape *s, const void *indices) noexcept nogil:
+    cdef Array4 i = pool_output(s, sizeof(int64_t), indices)
+    p.indices = i.data
+    p.i_n, p.i_c, p.i_h, p.i_w = i.s0, i.s1, i.s2, i.s3
+
+
+cdef int c_max_pool2d(const Pool2dShape *shape, int itemsize, const void *input, void *output,
+                      int64_t *indices, Workspace *workspace, int num_threads) noexcept nogil:
+    cdef Pool2dShape s
+    cdef Arena arena
+    cdef Pool p
+    cdef bint query = is_query(workspace)
+    cdef int status = admit_pool2d(shape, &s, num_threads)
+    if status != OK:
+        return status
+    if s.batch and not query and (input == NULL or output == NULL):
+        return NULL_POINTER
+    p = pool_form(&s, itemsize, pool_input(&s, itemsize, input),
+                  pool_output(&s, itemsize, output))
+    begin(workspace, &arena)
+    if query:  # what is needed with indices as well as without
+        status = pool(&p, num_threads)
+        set_indices(&p, &s, shape)
+    elif indices != NULL:
+        set_indices(&p, &s, indices)
+    if status == OK:
+        status = pool(&p, num_threads)
+    return end(workspace, &arena, status)
+
+
+cdef int c_max_pool2d_backward(const Pool2dShape *shape, int itemsize, const void *grad_output,
+                               const int64_t *indices, void *grad_input, Workspace *workspace,
+                               int num_threads) noexcept nogil:
+    cdef Pool2dShape s
+    cdef Arena arena
+    cdef Pool p
+    cdef int status = admit_pool2d(shape, &s, num_threads)
+    if status != OK:
+        return status
+    if (s.batch and not is_query(workspace)
+            and (grad_output == NULL or indices == NULL or grad_input == NULL)):
+        return NULL_POINTER
+    p = pool_form(&s, itemsize, pool_input(&s, itemsize, grad_input),
+                  pool_output(&s, itemsize, grad_output))
+    set_indices(&p, &s, indices)
+    begin(workspace, &arena)
+    return end(workspace, &arena, max_backward(&p, num_threads))
+
+
+cdef int c_avg_pool2d(const Pool2dShape *shape, int itemsize, const void *x, const void *y,
+                      bint backward, Workspace *workspace, int num_threads) noexcept nogil:
+    """Reads x and writes y; backward, reads y, the gradient of the output, and writes x."""
+    cdef Pool2dShape s
+    cdef Arena arena
+    cdef Pool p
+    cdef int status = admit_pool2d(shape, &s, num_threads)
+    if status != OK:
+        return status
+    if s.batch and not is_query(workspace) and (x == NULL or y == NULL):
+        return NULL_POINTER
+    p = pool_form(&s, itemsize, pool_input(&s, itemsize, x), pool_output(&s, itemsize, y))
+    p.average = True
+    p.include_pad = s.count_include_pad
+    p.divisor_override = s.divisor_override
+    begin(workspace, &arena)
+    status = mean_backward(&p, num_threads) if backward else pool(&p, num_threads)
+    return end(workspace, &arena, status)
 
 
 cdef int conv2d_f32(const Conv2dShape *shape, const float *input, const float *weight,
-                    const float *bias, float *output, int num_threads) noexcept nogil:
-    return c_forward(shape, 4, input, weight, bias, output, num_threads)
+                    const float *bias, float *output, Workspace *workspace,
+                    int num_threads) noexcept nogil:
+    return c_forward(shape, 4, input, weight, NULL, bias, output, workspace, num_threads)
 
 
 cdef int conv2d_f64(const Conv2dShape *shape, const double *input, const double *weight,
-                    const double *bias, double *output, int num_threads) noexcept nogil:
-    return c_forward(shape, 8, input, weight, bias, output, num_threads)
+                    const double *bias, double *output, Workspace *workspace,
+                    int num_threads) noexcept nogil:
+    return c_forward(shape, 8, input, weight, NULL, bias, output, workspace, num_threads)
 
 
 cdef int conv2d_backward_input_f32(const Conv2dShape *shape, const float *grad_output,
-                                   const float *weight, float *grad_input,
+                                   const float *weight, float *grad_input, Workspace *workspace,
                                    int num_threads) noexcept nogil:
-    return c_backward_input(shape, 4, grad_output, weight, grad_input, num_threads)
+    return c_backward_input(shape, 4, grad_output, weight, grad_input, workspace, num_threads)
 
 
 cdef int conv2d_backward_input_f64(const Conv2dShape *shape, const double *grad_output,
-                                   const double *weight, double *grad_input,
+                                   const double *weight, double *grad_input, Workspace *workspace,
                                    int num_threads) noexcept nogil:
-    return c_backward_input(shape, 8, grad_output, weight, grad_input, num_threads)
+    return c_backward_input(shape, 8, grad_output, weight, grad_input, workspace, num_threads)
 
 
 cdef int conv2d_backward_weight_f32(const Conv2dShape *shape, const float *grad_output,
-                                    const float *input, float *grad_weight,
+                                    const float *input, float *grad_weight, Workspace *workspace,
                                     int num_threads) noexcept nogil:
-    return c_backward_weight(shape, 4, grad_output, input, grad_weight, num_threads)
+    return c_backward_weight(shape, 4, grad_output, input, grad_weight, workspace, num_threads)
 
 
 cdef int conv2d_backward_weight_f64(const Conv2dShape *shape, const double *grad_output,
-                                    const double *input, double *grad_weight,
+                                    const double *input, double *grad_weight, Workspace *workspace,
                                     int num_threads) noexcept nogil:
-    return c_backward_weight(shape, 8, grad_output, input, grad_weight, num_threads)
+    return c_backward_weight(shape, 8, grad_output, input, grad_weight, workspace, num_threads)
+
+
+cdef int conv2d_backward_bias_f32(const Conv2dShape *shape, const float *grad_output,
+                                  float *grad_bias, Workspace *workspace,
+                                  int num_threads) noexcept nogil:
+    return c_backward_bias(shape, 4, grad_output, grad_bias, workspace, num_threads)
+
+
+cdef int conv2d_backward_bias_f64(const Conv2dShape *shape, const double *grad_output,
+                                  double *grad_bias, Workspace *workspace,
+                                  int num_threads) noexcept nogil:
+    return c_backward_bias(shape, 8, grad_output, grad_bias, workspace, num_threads)
+
+
+cdef int conv2d_pack_f32(const Conv2dShape *shape, const float *weight, PackedConv2d **packed,
+                         int num_threads) noexcept nogil:
+    return c_pack(shape, 4, weight, packed, num_threads)
+
+
+cdef int conv2d_pack_f64(const Conv2dShape *shape, const double *weight, PackedConv2d **packed,
+                         int num_threads) noexcept nogil:
+    return c_pack(shape, 8, weight, packed, num_threads)
+
+
+cdef int conv2d_packed_f32(const Conv2dShape *shape, const float *input, PackedConv2d *packed,
+                           const float *bias, float *output, Workspace *workspace,
+                           int num_threads) noexcept nogil:
+    return c_forward(shape, 4, input, NULL, packed, bias, output, workspace, num_threads)
+
+
+cdef int conv2d_packed_f64(const Conv2dShape *shape, const double *input, PackedConv2d *packed,
+                           const double *bias, double *output, Workspace *workspace,
+                           int num_threads) noexcept nogil:
+    return c_forward(shape, 8, input, NULL, packed, bias, output, workspace, num_threads)
+
+
+cdef int max_pool2d_f32(const Pool2dShape *shape, const float *input, float *output,
+                        int64_t *indices, Workspace *workspace, int num_threads) noexcept nogil:
+    return c_max_pool2d(shape, 4, input, output, indices, workspace, num_threads)
+
+
+cdef int max_pool2d_f64(const Pool2dShape *shape, const double *input, double *output,
+                        int64_t *indices, Workspace *workspace, int num_threads) noexcept nogil:
+    return c_max_pool2d(shape, 8, input, output, indices, workspace, num_threads)
+
+
+cdef int max_pool2d_backward_f32(const Pool2dShape *shape, const float *grad_output,
+                                 const int64_t *indices, float *grad_input, Workspace *workspace,
+                                 int num_threads) noexcept nogil:
+    return c_max_pool2d_backward(shape, 4, grad_output, indices, grad_input, workspace, num_threads)
+
+
+cdef int max_pool2d_backward_f64(const Pool2dShape *shape, const double *grad_output,
+                                 const int64_t *indices, double *grad_input, Workspace *workspace,
+                                 int num_threads) noexcept nogil:
+    return c_max_pool2d_backward(shape, 8, grad_output, indices, grad_input, workspace, num_threads)
+
+
+cdef int avg_pool2d_f32(const Pool2dShape *shape, const float *input, float *output,
+                        Workspace *workspace, int num_threads) noexcept nogil:
+    return c_avg_pool2d(shape, 4, input, output, False, workspace, num_threads)
+
+
+cdef int avg_pool2d_f64(const Pool2dShape *shape, const double *input, double *output,
+                        Workspace *workspace, int num_threads) noexcept nogil:
+    return c_avg_pool2d(shape, 8, input, output, False, workspace, num_threads)
+
+
+cdef int avg_pool2d_backward_f32(const Pool2dShape *shape, const float *grad_output,
+                                 float *grad_input, Workspace *workspace,
+                                 int num_threads) noexcept nogil:
+    return c_avg_pool2d(shape, 4, grad_input, grad_output, True, workspace, num_threads)
+
+
+cdef int avg_pool2d_backward_f64(const Pool2dShape *shape, const double *grad_output,
+                                 double *grad_input, Workspace *workspace,
+                                 int num_threads) noexcept nogil:
+    return c_avg_pool2d(shape, 8, grad_input, grad_output, True, workspace, num_threads)
+
+
+# The table of include/fastconv.h, for whoever has no Cython.
+ctypedef void *entry
+
+cdef extern from "fastconv.h" nogil:
+    enum:
+        FASTCONV_ABI_VERSION
+
+    ctypedef struct fastconv_api:  # the types of its functions are tested to be those of _ops.pxd
+        int abi_version
+        size_t size
+        entry status_text, conv2d_shape_init, conv2d_shape_check, pool2d_shape_init
+        entry pool2d_shape_init_adaptive, pool2d_shape_check, conv2d_f32, conv2d_f64
+        entry conv2d_backward_input_f32, conv2d_backward_input_f64, conv2d_backward_weight_f32
+        entry conv2d_backward_weight_f64, conv2d_backward_bias_f32, conv2d_backward_bias_f64
+        entry conv2d_pack_f32, conv2d_pack_f64, conv2d_packed_free, conv2d_packed_f32
+        entry conv2d_packed_f64, max_pool2d_f32, max_pool2d_f64, max_pool2d_backward_f32
+        entry max_pool2d_backward_f64, avg_pool2d_f32, avg_pool2d_f64, avg_pool2d_backward_f32
+        entry avg_pool2d_backward_f64
+
+
+cdef fastconv_api api
+api.abi_version, api.size = FASTCONV_ABI_VERSION, sizeof(fastconv_api)
+api.status_text = <entry> status_text
+api.conv2d_shape_init = <entry> conv2d_shape_init
+api.conv2d_shape_check = <entry> conv2d_shape_check
+api.pool2d_shape_init = <entry> pool2d_shape_init
+api.pool2d_shape_init_adaptive = <entry> pool2d_shape_init_adaptive
+api.pool2d_shape_check = <entry> pool2d_shape_check
+api.conv2d_f32 = <entry> conv2d_f32
+api.conv2d_f64 = <entry> conv2d_f64
+api.conv2d_backward_input_f32 = <entry> conv2d_backward_input_f32
+api.conv2d_backward_input_f64 = <entry> conv2d_backward_input_f64
+api.conv2d_backward_weight_f32 = <entry> conv2d_backward_weight_f32
+api.conv2d_backward_weight_f64 = <entry> conv2d_backward_weight_f64
+api.conv2d_backward_bias_f32 = <entry> conv2d_backward_bias_f32
+api.conv2d_backward_bias_f64 = <entry> conv2d_backward_bias_f64
+api.conv2d_pack_f32 = <entry> conv2d_pack_f32
+api.conv2d_pack_f64 = <entry> conv2d_pack_f64
+api.conv2d_packed_free = <entry> conv2d_packed_free
+api.conv2d_packed_f32 = <entry> conv2d_packed_f32
+api.conv2d_packed_f64 = <entry> conv2d_packed_f64
+api.max_pool2d_f32 = <entry> max_pool2d_f32
+api.max_pool2d_f64 = <entry> max_pool2d_f64
+api.max_pool2d_backward_f32 = <entry> max_pool2d_backward_f32
+api.max_pool2d_backward_f64 = <entry> max_pool2d_backward_f64
+api.avg_pool2d_f32 = <entry> avg_pool2d_f32
+api.avg_pool2d_f64 = <entry> avg_pool2d_f64
+api.avg_pool2d_backward_f32 = <entry> avg_pool2d_backward_f32
+api.avg_pool2d_backward_f64 = <entry> avg_pool2d_backward_f64
+_C_API = PyCapsule_New(&api, "fastconv._ops._C_API", NULL)
 
 
 # ---------------------------------------------------------------- optimisers

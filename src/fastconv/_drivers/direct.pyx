@@ -17,7 +17,7 @@ from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, work, part, round_up)
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile)
-from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.memory cimport allocate, measuring, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
@@ -482,7 +482,7 @@ cdef int correlate(const Correlation *correlation, int num_threads) noexcept nog
     p.bias = memory + panels_bytes
     p.zeros = memory + panels_bytes + bias_bytes
     memset(<char *> p.zeros, 0, c.channels * size)
-    if c.bias != NULL:
+    if c.bias != NULL and not measuring():
         fill_bias(&p)
     status = OK
     if packing:

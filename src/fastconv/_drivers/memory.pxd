@@ -1,5 +1,22 @@
+# Memory that a caller lends for the length of a call, or, where data is NULL, a measure of it.
+ctypedef struct Arena:
+    char *data
+    size_t size
+    size_t used, most  # bytes, now and at most
+    bint exhausted     # an allocation did not fit
+
+cdef inline size_t whole_lines(size_t nbytes) noexcept nogil:
+    return (nbytes + 63) // 64 * 64
+
 cdef char *allocate(size_t nbytes) noexcept nogil
 cdef void release(char *memory) noexcept nogil
+cdef void use_arena(Arena *arena) noexcept nogil
+cdef bint has_arena() noexcept nogil
+cdef bint measuring() noexcept nogil
+
+# A pointer that threads may fill in once, if it is NULL; peek sees what fill has put there.
+cdef void *peek(void **slot) noexcept nogil
+cdef bint fill(void **slot, void *block) noexcept nogil
 
 cdef class Memory:
     cdef char *data

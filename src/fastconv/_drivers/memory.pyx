@@ -10,6 +10,11 @@ Before a block goes into a slot its bytes are counted in `kept`, and only after 
 they subtracted, so no fewer are counted than lie in the slots. All atomics are sequentially
 consistent: a thread that sets the limit sees every block put under the old one, or the thread that
 puts the block sees the new limit.
+
+While a thread has an arena, memory that a caller of the C level lent it, its calls take all they
+need from there: drivers release in the reverse of the order they allocate in, so an arena is a
+stack. An arena without memory measures: its blocks come from where they always come from, and what
+an arena would have to hold for them is counted.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -30,7 +35,7 @@ cdef extern from *:
     static Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) { return FC_ADD(n, by) + by; }
     static Py_ssize_t fc_load(Py_ssize_t *n) { return FC_ADD(n, 0); }
     static void fc_store(Py_ssize_t *n, Py_ssize_t value) { FC_SET(n, value); }
-    static int fc_full(void **slot) { return *(void *volatile *)slot != NULL; }
+    static void *fc_peek(void **slot) { return *(void *volatile *)slot; }
     static void *fc_take(void **slot) { return _InterlockedExchangePointer(slot, NULL); }
     static int fc_put(void **slot, void *block) {
         return _InterlockedCompareExchangePointer(slot, block, NULL) == NULL;
@@ -43,7 +48,7 @@ cdef extern from *:
     static void fc_store(Py_ssize_t *n, Py_ssize_t value) {
         __atomic_store_n(n, value, __ATOMIC_SEQ_CST);
     }
-    static int fc_full(void **slot) { return __atomic_load_n(slot, __ATOMIC_SEQ_CST) != NULL; }
+    static void *fc_peek(void **slot) { return __atomic_load_n(slot, __ATOMIC_SEQ_CST); }
     static void *fc_take(void **slot) { return __atomic_exchange_n(slot, NULL, __ATOMIC_SEQ_CST); }
     static int fc_put(void **slot, void *block) {
         void *empty = NULL;
@@ -51,6 +56,14 @@ cdef extern from *:
                                            __ATOMIC_RELAXED);
     }
     #endif
+
+    #if defined(_MSC_VER)
+    static __declspec(thread) void *fc_arena = NULL;
+    #else
+    static _Thread_local void *fc_arena = NULL;
+    #endif
+    static void *fc_get_arena(void) { return fc_arena; }
+    static void fc_set_arena(void *arena) { fc_arena = arena; }
 
     #if defined(_WIN32)
     #include <malloc.h>
@@ -75,19 +88,27 @@ cdef extern from *:
     Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) noexcept nogil
     Py_ssize_t fc_load(Py_ssize_t *n) noexcept nogil
     void fc_store(Py_ssize_t *n, Py_ssize_t value) noexcept nogil
-    bint fc_full(void **slot) noexcept nogil  # a guess, of an instant
+    void *fc_peek(void **slot) noexcept nogil  # what it holds, at some instant
     void *fc_take(void **slot) noexcept nogil  # what it holds, NULL for nothing
     bint fc_put(void **slot, void *block) noexcept nogil  # whether it was empty
+    void *fc_get_arena() noexcept nogil
+    void fc_set_arena(void *arena) noexcept nogil
     void *fc_system_take(size_t n) noexcept nogil
     void fc_system_give(void *p) noexcept nogil
 
 
 cdef enum:
-    LINE = 64         # of the cache; before what the caller gets lies one, with the block's class
+    LINE = 64         # of the cache; before what the caller gets lies one, with the block's Header
     LEAST = 4096      # bytes of the least class
     STEPS = 4         # classes from a power of two to the next
     CLASSES = STEPS * (8 * sizeof(size_t) - 13)  # up to 7/16 of what a size_t counts
     SLOTS = 16        # of a class
+
+    LENT = -1         # the class of a block from an arena
+
+ctypedef struct Header:
+    int size_class
+    size_t nbytes  # what an arena gave, or would have given, for the block
 
 cdef void *slots[CLASSES * SLOTS]
 cdef Py_ssize_t kept = 0  # bytes
@@ -115,7 +136,7 @@ cdef int class_of(size_t nbytes) noexcept nogil:
 cdef char *take_kept(int i) noexcept nogil:
     """The block in slot i, or NULL."""
     cdef char *block = NULL
-    if fc_full(&slots[i]):
+    if fc_peek(&slots[i]) != NULL:
         block = <char *> fc_take(&slots[i])
     if block != NULL:
         fc_add(&kept, -<Py_ssize_t> size_of(i // SLOTS))
@@ -136,8 +157,57 @@ cdef void trim(Py_ssize_t most) noexcept nogil:
             fc_system_give(block)
 
 
+cdef void use_arena(Arena *arena) noexcept nogil:
+    """From now on this thread takes its memory from `arena`; NULL: from where all others do."""
+    cdef size_t past
+    if arena != NULL:
+        past = <size_t> arena.data % LINE
+        arena.most = arena.used = LINE - past if past and arena.data != NULL else 0
+        arena.exhausted = False
+    fc_set_arena(arena)
+
+
+cdef bint has_arena() noexcept nogil:
+    return fc_get_arena() != NULL
+
+
+cdef bint measuring() noexcept nogil:
+    cdef Arena *arena = <Arena *> fc_get_arena()
+    return arena != NULL and arena.data == NULL
+
+
+cdef char *take_lent(Arena *arena, size_t nbytes) noexcept nogil:
+    """The next block of the arena, a Header's line before it, or NULL."""
+    cdef char *block = arena.data + arena.used
+    if arena.used > arena.size or nbytes > arena.size - arena.used:
+        arena.exhausted = True
+        return NULL
+    (<Header *> block).size_class = LENT
+    return block
+
+
 cdef char *allocate(size_t nbytes) noexcept nogil:
     """Memory that starts on a cache line and holds anything, or NULL."""
+    cdef Arena *arena = <Arena *> fc_get_arena()
+    cdef char *block
+    cdef size_t lent
+    if arena == NULL:
+        block = take(nbytes)
+        return block + LINE if block != NULL else NULL
+    if nbytes > size_of(CLASSES - 1):
+        return NULL
+    lent = LINE + whole_lines(nbytes)
+    block = take_lent(arena, lent) if arena.data != NULL else take(nbytes)
+    if block == NULL:
+        return NULL
+    (<Header *> block).nbytes = lent
+    arena.used += lent
+    arena.most = max(arena.most, arena.used)
+    return block + LINE
+
+
+cdef char *take(size_t nbytes) noexcept nogil:
+    """A block for so much and its header, kept from before or from the system; or NULL."""
     cdef int n = class_of(nbytes), i
     cdef char *block = NULL
     if n < 0:
@@ -145,15 +215,15 @@ cdef char *allocate(size_t nbytes) noexcept nogil:
     for i in range(n * SLOTS, (n + 1) * SLOTS):
         block = take_kept(i)
         if block != NULL:
-            return block + LINE
+            return block
     block = <char *> fc_system_take(LINE + size_of(n))
     if block == NULL:
         trim(0)
         block = <char *> fc_system_take(LINE + size_of(n))
         if block == NULL:
             return NULL
-    (<int *> block)[0] = n
-    return block + LINE
+    (<Header *> block).size_class = n
+    return block
 
 
 cdef void release(char *memory) noexcept nogil:
@@ -161,16 +231,29 @@ cdef void release(char *memory) noexcept nogil:
     if memory == NULL:
         return
     cdef char *block = memory - LINE
-    cdef int n = (<int *> block)[0], i
+    cdef int n = (<Header *> block).size_class, i
+    cdef Arena *arena = <Arena *> fc_get_arena()
+    if arena != NULL:
+        arena.used -= (<Header *> block).nbytes
+    if n == LENT:
+        return
     cdef Py_ssize_t size = <Py_ssize_t> size_of(n), most = fc_load(&limit)
     if size <= most:
         fc_add(&kept, size)
         for i in range(n * SLOTS, (n + 1) * SLOTS):
-            if not fc_full(&slots[i]) and fc_put(&slots[i], block):
+            if fc_peek(&slots[i]) == NULL and fc_put(&slots[i], block):
                 trim(fc_load(&limit))
                 return
         fc_add(&kept, -size)
     fc_system_give(block)
+
+
+cdef void *peek(void **slot) noexcept nogil:
+    return fc_peek(slot)
+
+
+cdef bint fill(void **slot, void *block) noexcept nogil:
+    return fc_put(slot, block)
 
 
 cdef class Memory:

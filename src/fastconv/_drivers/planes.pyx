@@ -14,7 +14,7 @@ from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, work, part, round_up, valid)
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile)
-from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.memory cimport allocate, measuring, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
@@ -379,7 +379,8 @@ cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept
         p.filters = rows = allocate(packed_bytes(c))
         if rows == NULL:
             return OUT_OF_MEMORY
-        pack(c, rows)
+        if not measuring():
+            pack(c, rows)
     p.cols = c.out_w + (c.taps_w - 1) * c.col_d
     images = c.batch * c.groups
     p.block_rows = c.out_h

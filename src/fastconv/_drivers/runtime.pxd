@@ -1,10 +1,5 @@
 from fastconv._drivers.kernels cimport fc_kernels
-
-# What a driver returns; _ops turns them into exceptions.
-cpdef enum Status:
-    OK = 0
-    OUT_OF_MEMORY = 1
-    INDEX_OUT_OF_RANGE = 2
+from fastconv._drivers.status cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY
 
 # One task of a driver. `scratch` is this thread's own memory; the result is a Status.
 ctypedef int (*task_fn)(void *context, Py_ssize_t task, char *scratch) noexcept nogil

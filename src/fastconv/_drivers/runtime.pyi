@@ -1,10 +1,4 @@
-from enum import IntEnum
 from typing import TypedDict
-
-class Status(IntEnum):
-    OK = 0
-    OUT_OF_MEMORY = 1
-    INDEX_OUT_OF_RANGE = 2
 
 class _BuildInfo(TypedDict):
     compiler: str

@@ -1,9 +1,9 @@
 """Threads, scratch memory and the kernel table: what every driver stands on."""
 
-from cython.parallel cimport parallel, prange
+from cython.parallel cimport parallel, prange, threadid
 
 from fastconv._drivers.kernels cimport fc_kernels, fc_select, fc_table_f32, fc_table_f64
-from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.memory cimport allocate, has_arena, measuring, release, whole_lines
 
 
 cdef extern from *:
@@ -152,6 +152,8 @@ cdef int run_serial(task_fn task, void *context, Py_ssize_t n_tasks,
         scratch = allocate(scratch_bytes)
         if scratch == NULL:
             return OUT_OF_MEMORY
+    if measuring():
+        n_tasks = 0
     for i in range(n_tasks):
         status = task(context, i, scratch)
         if status != OK:
@@ -174,13 +176,24 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     cdef int n = thread_count(n_tasks, work, num_threads)
     if n == 1:
         return run_serial(task, context, n_tasks, scratch_bytes)
+    if measuring():
+        return run_serial(task, context, 0, n * whole_lines(scratch_bytes))
     cdef int failure = OK
     cdef int *shared = &failure  # through a pointer, so that threads share it; any failure will do
     cdef int status
     cdef char *scratch
+    cdef char *lent = NULL  # the scratch of all threads, where the caller's memory is to be used
     cdef Py_ssize_t i
+    if scratch_bytes and has_arena():
+        lent = allocate(n * whole_lines(scratch_bytes))
+        if lent == NULL:
+            return OUT_OF_MEMORY
     with parallel(num_threads=n):
-        scratch = allocate(scratch_bytes) if scratch_bytes else NULL
+        scratch = NULL
+        if lent != NULL:
+            scratch = lent + threadid() * whole_lines(scratch_bytes)
+        elif scratch_bytes:
+            scratch = allocate(scratch_bytes)
         for i in prange(n_tasks, schedule="dynamic", chunksize=1):
             if scratch_bytes and scratch == NULL:
                 status = OUT_OF_MEMORY
@@ -188,5 +201,7 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
                 status = task(context, i, scratch)
             if status != OK:
                 shared[0] = status
-        release(scratch)
+        if lent == NULL:
+            release(scratch)
+    release(lent)
     return failure

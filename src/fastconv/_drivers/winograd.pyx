@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 from fastconv._drivers.correlation cimport Correlation, ceil_div, part, round_up, work
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, fc_fence, fc_grids, fc_outer, fc_size, fc_tile, fc_winograd)
-from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.memory cimport allocate, measuring, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
@@ -486,7 +486,7 @@ cdef int correlate(const Correlation *correlation, int tile, int num_threads) no
         return OUT_OF_MEMORY
     p.shared = memory + filters_bytes
     p.bias = p.shared + shared_bytes
-    if c.bias != NULL:
+    if c.bias != NULL and not measuring():
         memcpy(p.bias, c.bias, c.filters * size)
         memset(p.bias + c.filters * size, 0, bias_bytes - c.filters * size)
     if packing:
