@@ -35,9 +35,7 @@ PROTOTYPES = {
         r"^    ([\w *]+?)\(\*(\w+)\)\(([^)]*)\);", HEADER, re.M
     )
 }
-CONSTANTS = {
-    name: int(value) for name, value in re.findall(r"FASTCONV_(\w+) = (\d+)", HEADER)
-}
+CONSTANTS = {name: int(value) for name, value in re.findall(r"FASTCONV_(\w+) = (\d+)", HEADER)}
 STATUSES = {
     name: CONSTANTS[name]
     for name in re.findall(r"FASTCONV_(\w+) =", HEADER[: HEADER.index("CONTIGUOUS")])

@@ -123,7 +123,8 @@ ASIDE = {"optim", "init", "data", "io"}
 MAY_IMPORT = {
     **{room: set(CHAIN[i + 1 :]) for i, room in enumerate(CHAIN)},
     **dict.fromkeys(ASIDE, ASIDE),
-    "runtime": {"_drivers"},
+    "runtime": {"_drivers", "_cgroup"},
+    "_cgroup": set(),
     "reference": set(),
     "testing": set(),
     "__init__": {"runtime"},

@@ -58,8 +58,8 @@ ctypedef struct Pool2dShape:
     Py_ssize_t input_format, output_format  # MemoryFormat; indices have the output's
     Py_ssize_t out_h, out_w            # as above; where adaptive, read by check
 
-# Memory for one call at a time. With data NULL the call computes nothing, reads no array, and writes
-# to `size` how many bytes it would need, never 0.
+# Memory for one call at a time. With data NULL the call computes nothing, reads no array, and
+# writes to `size` how many bytes it would need, never 0.
 ctypedef struct Workspace:
     void *data
     size_t size  # bytes

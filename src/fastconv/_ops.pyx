@@ -29,7 +29,8 @@ from fastconv._drivers.kernels cimport (
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.memory cimport Arena, Memory, allocate, fill, peek, release, use_arena
-from fastconv._drivers.runtime cimport kernels, strict_accuracy
+from fastconv._drivers.runtime cimport (
+    INTERRUPTED, check_signals, hold_signals, kernels, release_signals, strict_accuracy)
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
 from fastconv._drivers.weight cimport correlate_weight
 
@@ -39,6 +40,8 @@ import numpy as np
 
 
 cdef int raise_for(int status) except -1:
+    if status == INTERRUPTED:
+        return -1  # the handler's exception is pending
     if status == OUT_OF_MEMORY:
         raise MemoryError("fastconv could not allocate its scratch memory")
     if status == INDEX_OUT_OF_RANGE:
@@ -698,9 +701,16 @@ cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w,
         status = fill_zeros(kernels(itemsize), dx.data, dx.s0, dx.s1, dx.s2, dx.s3, s.batch,
                             s.in_channels, s.in_h, s.in_w, num_threads)
     for i in range(phases_h):
+        if gaps and find_phase(i, s.in_h, s.kernel_h, s.stride_h, s.pad_top,
+                               s.dilation_h).taps == 0:
+            continue
         for j in range(phases_w):
+            if status == OK:
+                status = check_signals()
+            if status != OK:
+                return status
             c = input_phase(s, itemsize, dy, w, dx, i, j)
-            if status == OK and not (gaps and c.taps_h == 0):
+            if not (gaps and c.taps_h == 0):
                 status = correlate(c, algorithm, num_threads)
     return status
 
@@ -728,7 +738,7 @@ ctypedef struct PackedFilters:
 
 cdef PackedFilters *pack_filters(const Conv2dShape *given, int itemsize, Array4 w, bint copied,
                                  int num_threads) noexcept nogil:
-    """NULL where memory is short. Unless it is copied, the weight is to outlive what is returned."""
+    """NULL where memory is short. Unless it is copied, the weight must outlive what is returned."""
     cdef Conv2dShape s = given[0]
     # the filters of any image: all of it but their sizes is of no account
     s.batch = s.in_h = s.in_w = s.out_h = s.out_w = s.stride_h = s.stride_w = 1
@@ -755,7 +765,9 @@ cdef PackedFilters *pack_filters(const Conv2dShape *given, int itemsize, Array4 
             memcpy(p.weight.data, w.data, weight_bytes)
         if panels_bytes:
             p.packed.panels = memory
+            hold_signals()
             status = direct.pack(&c, memory, num_threads)
+            release_signals()
         if rows_bytes:
             p.packed.rows = memory + panels_bytes
             planes.pack(&c, memory + panels_bytes)
@@ -1120,7 +1132,8 @@ def max_pool2d_backward(const floating[:, :, :, :] grad_output,
         raise ValueError(f"grad_input {in_shape} and grad_output {out_shape} differ in their "
                          "batch or channels")
     cdef PoolShape shape = PoolShape(in_shape, adaptive=out_shape[2:])
-    cdef Pool p = pool_form(&shape.shape, sizeof(floating), view(grad_input), const_view(grad_output))
+    cdef Pool p = pool_form(&shape.shape, sizeof(floating), view(grad_input),
+                            const_view(grad_output))
     cdef int status
     if p.batch:
         p.indices = <const char *> &indices[0, 0, 0, 0]
@@ -1158,7 +1171,8 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
     """Write to `grad_input` every output's gradient, shared out evenly over its window."""
     check_shape("grad_output", grad_output.shape, shape.output_shape)
     check_shape("grad_input", grad_input.shape, shape.input_shape)
-    cdef Pool p = pool_form(&shape.shape, sizeof(floating), view(grad_input), const_view(grad_output))
+    cdef Pool p = pool_form(&shape.shape, sizeof(floating), view(grad_input),
+                            const_view(grad_output))
     cdef int status
     p.average = True
     p.include_pad = count_include_pad
@@ -1675,7 +1689,6 @@ cdef bint most_padding(Py_ssize_t pad, Py_ssize_t kernel, Py_ssize_t dilation) n
 
 cdef int judge_pool2d(Pool2dShape *s) noexcept nogil:
     cdef int status = OK
-    cdef Py_ssize_t flag
     if s.batch < 0 or s.channels < 1 or s.in_h < 1 or s.in_w < 1:
         return INVALID_SIZE
     if (s.input_format not in (CONTIGUOUS, CHANNELS_LAST)
@@ -1801,6 +1814,7 @@ cdef int admit_pool2d(const Pool2dShape *shape, Pool2dShape *s, int num_threads)
 
 
 cdef void begin(const Workspace *workspace, Arena *arena) noexcept nogil:
+    hold_signals()  # a caller without the GIL could not take a handler's exception
     if workspace != NULL:
         arena.data, arena.size = <char *> workspace.data, workspace.size
         use_arena(arena)
@@ -1808,6 +1822,7 @@ cdef void begin(const Workspace *workspace, Arena *arena) noexcept nogil:
 
 cdef int end(Workspace *workspace, const Arena *arena, int status) noexcept nogil:
     """The status of a call between `begin` and this; a query is answered."""
+    release_signals()
     if workspace == NULL:
         return status
     use_arena(NULL)
@@ -1854,7 +1869,8 @@ cdef int c_forward(const Conv2dShape *shape, int itemsize, const void *input, co
     c.bias = <const char *> (shape if query else bias)  # a query counts one in, and reads none
     c.relu = s.activation == ACTIVATION_RELU
     if p != NULL:
-        status = use_packed(p, &c, <int> s.algorithm, num_threads)
+        begin(NULL, &arena)  # the handle's memory is its own
+        status = end(NULL, &arena, use_packed(p, &c, <int> s.algorithm, num_threads))
     if status != OK:
         return status
     begin(workspace, &arena)
@@ -1865,6 +1881,7 @@ cdef int c_pack(const Conv2dShape *shape, int itemsize, const void *weight, Pack
                 int num_threads) noexcept nogil:
     cdef Conv2dShape s
     cdef Array4 w
+    cdef Arena arena
     cdef Correlation c
     cdef PackedFilters *p
     cdef int status = admit_conv2d(shape, &s, num_threads)
@@ -1882,7 +1899,8 @@ cdef int c_pack(const Conv2dShape *shape, int itemsize, const void *weight, Pack
     c = forward_form(&s, itemsize, input_of(&s, itemsize, NULL), w,
                      output_of(&s, itemsize, NULL))
     if s.batch:
-        status = use_packed(p, &c, <int> s.algorithm, num_threads)
+        begin(NULL, &arena)
+        status = end(NULL, &arena, use_packed(p, &c, <int> s.algorithm, num_threads))
     if status != OK:
         free_filters(p)
         return status
@@ -2190,7 +2208,8 @@ _C_API = PyCapsule_New(&api, "fastconv._ops._C_API", NULL)
 
 # ---------------------------------------------------------------- optimisers
 #
-# These change arrays in place, which have no gaps and one layout.
+# These change arrays in place, which have no gaps and one layout, and change them as a whole: no
+# signal interrupts them.
 
 cdef Py_buffer *updated(_Buffers buffers, object array, const Py_buffer *data) except NULL:
     cdef Py_buffer *view = buffers.output(array)
@@ -2216,7 +2235,9 @@ def sgd(data, grad, velocity, *, double rate, double decay, double keep, double 
     s.n = p.len // p.itemsize
     s.rate, s.decay, s.keep, s.gain, s.ahead = rate, decay, keep, gain, ahead
     with nogil:
+        hold_signals()
         status = update.sgd(<int> p.itemsize, &s, num_threads)
+        release_signals()
     raise_for(status)
 
 
@@ -2236,5 +2257,7 @@ def adam(data, grad, mean, square, *, double shrink, double decay, double beta1,
     s.shrink, s.decay, s.beta1, s.beta2 = shrink, decay, beta1, beta2
     s.rate, s.root, s.eps = rate, root, eps
     with nogil:
+        hold_signals()
         status = update.adam(<int> p.itemsize, &s, num_threads)
+        release_signals()
     raise_for(status)

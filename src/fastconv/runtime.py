@@ -7,10 +7,11 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
+
+from fastconv._cgroup import cpu_quota
 
 
 @contextmanager
@@ -54,45 +55,32 @@ _MOST_THREADS = 1024
 Accuracy: TypeAlias = Literal["fast", "strict"]
 
 
-def _cpu_quota() -> float:
-    """CPUs that a container's quota allows this process; infinity without a quota."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # cgroup v2
-    except (OSError, ValueError):
-        folder = Path("/sys/fs/cgroup/cpu")  # cgroup v1
-        try:
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return float("inf")
-    try:
-        allowed = int(quota) / int(period)
-    except (ValueError, ZeroDivisionError):
-        return float("inf")  # "max"
-    return allowed if allowed > 0 else float("inf")
-
-
 def _environment_count(name: str) -> int | None:
     """A count of threads from the environment, None where it is unset or no such count."""
     value = os.environ.get(name, "").split(",")[0].strip()  # OpenMP's may list one per level
     return int(value) if value.isdecimal() and 1 <= int(value) <= _MOST_THREADS else None
 
 
-def _default_num_threads() -> int:
-    """FASTCONV_NUM_THREADS, else OMP_NUM_THREADS, else what this process may really use."""
-    for name in ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"):
-        count = _environment_count(name)
-        if count is not None:
-            return count
-        if name.startswith("FASTCONV") and os.environ.get(name):
-            raise ValueError(
-                f"{name} must be a number from 1 to {_MOST_THREADS}, got {os.environ[name]!r}"
-            )
+def _chosen_threads() -> int:
+    """FASTCONV_NUM_THREADS, else 0."""
+    count = _environment_count("FASTCONV_NUM_THREADS")
+    if count is None and (value := os.environ.get("FASTCONV_NUM_THREADS")):
+        raise ValueError(
+            f"FASTCONV_NUM_THREADS must be a number from 1 to {_MOST_THREADS}, got {value!r}"
+        )
+    return count or 0
+
+
+def _available_threads() -> int:
+    """OMP_NUM_THREADS, else what affinity and a container's quota leave this process."""
+    count = _environment_count("OMP_NUM_THREADS")
+    if count is not None:
+        return count
     if hasattr(os, "sched_getaffinity"):
         cpus = len(os.sched_getaffinity(0))
     else:
         cpus = os.cpu_count() or 1
-    return max(1, int(min(_runtime.openmp_max_threads(), cpus, _cpu_quota())))
+    return max(1, int(min(cpus, cpu_quota())))
 
 
 def _default_accuracy() -> Accuracy:
@@ -114,7 +102,12 @@ def _default_memory_cache() -> int:
 
 
 def get_num_threads() -> int:
-    """How many threads an op may use.
+    """How many threads an op that this thread calls now may use.
+
+    What was set: ``FASTCONV_NUM_THREADS``, `set_num_threads` or `threads`. Where nothing was, the
+    CPUs that affinity and a container's quota leave this process (or ``OMP_NUM_THREADS``), but no
+    more than OpenMP's own limit for this thread, ``omp_get_max_threads()``, which libraries such as
+    threadpoolctl set. 1 in a forked child.
 
     Examples
     --------
@@ -128,8 +121,8 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Set how many threads an op may use, in this whole process.
 
-    Results are the same to the bit for any number. The default is ``FASTCONV_NUM_THREADS``, else
-    ``OMP_NUM_THREADS``, else the CPUs that affinity and a container's quota leave this process.
+    Results are the same to the bit for any number. What is set here holds whatever limit OpenMP
+    was given; where nothing is set, ops keep to that limit (see `get_num_threads`).
 
     Parameters
     ----------
@@ -143,22 +136,21 @@ def set_num_threads(n: int) -> None:
     Examples
     --------
     >>> import fastconv
-    >>> before = fastconv.get_num_threads()
-    >>> fastconv.set_num_threads(1)
-    >>> fastconv.get_num_threads()
+    >>> with fastconv.threads(2):
+    ...     fastconv.set_num_threads(1)
+    ...     fastconv.get_num_threads()
     1
-    >>> fastconv.set_num_threads(before)
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"n must be an integer, got {n!r}")
     if not 1 <= n <= _MOST_THREADS:
         raise ValueError(f"n must be from 1 to {_MOST_THREADS}, got {n!r}")
-    _runtime.set_default_threads(int(n))
+    _runtime.set_threads(int(n))
 
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Set the number of threads for the length of a ``with`` block.
+    """Set the number of threads for the length of a ``with`` block, in this whole process.
 
     Parameters
     ----------
@@ -176,12 +168,12 @@ def threads(n: int) -> Iterator[None]:
     ...     fastconv.get_num_threads()
     1
     """
-    before = get_num_threads()
+    before = _runtime.get_threads()
     set_num_threads(n)
     try:
         yield
     finally:
-        set_num_threads(before)
+        _runtime.set_threads(before)
 
 
 def get_accuracy() -> Accuracy:
@@ -339,6 +331,7 @@ try:
     _runtime.select_isa(os.environ.get("FASTCONV_ISA") or None)
 except ValueError as error:
     raise ValueError(f"FASTCONV_ISA: {error}") from None
-set_num_threads(_default_num_threads())
+_runtime.set_threads(_chosen_threads())
+_runtime.set_available_threads(_available_threads())
 set_accuracy(_default_accuracy())
 set_memory_cache(_default_memory_cache())

@@ -211,7 +211,7 @@ cdef int correlate_pointwise(const Correlation *correlation, int num_threads) no
     cdef Plan p
     cdef Correlation *c = &p.c
     cdef char *turned = NULL
-    cdef int status
+    cdef int status = OK
     c[0] = correlation[0]
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, lanes = c.kernels.lanes
     p.filters = c.w
@@ -240,8 +240,9 @@ cdef int correlate_pointwise(const Correlation *correlation, int num_threads) no
     p.piece_at = round_up(c.kernels.mr * sizeof(void *))
     p.result_at = p.piece_at + p.task_panels * p.depth * nr * size
     p.scratch_bytes = p.result_at + c.kernels.mr * nr * size
-    status = parallel_for(pointwise_block, &p, images * p.blocks, p.scratch_bytes, work(c),
-                          num_threads)
+    if status == OK:
+        status = parallel_for(pointwise_block, &p, images * p.blocks, p.scratch_bytes, work(c),
+                              num_threads)
     release(turned)
     return status
 

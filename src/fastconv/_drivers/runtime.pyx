@@ -2,8 +2,18 @@
 
 from cython.parallel cimport parallel, prange, threadid
 
-from fastconv._drivers.kernels cimport fc_kernels, fc_select, fc_table_f32, fc_table_f64
+from fastconv._drivers.kernels cimport (
+    fc_kernels, fc_select, fc_size, fc_table_f32, fc_table_f64)
 from fastconv._drivers.memory cimport allocate, has_arena, measuring, release, whole_lines
+
+import threading
+
+
+cdef extern from "atomic.h":
+    int fc_load_int(const int *number) noexcept nogil
+    void fc_store_int(int *number, int value) noexcept nogil
+    fc_size fc_load_size(const fc_size *number) noexcept nogil
+    void fc_store_size(fc_size *number, fc_size value) noexcept nogil
 
 
 cdef extern from *:
@@ -18,11 +28,35 @@ cdef extern from *:
     #endif
 
     #ifdef _WIN32
-    static long fc_process_id(void) { return 0; } /* Windows does not fork */
+    #define WIN32_LEAN_AND_MEAN
+    #include <windows.h>
+    static int fc_at_fork(void (*child)(void)) { (void)child; return 0; } /* it does not fork */
+    static long long fc_milliseconds(void) { return (long long)GetTickCount64(); }
     #else
-    #include <unistd.h>
-    static long fc_process_id(void) { return (long)getpid(); }
+    #include <pthread.h>
+    #include <time.h>
+    static int fc_at_fork(void (*child)(void)) { return pthread_atfork(NULL, NULL, child); }
+    static long long fc_milliseconds(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+    }
     #endif
+
+    #ifdef _MSC_VER
+    static __declspec(thread) int fc_held;
+    #else
+    static _Thread_local int fc_held;
+    #endif
+    static void fc_hold(int by) { fc_held += by; }
+    static int fc_is_held(void) { return fc_held != 0; }
+
+    static int fc_handlers_raise(void) {
+        const PyGILState_STATE state = PyGILState_Ensure();
+        const int raised = PyErr_CheckSignals();
+        PyGILState_Release(state);
+        return raised;
+    }
 
     #if defined(__clang__)
     #define FC_COMPILER "clang " __clang_version__
@@ -36,7 +70,12 @@ cdef extern from *:
     """
     int fc_openmp_version() noexcept nogil
     int fc_max_threads() noexcept nogil
-    long fc_process_id() noexcept nogil
+    int fc_at_fork(void (*child)() noexcept nogil) noexcept nogil
+    long long fc_milliseconds() noexcept nogil
+    void fc_hold(int by) noexcept nogil
+    bint fc_is_held() noexcept nogil
+    int fc_handlers_raise() noexcept nogil  # with the exception left pending, if so
+    unsigned long PyThread_get_thread_ident() noexcept nogil
     const char *FC_COMPILER
 
 
@@ -45,40 +84,54 @@ cdef extern from *:
 # one thread is as fast and disturbs nobody.
 cdef double SERIAL_WORK = 100_000
 
-cdef int default_threads = 1
-cdef bint strict = False
-cdef long pool_owner = 0  # the process in which OpenMP's threads were started
+# Any thread may read these at any time, so they are loaded and stored as wholes.
+cdef int chosen_threads = 0  # 0 where nobody chose
+cdef int available_threads = 1
+cdef int strict = False
+cdef fc_size largest = 0  # a witness for tests; where threads race, one of the sizes stays
 
 
-def set_default_threads(int n):
-    """Set how many threads a call without a count of its own uses (n >= 1)."""
-    global default_threads
-    default_threads = n
+# ---------------------------------------------------------------- settings
+
+def set_threads(int n):
+    """Set how many threads a call without a count of its own uses; 0 leaves it to the machine."""
+    fc_store_int(&chosen_threads, n)
+
+
+def get_threads():
+    """What set_threads was told last, 0 at first."""
+    return fc_load_int(&chosen_threads)
+
+
+def set_available_threads(int n):
+    """Set how many threads this process may run at once (n >= 1)."""
+    fc_store_int(&available_threads, n)
+
+
+cdef int default_threads() noexcept nogil:
+    if fc_load_int(&forked):
+        return 1
+    cdef int n = fc_load_int(&chosen_threads)
+    return n if n else min(fc_load_int(&available_threads), fc_max_threads())
 
 
 def get_default_threads():
-    """How many threads a call without a count of its own uses."""
-    return default_threads
+    """How many threads a call of this thread's without a count of its own uses."""
+    return default_threads()
 
 
 def set_strict_accuracy(bint on):
     """Set whether a choice of algorithm is limited to plain sums of products."""
-    global strict
-    strict = on
+    fc_store_int(&strict, on)
 
 
 def get_strict_accuracy():
     """Whether a choice of algorithm is limited to plain sums of products."""
-    return strict
+    return strict_accuracy()
 
 
 cdef bint strict_accuracy() noexcept nogil:
-    return strict
-
-
-def openmp_max_threads():
-    """The OpenMP runtime's own limit, 1 without OpenMP."""
-    return fc_max_threads()
+    return fc_load_int(&strict)
 
 
 def build_info():
@@ -117,34 +170,82 @@ cdef const fc_kernels *kernels(int itemsize) noexcept nogil:
     return fc_table_f32() if itemsize == 4 else fc_table_f64()
 
 
-cdef size_t largest = 0  # a witness for tests; where threads race, one of the sizes stays
-
-
 def largest_scratch():
     """Bytes of the largest scratch memory a thread was given since this was last asked."""
-    global largest
-    nbytes = largest
-    largest = 0
+    nbytes = fc_load_size(&largest)
+    fc_store_size(&largest, 0)
     return nbytes
 
 
+# ---------------------------------------------------------------- forks
+
+# The threads of GNU's OpenMP do not survive a fork, and waiting for them would hang the child. They
+# may have been started by another library that shares it, so a forked child always computes on the
+# one thread that is left.
+cdef int forked = False
+cdef unsigned long main_thread = 0  # the thread on which Python handles signals
+
+
+cdef void after_fork_in_child() noexcept nogil:
+    global main_thread
+    main_thread = PyThread_get_thread_ident()
+    fc_store_int(&forked, True)
+
+
+main_thread = threading.main_thread().ident
+if fc_at_fork(after_fork_in_child):
+    raise MemoryError("fastconv could not register what a forked child must know")
+
+
+# ---------------------------------------------------------------- signals
+#
+# Python calls a signal's handler on its main thread, and only between bytecodes: a call would not
+# be interrupted before its end. So that thread, between tasks, now and then lets Python look.
+
+cdef enum:
+    LOOK_EVERY = 50  # milliseconds
+
+cdef long long next_look = 0  # only the main thread touches it
+
+
+cdef void hold_signals() noexcept nogil:
+    """Let nothing that this thread calls be interrupted, until as many calls of release_signals."""
+    fc_hold(1)
+
+
+cdef void release_signals() noexcept nogil:
+    fc_hold(-1)
+
+
+cdef bint heeds_signals() noexcept nogil:
+    return PyThread_get_thread_ident() == main_thread and not fc_is_held()
+
+
+cdef int look() noexcept nogil:
+    """INTERRUPTED if a signal's handler raised; its exception is pending then."""
+    global next_look
+    cdef long long now = fc_milliseconds()
+    if now < next_look:
+        return OK
+    next_look = now + LOOK_EVERY
+    return INTERRUPTED if fc_handlers_raise() else OK
+
+
+cdef int check_signals() noexcept nogil:
+    return look() if heeds_signals() else OK
+
+
+# ---------------------------------------------------------------- the loop
+
 cdef int thread_count(Py_ssize_t n_tasks, double work, int num_threads) noexcept nogil:
-    global pool_owner
-    cdef int n = num_threads if num_threads > 0 else default_threads
-    if n > n_tasks:
-        n = <int> n_tasks
-    if n <= 1 or work < SERIAL_WORK:
+    if n_tasks <= 1 or work < SERIAL_WORK or fc_load_int(&forked):
         return 1
-    # libgomp's threads do not survive a fork, and waiting for them would hang the child: there,
-    # everything runs on the one thread that is left.
-    cdef long process = fc_process_id()
-    if pool_owner == 0:
-        pool_owner = process
-    return n if pool_owner == process else 1
+    cdef int n = num_threads if num_threads > 0 else default_threads()
+    return <int> n_tasks if n > n_tasks else n
 
 
-cdef int run_serial(task_fn task, void *context, Py_ssize_t n_tasks,
-                    size_t scratch_bytes) noexcept nogil:
+cdef int run_serial(task_fn task, void *context, Py_ssize_t n_tasks, size_t scratch_bytes,
+                    bint heeding) noexcept nogil:
     cdef char *scratch = NULL
     cdef int status = OK
     cdef Py_ssize_t i
@@ -155,7 +256,9 @@ cdef int run_serial(task_fn task, void *context, Py_ssize_t n_tasks,
     if measuring():
         n_tasks = 0
     for i in range(n_tasks):
-        status = task(context, i, scratch)
+        status = look() if heeding else OK
+        if status == OK:
+            status = task(context, i, scratch)
         if status != OK:
             break
     release(scratch)
@@ -169,15 +272,18 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     A task owns what it writes, so it does not matter which thread runs it or when: the bits are
     the same for any number of threads. `scratch` has scratch_bytes, one piece per thread, and
     holds nothing of use when a task starts. `num_threads` 0 means the default.
+
+    After a task's failure, or a signal whose handler raised, tasks that have not begun are left
+    out.
     """
-    global largest
-    if scratch_bytes > largest:
-        largest = scratch_bytes
+    if <fc_size> scratch_bytes > fc_load_size(&largest):
+        fc_store_size(&largest, <fc_size> scratch_bytes)
     cdef int n = thread_count(n_tasks, work, num_threads)
+    cdef bint heeding = work >= SERIAL_WORK and heeds_signals()
     if n == 1:
-        return run_serial(task, context, n_tasks, scratch_bytes)
+        return run_serial(task, context, n_tasks, scratch_bytes, heeding)
     if measuring():
-        return run_serial(task, context, 0, n * whole_lines(scratch_bytes))
+        return run_serial(task, context, 0, n * whole_lines(scratch_bytes), False)
     cdef int failure = OK
     cdef int *shared = &failure  # through a pointer, so that threads share it; any failure will do
     cdef int status
@@ -188,19 +294,25 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
         lent = allocate(n * whole_lines(scratch_bytes))
         if lent == NULL:
             return OUT_OF_MEMORY
+    cdef bint looks
     with parallel(num_threads=n):
+        looks = heeding and heeds_signals()  # the calling thread alone
         scratch = NULL
         if lent != NULL:
             scratch = lent + threadid() * whole_lines(scratch_bytes)
         elif scratch_bytes:
             scratch = allocate(scratch_bytes)
         for i in prange(n_tasks, schedule="dynamic", chunksize=1):
-            if scratch_bytes and scratch == NULL:
-                status = OUT_OF_MEMORY
-            else:
-                status = task(context, i, scratch)
+            status = fc_load_int(shared)
+            if status == OK and looks:
+                status = look()
+            if status == OK:
+                if scratch_bytes and scratch == NULL:
+                    status = OUT_OF_MEMORY
+                else:
+                    status = task(context, i, scratch)
             if status != OK:
-                shared[0] = status
+                fc_store_int(shared, status)
         if lent == NULL:
             release(scratch)
     release(lent)

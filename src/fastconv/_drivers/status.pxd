@@ -4,7 +4,7 @@ cdef enum Status:
     OK = 0
     OUT_OF_MEMORY = 1
     INDEX_OUT_OF_RANGE = 2
-    # 3: a signal interrupted the call, which no function of the C level returns
+    INTERRUPTED = 3  # a signal's handler raised, and its exception is pending; not at the C level
     # what follows is for the C level alone: drivers get what was judged before
     NULL_POINTER = 4
     INVALID_SIZE = 5

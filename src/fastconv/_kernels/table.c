@@ -2,6 +2,7 @@
  * compiler was told it may use all of a group. */
 #include <string.h>
 
+#include "atomic.h"
 #include "kernels.h"
 
 #define FC_DECLARE(real, set)                                              \
@@ -179,7 +180,7 @@ int fc_select(const char *isa) {
     for (int i = 0; i < SETS; i++)
         if (!isa || !strcmp(isa, sets[i].name)) {
             if (sets[i].supported()) {
-                chosen = i;
+                fc_store_int(&chosen, i);
                 return 0;
             }
             if (isa) return -2;
@@ -189,5 +190,5 @@ int fc_select(const char *isa) {
     return -1;
 }
 
-const fc_kernels *fc_table_f32(void) { return sets[chosen].f32; }
-const fc_kernels *fc_table_f64(void) { return sets[chosen].f64; }
+const fc_kernels *fc_table_f32(void) { return sets[fc_load_int(&chosen)].f32; }
+const fc_kernels *fc_table_f64(void) { return sets[fc_load_int(&chosen)].f64; }
