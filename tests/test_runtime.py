@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import output, run
 from geometries import LAYOUTS, Conv, convolutions, integers, poolings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,25 +46,6 @@ def is_available(name):
 
 
 AVAILABLE = [name for name in NAMES if is_available(name)]
-
-
-def run(code, timeout=120, **variables):
-    """Run `code` in a new process, with these environment variables and no other that matters."""
-    theirs = {k: v for k, v in os.environ.items() if not k.startswith(("FASTCONV_", "OMP_"))}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=theirs | variables,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-def output(code, **options):
-    done = run(code, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 # ---------------------------------------------------------------- the number of threads
@@ -223,28 +205,6 @@ def test_same_bits_for_any_number_of_threads(name, dtype, layout, rng):
             with fastconv.threads(n):
                 results.append([a.tobytes() for f, *args in calls for a in f(*args)])
     assert all(r == results[0] for r in results[1:])
-
-
-def test_same_bits_from_many_python_threads(rng):
-    operands = LARGE.operands(rng, np.float32)
-    alone = [a.tobytes() for a in passes(LARGE, *operands)]
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(passes, LARGE, *operands) for _ in range(12)]
-        for job in jobs:
-            assert [a.tobytes() for a in job.result(timeout=120)] == alone
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_child_computes_the_same():
-    code = """
-import os, sys, numpy as np, fastconv.functional as F
-x, w = np.ones((8, 32, 32, 32), np.float32), np.ones((32, 32, 3, 3), np.float32)
-before = F.conv2d(x, w)  # starts the threads
-if child := os.fork():
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-os._exit(0 if np.array_equal(F.conv2d(x, w), before) else 1)
-"""
-    output(code, FASTCONV_NUM_THREADS="3")
 
 
 # ---------------------------------------------------------------- accuracy
