@@ -1,10 +1,14 @@
 """The C level: what the header says is there, is right, and is refused where it makes no sense."""
 
 import ctypes
+import os
 import re
+import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +27,7 @@ from c_level import (
     needed,
     squeezed,
 )
+from children import output
 from geometries import Conv, convolutions, integers, poolings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -491,6 +496,33 @@ def test_threads_share_a_geometry_and_packed_weights(rng):
     call("conv2d_packed_free", packed.value)
     np.testing.assert_allclose(np.frombuffer(results[0], np.float32), expected, atol=1e-3)
     assert set(results) == {results[0]}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+def test_signals_wait_until_a_call_returns():
+    """A handler's exception has nowhere to go while the caller holds no GIL."""
+    code = """
+import signal
+import numpy as np
+from c_level import Conv2dShape, call, lent
+
+def handler(*_):
+    raise KeyError
+
+s, x, w = Conv2dShape(), np.ones((8, 64, 200, 200)), np.ones((64, 64, 3, 3))
+call("conv2d_shape_init", s, *x.shape, *w.shape[:1], 3, 3, 1, 1, 1, 1)
+out = np.full(x.shape, np.nan)
+signal.signal(signal.SIGALRM, handler)
+try:
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    lent("conv2d_f64", s, x, w, None, out, num_threads=1)
+    while True:  # until the signal has come
+        pass
+except KeyError:
+    print(np.isnan(out).sum())
+"""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    assert output(code, PYTHONPATH=path) == "0"
 
 
 # ---------------------------------------------------------------- workspaces
