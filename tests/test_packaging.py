@@ -63,7 +63,8 @@ def test_only_what_is_of_use_is_shipped(distribution):
     shipped = [f for f in shipped if f.suffix != ".pyc"]
     allowed = {".py", ".pyi", ".pxd", ".so", ".pyd", ".gz", ".txt"}
     others = sorted(f.as_posix() for f in shipped if f.suffix not in allowed)
-    assert others == ["fastconv/_kernels/kernels.h", "fastconv/py.typed"]
+    headers = ["fastconv/_kernels/kernels.h", "fastconv/include/fastconv.h"]
+    assert others == [*headers, "fastconv/py.typed"]
 
 
 def test_the_wheel_is_about_a_megabyte(distribution):
