@@ -1,4 +1,4 @@
-"""Builds a small Cython extension against the installed fastconv."""
+"""Builds a small extension against the fastconv that is imported."""
 
 import importlib.util
 import os
@@ -17,13 +17,18 @@ setup(name="{name}", ext_modules=cythonize(Extension("{name}", ["{name}.pyx"])))
 
 
 def build(name, folder):
-    """The module made of ``name.pyx`` in `folder`, as a stranger's setup.py would make it."""
+    """The module `name` that the setup.py in `folder` makes.
+
+    Where there is none, a stranger's shortest is written, for ``name.pyx``.
+    """
     compiler = (sysconfig.get_config_var("CC") or "").split()
     if compiler and shutil.which(compiler[0]) is None:
         pytest.skip(f"needs the C compiler that built Python, {compiler[0]}")
-    (folder / "setup.py").write_text(SETUP.format(name=name), encoding="utf-8")
+    setup = folder / "setup.py"
+    if not setup.exists():
+        setup.write_text(SETUP.format(name=name), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        [sys.executable, setup.name, "build_ext", "--inplace"],
         cwd=folder,
         env=os.environ | {"CFLAGS": "-O1"},  # sooner done than with Python's own flags
         capture_output=True,
