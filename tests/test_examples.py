@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -181,6 +182,34 @@ def test_peaks_refuse(peaks, plane, error, message):
     for call in (peaks.Finder, lambda image: find(image, 1)):
         with pytest.raises(error, match=message):
             call(plane)
+
+
+def test_finders_keep_nothing(peaks):
+    """Neither arrays nor memory, whether a call succeeds or fails."""
+    image, template = np.ones((200, 300), np.float32), np.ones((3, 3), np.float32)
+    wrong, empty = np.ones((200, 300)), np.ones((0, 3), np.float32)
+    arrays = image, template, wrong, empty
+
+    def use():
+        find = peaks.Finder(template)
+        find(image, 1)
+        for plane in (wrong, empty):
+            with pytest.raises((TypeError, ValueError)):
+                peaks.Finder(plane)
+            with pytest.raises((TypeError, ValueError)):
+                find(plane, 1)
+
+    use()
+    tracemalloc.start()
+    try:
+        held = [sys.getrefcount(x) for x in (*arrays, peaks.Finder)]
+        memory = tracemalloc.get_traced_memory()[0]
+        use()
+        use()
+        assert tracemalloc.get_traced_memory()[0] - memory < image.nbytes
+        assert [sys.getrefcount(x) for x in (*arrays, peaks.Finder)] == held
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
