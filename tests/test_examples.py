@@ -84,7 +84,7 @@ def test_edges_are_the_same_for_any_number_of_threads(edges, rng):
     images = rng.standard_normal((9, 40, 50)).astype(np.float32)
     expected = edges.detect(images, 0.5, num_threads=1)
     assert 0.1 < expected.mean() < 0.5
-    for threads in (2, 3, 4, 64):
+    for threads in (-1, 2, 3, 4, 64):
         found = edges.detect(images, 0.5, num_threads=threads)
         np.testing.assert_array_equal(found, expected)
     with fastconv.threads(3):
@@ -184,15 +184,15 @@ def test_peaks_refuse(peaks, plane, error, message):
             call(plane)
 
 
-def test_finders_keep_nothing(peaks):
+def test_finders_keep_nothing(peaks, rng):
     """Neither arrays nor memory, whether a call succeeds or fails."""
-    image, template = np.ones((200, 300), np.float32), np.ones((3, 3), np.float32)
+    image, template = rng.random((200, 300), np.float32), np.ones((3, 3), np.float32)
     wrong, empty = np.ones((200, 300)), np.ones((0, 3), np.float32)
     arrays = image, template, wrong, empty
 
     def use():
         find = peaks.Finder(template)
-        find(image, 1)
+        assert len(find(image, 0)) > 3000
         for plane in (wrong, empty):
             with pytest.raises((TypeError, ValueError)):
                 peaks.Finder(plane)
@@ -212,6 +212,7 @@ def test_finders_keep_nothing(peaks):
         tracemalloc.stop()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Python's headers are for other compilers")
 @pytest.mark.parametrize(
     "command",
     [
