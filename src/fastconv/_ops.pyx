@@ -21,6 +21,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, strcmp
 
 from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, update, winograd
+from fastconv._drivers.atomic cimport fc_fill_pointer, fc_load_pointer
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.correlation cimport Correlation, Packed, forward_taps, turn_taps
 from fastconv._drivers.kernels cimport (
@@ -28,7 +29,7 @@ from fastconv._drivers.kernels cimport (
     FC_SOFTPLUS, FC_TANH, fc_adam, fc_grids, fc_sgd, fc_size, fc_winograd)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
-from fastconv._drivers.memory cimport Arena, Memory, allocate, fill, peek, release, use_arena
+from fastconv._drivers.memory cimport Arena, Memory, allocate, release, use_arena
 from fastconv._drivers.runtime cimport (
     INTERRUPTED, check_signals, hold_signals, kernels, release_signals, strict_accuracy)
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
@@ -430,13 +431,17 @@ def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, group
         return ConvShape(input_shape, weight_shape, stride, padding, dilation, groups,
                          input_name=input_name, weight_name=weight_name)
     key = (input_shape, weight_shape, stride, padding, dilation, groups)
-    shape = known_shapes.get(key)
-    if shape is None:
-        shape = ConvShape(input_shape, weight_shape, stride, padding, dilation, groups,
-                          input_name=input_name, weight_name=weight_name)
-        if len(known_shapes) >= MOST_KNOWN_SHAPES:
-            known_shapes.clear()
-        known_shapes[key] = shape
+    try:
+        # Not `get`, which Cython makes a borrowed reference first: without the GIL, another thread
+        # that clears the dictionary could free the shape then.
+        return known_shapes[key]
+    except KeyError:
+        pass
+    shape = ConvShape(input_shape, weight_shape, stride, padding, dilation, groups,
+                      input_name=input_name, weight_name=weight_name)
+    if len(known_shapes) >= MOST_KNOWN_SHAPES:
+        known_shapes.clear()
+    known_shapes[key] = shape
     return shape
 
 
@@ -796,13 +801,13 @@ cdef int use_packed(PackedFilters *p, Correlation *c, int algorithm,
         return OK
     c.packed = &p.packed
     tile = winograd_tile(c, algorithm, False)
-    if tile < 0 or peek(<void **> &p.packed.points[tile]) != NULL:
+    if tile < 0 or fc_load_pointer(<void **> &p.packed.points[tile]) != NULL:
         return OK
     points = allocate(winograd.packed_bytes(c, tile))
     if points == NULL:
         return OUT_OF_MEMORY
     status = winograd.pack(c, tile, points, num_threads)
-    if status != OK or not fill(<void **> &p.packed.points[tile], points):
+    if status != OK or not fc_fill_pointer(<void **> &p.packed.points[tile], points):
         release(points)  # perhaps another thread was faster
     return status
 

@@ -14,10 +14,6 @@ cdef void use_arena(Arena *arena) noexcept nogil
 cdef bint has_arena() noexcept nogil
 cdef bint measuring() noexcept nogil
 
-# A pointer that threads may fill in once, if it is NULL; peek sees what fill has put there.
-cdef void *peek(void **slot) noexcept nogil
-cdef bint fill(void **slot, void *block) noexcept nogil
-
 cdef class Memory:
     cdef char *data
     cdef Py_ssize_t nbytes

@@ -248,14 +248,6 @@ cdef void release(char *memory) noexcept nogil:
     fc_system_give(block)
 
 
-cdef void *peek(void **slot) noexcept nogil:
-    return fc_peek(slot)
-
-
-cdef bint fill(void **slot, void *block) noexcept nogil:
-    return fc_put(slot, block)
-
-
 cdef class Memory:
     """A block of `nbytes` for one array, released with it."""
 

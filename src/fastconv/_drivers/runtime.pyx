@@ -2,18 +2,13 @@
 
 from cython.parallel cimport parallel, prange, threadid
 
+from fastconv._drivers.atomic cimport (
+    fc_load_int, fc_load_size, fc_store_int, fc_store_size)
 from fastconv._drivers.kernels cimport (
     fc_kernels, fc_select, fc_size, fc_table_f32, fc_table_f64)
 from fastconv._drivers.memory cimport allocate, has_arena, measuring, release, whole_lines
 
 import threading
-
-
-cdef extern from "atomic.h":
-    int fc_load_int(const int *number) noexcept nogil
-    void fc_store_int(int *number, int value) noexcept nogil
-    fc_size fc_load_size(const fc_size *number) noexcept nogil
-    void fc_store_size(fc_size *number, fc_size value) noexcept nogil
 
 
 cdef extern from *:
