@@ -29,7 +29,7 @@ static inline void fc_store_size(fc_size *n, fc_size value) {
 static inline void *fc_load_pointer(void **slot) { return __atomic_load_n(slot, __ATOMIC_ACQUIRE); }
 static inline int fc_fill_pointer(void **slot, void *pointer) {
     void *empty = NULL;
-    return __atomic_compare_exchange_n(slot, &empty, pointer, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(slot, &empty, pointer, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 #endif
 
