@@ -124,6 +124,7 @@ ASIDE = {"optim", "init", "data", "io"}
 MAY_IMPORT = {
     **{room: set(CHAIN[i + 1 :]) for i, room in enumerate(CHAIN)},
     **dict.fromkeys(ASIDE, ASIDE),
+    "_arguments": set(),
     "runtime": {"_drivers", "_cgroup"},
     "_cgroup": set(),
     "reference": set(),
@@ -131,6 +132,8 @@ MAY_IMPORT = {
     "__init__": {"runtime"},
     "__main__": {"cli"},
 }
+for room in (*CHAIN, *ASIDE):
+    MAY_IMPORT[room] |= {"_arguments"}
 MAY_IMPORT["nn"] |= {"init"}
 MAY_IMPORT["optim"] |= {"_ops"}
 MAY_IMPORT["training"] |= ASIDE

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastconv._arguments import real, whole
+
 __all__ = [
     "calculate_fan_in_and_fan_out",
     "calculate_gain",
@@ -51,12 +53,13 @@ def calculate_fan_in_and_fan_out(shape: Sequence[int]) -> tuple[int, int]:
     >>> calculate_fan_in_and_fan_out((16, 6, 5, 5))
     (150, 400)
     """
-    if len(shape) < 2 or min(shape) < 1:
-        raise ValueError(
-            f"shape: fans need two or more dimensions, all positive; got {tuple(shape)}"
-        )
-    taps = math.prod(shape[2:])
-    return shape[1] * taps, shape[0] * taps
+    sizes = _sizes(shape)
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(f"shape: fans need two or more dimensions, all positive; got {sizes}")
+    if math.prod(sizes) > np.iinfo(np.intp).max:
+        raise ValueError(f"shape: {sizes} is too large to address")
+    taps = math.prod(sizes[2:])
+    return sizes[1] * taps, sizes[0] * taps
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -86,8 +89,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     2.0
     """
     if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else param
-        return math.sqrt(2.0 / (1.0 + slope**2))
+        slope = 0.01 if param is None else real("param", param)
+        return math.sqrt(2.0 / (1.0 + slope * slope))
     gains = {
         "linear": 1.0,
         "conv2d": 1.0,
@@ -215,7 +218,7 @@ def xavier_uniform(
     >>> bool(abs(w).max() <= (6 / 204) ** 0.5)
     True
     """
-    bound = gain * math.sqrt(6.0 / sum(calculate_fan_in_and_fan_out(shape)))
+    bound = real("gain", gain) * math.sqrt(6.0 / sum(calculate_fan_in_and_fan_out(shape)))
     return _uniform(shape, bound, dtype, rng)
 
 
@@ -235,7 +238,7 @@ def xavier_normal(
     >>> xavier_normal((84, 120), rng=0).dtype
     dtype('float32')
     """
-    std = gain * math.sqrt(2.0 / sum(calculate_fan_in_and_fan_out(shape)))
+    std = real("gain", gain) * math.sqrt(2.0 / sum(calculate_fan_in_and_fan_out(shape)))
     return _normal(shape, std, dtype, rng)
 
 
@@ -298,17 +301,32 @@ def _fan(shape: Sequence[int], mode: Mode) -> int:
 
 
 def _uniform(shape: Sequence[int], bound: float, dtype: DTypeLike, rng: Rng) -> Array:
-    real = _real_dtype(dtype)
-    return np.random.default_rng(rng).uniform(-bound, bound, tuple(shape)).astype(real, copy=False)
+    kind = _real_dtype(dtype)
+    _check_scale(bound, kind)
+    return np.random.default_rng(rng).uniform(-bound, bound, _sizes(shape)).astype(kind, copy=False)
 
 
 def _normal(shape: Sequence[int], std: float, dtype: DTypeLike, rng: Rng) -> Array:
-    real = _real_dtype(dtype)
-    return np.random.default_rng(rng).normal(0.0, std, tuple(shape)).astype(real, copy=False)
+    kind = _real_dtype(dtype)
+    _check_scale(std, kind)
+    return np.random.default_rng(rng).normal(0.0, std, _sizes(shape)).astype(kind, copy=False)
 
 
 def _real_dtype(dtype: DTypeLike) -> np.dtype[np.floating[Any]]:
-    real: np.dtype[Any] = np.dtype(dtype)
-    if real not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {real}")
-    return real
+    kind: np.dtype[Any] = np.dtype(dtype)
+    if kind not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {kind}")
+    return kind
+
+
+def _check_scale(scale: float, kind: np.dtype[np.floating[Any]]) -> None:
+    """Far outliers of the distribution must be numbers of the dtype too."""
+    if not 0 <= scale <= float(np.finfo(kind).max) / 100:
+        raise ValueError(f"weights of {kind} cannot have the scale {scale}")
+
+
+def _sizes(shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(whole("shape", size, 0) for size in shape)
+    except TypeError:
+        raise TypeError(f"shape must be a tuple of integers, got {shape!r}") from None

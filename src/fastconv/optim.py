@@ -9,14 +9,15 @@ or safetensors; after :meth:`Optimizer.load_state_dict` the run goes on as if ne
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _ops
+from fastconv._arguments import real, to_array, whole
 
 __all__ = [
     "SGD",
@@ -84,13 +85,19 @@ class Optimizer:
         for i, (p, state) in enumerate(zip(self.params, self._state, strict=True)):
             if p.grad is None:
                 continue
-            if p.grad.shape != p.data.shape:
+            grad = to_array(f"gradient of params[{i}]", p.grad)
+            if grad.dtype.kind not in "fiu":
+                raise TypeError(f"params[{i}]: gradient is {grad.dtype}, data {p.data.dtype}")
+            if grad.shape != p.data.shape:
                 raise ValueError(
-                    f"params[{i}]: gradient has shape {p.grad.shape}, data {p.data.shape}"
+                    f"params[{i}]: gradient has shape {grad.shape}, data {p.data.shape}"
                 )
-            todo.append((p.data, p.grad, state))
-        for data, grad, state in todo:
-            self._update(data, grad, state)
+            if not p.data.flags.writeable:
+                raise ValueError(f"params[{i}]: data are read-only")
+            todo.append((p.data, grad, state))
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN pass on
+            for data, grad, state in todo:
+                self._update(data, grad, state)
 
     def zero_grad(self) -> None:
         """Forget every parameter's gradient: ``grad`` becomes None."""
@@ -156,12 +163,11 @@ class Optimizer:
     def _set_hyperparameters(self, values: Mapping[str, Any]) -> None:
         checked: dict[str, Number] = {}
         for name, value in values.items():
-            if not isinstance(value, Real):
-                raise TypeError(f"{name} must be a number, got {value!r}")
+            number = real(name, value)
             low, high = _RANGES.get(name, (False, math.inf))
-            if not low <= float(value) < high:
+            if not low <= number < high:
                 raise ValueError(f"{name} must be at least {low} and below {high}, got {value}")
-            checked[name] = float(value) if name in _RANGES else bool(value)
+            checked[name] = number if name in _RANGES else bool(value)
         if values.get("nesterov") and not (values["momentum"] > 0 and values["dampening"] == 0):
             raise ValueError(
                 "nesterov needs momentum > 0 and dampening = 0, got "
@@ -602,15 +608,14 @@ class StepLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         super().__init__(optimizer)
-        if step_size < 1:
-            raise ValueError(f"step_size must be at least 1, got {step_size}")
-        if not 0 <= gamma < math.inf:
-            raise ValueError(f"gamma must be finite and not negative, got {gamma}")
-        self.step_size = step_size
-        self.gamma = gamma
+        self.step_size = whole("step_size", step_size, 1)
+        self.gamma = real("gamma", gamma, 0, sys.float_info.max)
 
     def _lr(self, epoch: int) -> float:
-        return self.base_lr * self.gamma ** (epoch // self.step_size)
+        try:
+            return self.base_lr * self.gamma ** (epoch // self.step_size)
+        except OverflowError:
+            return math.inf
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -646,12 +651,8 @@ class CosineAnnealingLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
         super().__init__(optimizer)
-        if T_max < 1:
-            raise ValueError(f"T_max must be at least 1, got {T_max}")
-        if not 0 <= eta_min < math.inf:
-            raise ValueError(f"eta_min must be finite and not negative, got {eta_min}")
-        self.T_max = T_max
-        self.eta_min = eta_min
+        self.T_max = whole("T_max", T_max, 1)
+        self.eta_min = real("eta_min", eta_min, 0, sys.float_info.max)
 
     def _lr(self, epoch: int) -> float:
         fall = (1 + math.cos(math.pi * epoch / self.T_max)) / 2
@@ -696,16 +697,13 @@ def clip_grad_norm(
     >>> p.grad.round(5)
     array([0.6, 0.8])
     """
-    if not max_norm >= 0:
-        raise ValueError(f"max_norm must not be negative, got {max_norm}")
-    if not norm_type >= 1:
-        raise ValueError(f"norm_type must be at least 1, got {norm_type}")
-    grads = [p.grad for p in params if p.grad is not None]
-    norms = [float(np.linalg.norm(grad.ravel(), norm_type)) for grad in grads]
-    total = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
-    factor = max_norm / (total + 1e-6)
-    if not factor >= 1:
-        with np.errstate(invalid="ignore"):  # an infinite gradient turns to NaN here
+    max_norm, norm_type = real("max_norm", max_norm, 0), real("norm_type", norm_type, 1)
+    grads = _gradients(params)
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite gradient turns to NaN here
+        norms = [float(np.linalg.norm(grad.ravel(), norm_type)) for grad in grads]
+        total = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
+        factor = max_norm / (total + 1e-6)
+        if not factor >= 1:
             for grad in grads:
                 grad *= factor
     return total
@@ -736,11 +734,22 @@ def clip_grad_value(params: Iterable[ParameterLike], clip_value: float) -> None:
     >>> p.grad
     array([ 1. , -0.5])
     """
-    if not clip_value >= 0:
-        raise ValueError(f"clip_value must not be negative, got {clip_value}")
-    for p in params:
-        if p.grad is not None:
-            np.clip(p.grad, -clip_value, clip_value, out=p.grad)
+    clip_value = real("clip_value", clip_value, 0)
+    with np.errstate(over="ignore"):  # a value beyond float32 is infinity to it
+        for grad in _gradients(params):
+            np.clip(grad, -clip_value, clip_value, out=grad)
+
+
+def _gradients(params: Iterable[ParameterLike]) -> list[Array]:
+    """The gradients that there are, all of which can be changed in place."""
+    grads = [p.grad for p in params if p.grad is not None]
+    for grad in grads:
+        if not isinstance(grad, np.ndarray) or grad.dtype.kind != "f":
+            kind = getattr(grad, "dtype", type(grad).__name__)
+            raise TypeError(f"gradients must be floating-point arrays, got {kind}")
+        if not grad.flags.writeable:
+            raise ValueError(f"a gradient of shape {grad.shape} is read-only")
+    return grads
 
 
 def _run(kernel: Callable[..., None], grad: Array, *arrays: Array | None, **numbers: float) -> None:

@@ -15,6 +15,9 @@ While a thread has an arena, memory that a caller of the C level lent it, its ca
 need from there: drivers release in the reverse of the order they allocate in, so an arena is a
 stack. An arena without memory measures: its blocks come from where they always come from, and what
 an arena would have to hold for them is counted.
+
+Built with AddressSanitizer, a block ends for it where the caller's bytes do, and a kept one is out
+of bounds, so that it sees what the classes of size and the keeping would hide.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -34,6 +37,7 @@ cdef extern from *:
     #endif
     static Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) { return FC_ADD(n, by) + by; }
     static Py_ssize_t fc_load(Py_ssize_t *n) { return FC_ADD(n, 0); }
+    static Py_ssize_t fc_load_relaxed(Py_ssize_t *n) { return *(Py_ssize_t volatile *)n; }
     static void fc_store(Py_ssize_t *n, Py_ssize_t value) { FC_SET(n, value); }
     static void *fc_peek(void **slot) { return *(void *volatile *)slot; }
     static void *fc_take(void **slot) { return _InterlockedExchangePointer(slot, NULL); }
@@ -45,6 +49,9 @@ cdef extern from *:
         return __atomic_add_fetch(n, by, __ATOMIC_SEQ_CST);
     }
     static Py_ssize_t fc_load(Py_ssize_t *n) { return __atomic_load_n(n, __ATOMIC_SEQ_CST); }
+    static Py_ssize_t fc_load_relaxed(Py_ssize_t *n) {
+        return __atomic_load_n(n, __ATOMIC_RELAXED);
+    }
     static void fc_store(Py_ssize_t *n, Py_ssize_t value) {
         __atomic_store_n(n, value, __ATOMIC_SEQ_CST);
     }
@@ -84,9 +91,24 @@ cdef extern from *:
     }
     static void fc_system_give(void *p) { free(p); }
     #endif
+
+    #if defined(__has_feature)
+    #if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+    #define __SANITIZE_ADDRESS__ 1
+    #endif
+    #endif
+    #if defined(__SANITIZE_ADDRESS__)
+    #include <sanitizer/asan_interface.h>
+    static void fc_hide(void *p, size_t n) { ASAN_POISON_MEMORY_REGION(p, n); }
+    static void fc_show(void *p, size_t n) { ASAN_UNPOISON_MEMORY_REGION(p, n); }
+    #else
+    static void fc_hide(void *p, size_t n) { (void)p, (void)n; }
+    static void fc_show(void *p, size_t n) { (void)p, (void)n; }
+    #endif
     """
     Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) noexcept nogil
     Py_ssize_t fc_load(Py_ssize_t *n) noexcept nogil
+    Py_ssize_t fc_load_relaxed(Py_ssize_t *n) noexcept nogil
     void fc_store(Py_ssize_t *n, Py_ssize_t value) noexcept nogil
     void *fc_peek(void **slot) noexcept nogil  # what it holds, at some instant
     void *fc_take(void **slot) noexcept nogil  # what it holds, NULL for nothing
@@ -95,6 +117,8 @@ cdef extern from *:
     void fc_set_arena(void *arena) noexcept nogil
     void *fc_system_take(size_t n) noexcept nogil
     void fc_system_give(void *p) noexcept nogil
+    void fc_hide(void *p, size_t n) noexcept nogil  # from AddressSanitizer: out of bounds
+    void fc_show(void *p, size_t n) noexcept nogil
 
 
 cdef enum:
@@ -108,10 +132,12 @@ cdef enum:
 
 ctypedef struct Header:
     int size_class
-    size_t nbytes  # what an arena gave, or would have given, for the block
+    size_t lent  # bytes that an arena gave, or would have given, for the block and this
 
 cdef void *slots[CLASSES * SLOTS]
 cdef Py_ssize_t kept = 0  # bytes
+cdef Py_ssize_t taken = 0  # bytes of blocks that the system has given and not got back
+cdef Py_ssize_t failing = 0  # allocations until one fails, for tests; 0: none does
 cdef Py_ssize_t limit = 256 << 20
 cdef Py_ssize_t hand = 0  # slots that `trim` has looked into
 
@@ -133,6 +159,30 @@ cdef int class_of(size_t nbytes) noexcept nogil:
     return n
 
 
+cdef char *system_take(int n) noexcept nogil:
+    """A new block of class n, or NULL."""
+    cdef char *block = <char *> fc_system_take(LINE + size_of(n))
+    if block != NULL:
+        (<Header *> block).size_class = n
+        fc_add(&taken, <Py_ssize_t> size_of(n))
+    return block
+
+
+cdef void system_give(char *block, int n) noexcept nogil:
+    fc_add(&taken, -<Py_ssize_t> size_of(n))
+    fc_show(block, LINE + size_of(n))
+    fc_system_give(block)
+
+
+cdef char *handed(char *block, int n, size_t nbytes, size_t lent) noexcept nogil:
+    """What the caller gets of a block: nbytes, and no more for AddressSanitizer."""
+    fc_show(block, LINE + size_of(n))
+    (<Header *> block).lent = lent
+    fc_hide(block, LINE)
+    fc_hide(block + LINE + nbytes, size_of(n) - nbytes)
+    return block + LINE
+
+
 cdef char *take_kept(int i) noexcept nogil:
     """The block in slot i, or NULL."""
     cdef char *block = NULL
@@ -149,12 +199,14 @@ cdef void trim(Py_ssize_t most) noexcept nogil:
     Each time from where the last one ended, so that sizes nobody asks for any more go too.
     """
     cdef char *block
+    cdef int i
     for _ in range(CLASSES * SLOTS):
         if fc_load(&kept) <= most:
             return
-        block = take_kept(<int> (<size_t> fc_add(&hand, 1) % (CLASSES * SLOTS)))
+        i = <int> (<size_t> fc_add(&hand, 1) % (CLASSES * SLOTS))
+        block = take_kept(i)
         if block != NULL:
-            fc_system_give(block)
+            system_give(block, i // SLOTS)
 
 
 cdef void use_arena(Arena *arena) noexcept nogil:
@@ -177,53 +229,49 @@ cdef bint measuring() noexcept nogil:
 
 
 cdef char *take_lent(Arena *arena, size_t nbytes) noexcept nogil:
-    """The next block of the arena, a Header's line before it, or NULL."""
+    """The next piece of the arena, after a line for its Header, or NULL."""
     cdef char *block = arena.data + arena.used
     if arena.used > arena.size or nbytes > arena.size - arena.used:
         arena.exhausted = True
         return NULL
-    (<Header *> block).size_class = LENT
-    return block
+    (<Header *> block).size_class, (<Header *> block).lent = LENT, nbytes
+    return block + LINE
 
 
 cdef char *allocate(size_t nbytes) noexcept nogil:
     """Memory that starts on a cache line and holds anything, or NULL."""
     cdef Arena *arena = <Arena *> fc_get_arena()
-    cdef char *block
+    cdef char *memory
     cdef size_t lent
     if arena == NULL:
-        block = take(nbytes)
-        return block + LINE if block != NULL else NULL
+        return take(nbytes, 0)
     if nbytes > size_of(CLASSES - 1):
         return NULL
     lent = LINE + whole_lines(nbytes)
-    block = take_lent(arena, lent) if arena.data != NULL else take(nbytes)
-    if block == NULL:
-        return NULL
-    (<Header *> block).nbytes = lent
-    arena.used += lent
-    arena.most = max(arena.most, arena.used)
-    return block + LINE
+    memory = take_lent(arena, lent) if arena.data != NULL else take(nbytes, lent)
+    if memory != NULL:
+        arena.used += lent
+        arena.most = max(arena.most, arena.used)
+    return memory
 
 
-cdef char *take(size_t nbytes) noexcept nogil:
-    """A block for so much and its header, kept from before or from the system; or NULL."""
+cdef char *take(size_t nbytes, size_t lent) noexcept nogil:
+    """Memory that was kept from before, or from the system, or NULL."""
     cdef int n = class_of(nbytes), i
     cdef char *block = NULL
-    if n < 0:
+    if n < 0 or (fc_load_relaxed(&failing) > 0 and fc_add(&failing, -1) == 0):
         return NULL
     for i in range(n * SLOTS, (n + 1) * SLOTS):
         block = take_kept(i)
         if block != NULL:
-            return block
-    block = <char *> fc_system_take(LINE + size_of(n))
+            return handed(block, n, nbytes, lent)
+    block = system_take(n)
     if block == NULL:
         trim(0)
-        block = <char *> fc_system_take(LINE + size_of(n))
+        block = system_take(n)
         if block == NULL:
             return NULL
-    (<Header *> block).size_class = n
-    return block
+    return handed(block, n, nbytes, lent)
 
 
 cdef void release(char *memory) noexcept nogil:
@@ -231,13 +279,15 @@ cdef void release(char *memory) noexcept nogil:
     if memory == NULL:
         return
     cdef char *block = memory - LINE
+    fc_show(block, LINE)
     cdef int n = (<Header *> block).size_class, i
     cdef Arena *arena = <Arena *> fc_get_arena()
     if arena != NULL:
-        arena.used -= (<Header *> block).nbytes
+        arena.used -= (<Header *> block).lent
     if n == LENT:
         return
     cdef Py_ssize_t size = <Py_ssize_t> size_of(n), most = fc_load(&limit)
+    fc_hide(block, LINE + <size_t> size)
     if size <= most:
         fc_add(&kept, size)
         for i in range(n * SLOTS, (n + 1) * SLOTS):
@@ -245,7 +295,7 @@ cdef void release(char *memory) noexcept nogil:
                 trim(fc_load(&limit))
                 return
         fc_add(&kept, -size)
-    fc_system_give(block)
+    system_give(block, n)
 
 
 cdef class Memory:
@@ -278,3 +328,18 @@ def get_limit():
 def kept_bytes():
     """Released bytes that are kept now."""
     return fc_load(&kept)
+
+
+def used_bytes():
+    """Bytes of the blocks that are in use now, each of the size of its class."""
+    return fc_load(&taken) - fc_load(&kept)
+
+
+def fail_after(Py_ssize_t n):
+    """Let the n-th allocation from now on fail, in whichever thread; 0: none.
+
+    Returns how many were left of what was set before.
+    """
+    cdef Py_ssize_t left = fc_load(&failing)
+    fc_store(&failing, n)
+    return left

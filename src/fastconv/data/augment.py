@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._arguments import real, to_array, whole
+
 
 def random_shift(
     images: NDArray[Any],
@@ -41,16 +43,20 @@ def random_shift(
     >>> random_shift(images, 1, rng=0).shape
     (2, 1, 4, 4)
     """
-    _check_images(images)
+    images = _checked(images)
     n, _, height, width = images.shape
-    if not 0 <= max_shift < min(height, width):
+    if not whole("max_shift", max_shift, 0) < min(height, width):
         raise ValueError(
             f"max_shift must not be negative, and less than the images' {height}x{width} pixels; "
             f"got {max_shift}"
         )
+    with np.errstate(all="ignore"):
+        edge = np.asarray(real("fill", fill)).astype(images.dtype)
+    if images.dtype.kind != "f" and edge != fill:
+        raise ValueError(f"images of {images.dtype} cannot hold fill={fill!r}")
     rng = np.random.default_rng(rng)
     m = max_shift
-    padded = np.pad(images, ((0, 0), (0, 0), (m, m), (m, m)), constant_values=fill)
+    padded = np.pad(images, ((0, 0), (0, 0), (m, m), (m, m)), constant_values=edge)
     # (N, C, 2m + 1, 2m + 1, H, W): every shift of every image, as a view
     shifts = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     down, right = rng.integers(0, 2 * m + 1, (2, n))
@@ -87,13 +93,14 @@ def random_flip(
     >>> random_flip(np.arange(3).reshape(1, 1, 1, 3), rng=0, p=1).ravel()
     array([2, 1, 0])
     """
-    _check_images(images)
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must lie in [0, 1], got {p}")
+    images = _checked(images)
+    real("p", p, 0, 1)
     flips = np.random.default_rng(rng).random(len(images)) < p
     return np.where(flips[:, None, None, None], images[..., ::-1], images)
 
 
-def _check_images(images: NDArray[Any]) -> None:
+def _checked(images: NDArray[Any]) -> NDArray[Any]:
+    images = to_array("images", images)
     if images.ndim != 4:
         raise ValueError(f"images must have shape (N, C, H, W), got {images.shape}")
+    return images

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastconv._arguments import real, to_array, whole
+
 
 def normalize(
     images: ArrayLike, max_value: float = 255, dtype: DTypeLike = np.float32
@@ -35,8 +37,8 @@ def normalize(
     >>> normalize(np.array([0, 51, 255], np.uint8))
     array([0. , 0.2, 1. ], dtype=float32)
     """
-    images = np.asarray(images)
-    if not max_value > 0:
+    images = to_array("images", images)
+    if real("max_value", max_value, 0) == 0:
         raise ValueError(f"max_value must be positive, got {max_value}")
     if images.size and not (images.min() >= 0 and images.max() <= max_value):
         raise ValueError(
@@ -84,7 +86,7 @@ class Standardizer:
         ValueError
             If ``images`` is empty, lacks a channel axis, or holds NaN or infinity.
         """
-        images = np.asarray(images)
+        images = to_array("images", images)
         if images.ndim < 2 or images.size == 0:
             raise ValueError(f"images must have shape (N, C, …) and not be empty: {images.shape}")
         axes = tuple(i for i in range(images.ndim) if i != 1) if self.per == "channel" else (0,)
@@ -111,7 +113,7 @@ class Standardizer:
         """
         if self.mean is None or self.scale is None:
             raise RuntimeError("fit the Standardizer before transforming with it")
-        images = np.asarray(images)
+        images = to_array("images", images)
         if images.dtype.kind != "f":
             raise TypeError(f"images must be floating-point, got {images.dtype}; see normalize")
         fitted = self.mean.shape
@@ -141,15 +143,19 @@ def check_labels(labels: ArrayLike, num_classes: int | None = None) -> NDArray[n
     ValueError
         If they are not one-dimensional, or one is NaN, negative or too large.
     """
-    labels = np.asarray(labels)
+    labels = to_array("labels", labels)
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise ValueError(f"labels: the one at index {np.isnan(labels).argmax()} is NaN")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (N,), got {labels.shape}")
-    end = labels.max(initial=0) + 1 if num_classes is None else num_classes
-    wrong = (labels < 0) | (labels >= end)
+    wrong = labels < 0
+    if num_classes is None:
+        end = int(labels.max(initial=0)) + 1
+    else:
+        end = whole("num_classes", num_classes, 0)
+    wrong |= labels >= end
     if wrong.any():
         at = int(wrong.argmax())
         raise ValueError(f"labels must lie in [0, {end}), got {labels[at]} at index {at}")

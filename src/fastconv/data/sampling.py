@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv._arguments import real, whole
 from fastconv.data.preprocessing import check_labels
 
 Indices = NDArray[np.int64]
@@ -44,7 +45,7 @@ def stratified_split(
     (5, 5)
     """
     labels = check_labels(labels)
-    if not 0 < test_fraction < 1:
+    if not 0 < real("test_fraction", test_fraction) < 1:
         raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction}")
     rng = np.random.default_rng(rng)
     classes, counts = np.unique(labels, return_counts=True)
@@ -104,17 +105,17 @@ def balanced_indices(
     classes, counts = np.unique(labels, return_counts=True)
     if size is None:
         size = len(classes) * int(counts.max())
-    if size < 0:
-        raise ValueError(f"size must not be negative, got {size}")
+    whole("size", size, 0)
     # which classes get one more than the others is drawn too
     quotas = np.full(len(classes), size // len(classes))
     quotas[rng.permutation(len(classes))[: size % len(classes)]] += 1
-    drawn = []
-    for label, count, quota in zip(classes, counts, quotas, strict=True):
+    drawn, end = np.empty(size, np.int64), 0
+    for label, quota in zip(classes, quotas, strict=True):
         members = np.flatnonzero(labels == label)
-        rounds = [rng.permutation(members) for _ in range(-(-quota // count))]
-        drawn += [np.concatenate(rounds)[:quota]] if rounds else []
-    return rng.permutation(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)
+        start, end = end, end + quota
+        for at in range(start, end, len(members)):
+            drawn[at : min(end, at + len(members))] = rng.permutation(members)[: end - at]
+    return rng.permutation(drawn)
 
 
 def batches(
@@ -151,11 +152,13 @@ def batches(
     >>> [x.tolist() for x, in batches(np.arange(5), batch_size=2)]
     [[0, 1], [2, 3], [4]]
     """
+    arrays = tuple(map(np.asarray, arrays))
+    if not all(array.ndim for array in arrays):
+        raise ValueError("arrays must have a first axis, got one of shape ()")
     lengths = [len(array) for array in arrays]
     if len(set(lengths)) != 1:
         raise ValueError(f"arrays must be of one length, got lengths {lengths}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    batch_size = whole("batch_size", batch_size, 1)
     length = lengths[0]
     order = None if rng is None else np.random.default_rng(rng).permutation(length)
     end = length - length % batch_size if drop_last else length

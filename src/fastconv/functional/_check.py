@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _ops
+from fastconv._arguments import to_array
 
 Array = NDArray[Any]
 
@@ -16,25 +17,20 @@ _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def as_array(name: str, value: object, ndim: int | tuple[int, ...] | None = None) -> Array:
-    """`value` as a float32 or float64 array, aligned and in native byte order.
+    """`value` as a plain float32 or float64 array, aligned and in native byte order.
 
-    Whatever ``np.asarray`` or DLPack (on the CPU) understands is accepted; nothing is converted to
-    another dtype.
+    Nothing is converted to another dtype.
     """
-    if type(value) is np.ndarray and (value.dtype is _F32 or value.dtype is _F64):
-        if value.flags.aligned and (ndim is None or value.ndim == ndim):
-            return value  # the usual case, in a fraction of a microsecond
-        array = value
-    elif isinstance(value, np.ndarray):
-        array = value
-    elif hasattr(value, "__dlpack__"):
-        array = np.from_dlpack(value)
-    else:
-        array = np.asarray(value)
-    if array.dtype not in (_F32, _F64):
+    if (
+        type(value) is np.ndarray
+        and (value.dtype is _F32 or value.dtype is _F64)
+        and value.flags.aligned
+        and (ndim is None or value.ndim == ndim)
+    ):
+        return value  # the usual case, in a fraction of a microsecond
+    array = to_array(name, value)
+    if array.dtype.type not in (np.float32, np.float64):
         raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
-    if not (array.dtype.isnative and array.flags.aligned):
-        array = array.astype(array.dtype.newbyteorder("="))
     if ndim is not None:
         check_ndim(name, array, ndim)
     return array
@@ -119,7 +115,7 @@ def check_out(
     if not out.flags.writeable or not out.flags.aligned:
         raise ValueError("out must be writable and aligned")
     if 0 in out.strides and any(
-        s == 0 and n > 1 for s, n in zip(out.strides, out.shape, strict=True)
+        s == 0 and n > 1 and out.size for s, n in zip(out.strides, out.shape, strict=True)
     ):
         raise ValueError(f"out must not repeat memory, got strides {out.strides}")
     for name, array in inputs.items():

@@ -5,6 +5,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._arguments import real, to_array
 from fastconv.functional._check import Array, as_array, check_shape, empty_like
 
 __all__ = ["dropout", "dropout_backward"]
@@ -127,7 +128,7 @@ def dropout_backward(grad_output: Array, mask: NDArray[np.bool_], p: float = 0.5
     """
     grad_output = as_array("grad_output", grad_output)
     _check_probability(p)
-    mask = np.asarray(mask)
+    mask = to_array("mask", mask)
     if mask.dtype != np.bool_:
         raise TypeError(f"mask must be boolean, got {mask.dtype}")
     check_shape("mask", mask, grad_output.shape)
@@ -137,13 +138,10 @@ def dropout_backward(grad_output: Array, mask: NDArray[np.bool_], p: float = 0.5
 def _scaled(array: Array, mask: NDArray[np.bool_], p: float) -> Array:
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
     output = empty_like(array)
-    with np.errstate(invalid="ignore"):  # infinity times zero
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity times zero
         np.multiply(array, scale, out=output)
         return np.multiply(output, mask, out=output)
 
 
 def _check_probability(p: object) -> None:
-    if not isinstance(p, int | float | np.floating):
-        raise TypeError(f"p must be a number, got {p!r}")
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must be in [0, 1], got {p}")
+    real("p", p, 0, 1)

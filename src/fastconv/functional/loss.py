@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import _ops
+from fastconv._arguments import real, to_array, whole
 from fastconv.functional._check import Array, as_array, check_shape, empty_like, same_dtype
 from fastconv.functional.activation import log_softmax, softmax
 
@@ -92,7 +93,7 @@ def mse_loss_backward(
     scale = _scale(grad_output, reduction, input.size, input.shape, input.dtype)
     grad = empty_like(input)
     _ops.squared_error_backward(input, target, grad, 1.0 if scale.ndim else float(scale))
-    return np.multiply(grad, scale, out=grad) if scale.ndim else grad
+    return _multiplied(grad, scale)
 
 
 def cross_entropy(
@@ -155,6 +156,7 @@ def cross_entropy(
     array([0.126928, 0.693147])
     """
     x, axis, target, weight = _check_classes(input, target, weight, reduction, label_smoothing)
+    ignore_index = whole("ignore_index", ignore_index, -(2**63))
     if _plain_labels(x, axis, target, label_smoothing):
         labels = np.ascontiguousarray(target, np.int64).reshape(-1)
         losses = _ops.empty((labels.size,), x.dtype) if reduction == "none" else None
@@ -169,7 +171,8 @@ def cross_entropy(
         return _reduced(losses, total, reduction, count, x.dtype)
     q, count = _distribution(x, axis, target, weight, ignore_index, label_smoothing)
     log_p = log_softmax(x, axis)
-    losses = np.multiply(q, log_p, where=q != 0, out=np.zeros_like(log_p)).sum(axis=axis)
+    with _ieee():
+        losses = np.multiply(q, log_p, where=q != 0, out=np.zeros_like(log_p)).sum(axis=axis)
     return _reduced(np.negative(losses), -float(losses.sum()), reduction, count, x.dtype)
 
 
@@ -214,6 +217,7 @@ def cross_entropy_backward(
            [ 0.25, -0.25]])
     """
     x, axis, target, weight = _check_classes(input, target, weight, reduction, label_smoothing)
+    ignore_index = whole("ignore_index", ignore_index, -(2**63))
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     if _plain_labels(x, axis, target, label_smoothing):
         labels = np.ascontiguousarray(target, np.int64).reshape(-1)
@@ -232,9 +236,10 @@ def cross_entropy_backward(
     q, count = _distribution(x, axis, target, weight, ignore_index, label_smoothing)
     scale = _scale(grad_output, reduction, count, shape, x.dtype)
     grad = softmax(x, axis)
-    grad *= q.sum(axis=axis, keepdims=True)
-    grad -= q
-    grad *= np.expand_dims(scale, axis) if scale.ndim else scale
+    with _ieee():
+        grad *= q.sum(axis=axis, keepdims=True)
+        grad -= q
+        grad *= np.expand_dims(scale, axis) if scale.ndim else scale
     return grad
 
 
@@ -328,7 +333,20 @@ def binary_cross_entropy_with_logits_backward(
     factor = 1.0 if scale.ndim else float(scale)
     if isnan(_ops.logistic_loss_backward(input, yes, no, grad, factor)):
         _check_no_nan(target)
-    return np.multiply(grad, scale, out=grad) if scale.ndim else grad
+    return _multiplied(grad, scale)
+
+
+def _ieee() -> np.errstate:
+    """As in the kernels, infinity and NaN pass on without a word."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def _multiplied(grad: Array, scale: Array) -> Array:
+    """The gradient by a scale of every element; a single one is in it already."""
+    if not scale.ndim:
+        return grad
+    with _ieee():
+        return np.multiply(grad, scale, out=grad)
 
 
 def _check_classes(
@@ -340,13 +358,12 @@ def _check_classes(
     axis = min(1, x.ndim - 1)
     if x.ndim == 0 or x.shape[axis] == 0:
         raise ValueError(f"input has shape {x.shape}: no classes")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
+    real("label_smoothing", label_smoothing, 0, 1)
     if weight is not None:
         weight = np.ascontiguousarray(as_array("weight", weight))
         same_dtype(input=x, weight=weight)
         check_shape("weight", weight, (x.shape[axis],))
-    return x, axis, np.asarray(target), weight
+    return x, axis, to_array("target", target), weight
 
 
 def _plain_labels(
@@ -454,11 +471,12 @@ def _binary_weights(
         return input, target, None
     _check_no_nan(target)
     yes, no = target, 1 - target
-    if pos_weight is not None:
-        yes = yes * _broadcast("pos_weight", pos_weight, input)
-    if weight is not None:
-        weight = _broadcast("weight", weight, input)
-        yes, no = yes * weight, no * weight
+    with _ieee():
+        if pos_weight is not None:
+            yes = yes * _broadcast("pos_weight", pos_weight, input)
+        if weight is not None:
+            weight = _broadcast("weight", weight, input)
+            yes, no = yes * weight, no * weight
     return input, yes, no
 
 
@@ -504,7 +522,7 @@ def _scale(
     grad_output: ArrayLike, reduction: str, count: float, shape: tuple[int, ...], dtype: Any
 ) -> Array:
     """What the gradient of each element's loss is multiplied by: a scalar, or one per element."""
-    grad = np.asarray(grad_output)
+    grad = to_array("grad_output", grad_output)
     expected = shape if reduction == "none" else ()
     if grad.shape != expected or grad.dtype.kind not in "fiu":
         raise ValueError(
@@ -513,4 +531,5 @@ def _scale(
         )
     if reduction == "mean":
         grad = grad / count if count else np.zeros(())
-    return np.asarray(grad, dtype)
+    with _ieee():
+        return np.asarray(grad, dtype, order="C")

@@ -1,11 +1,12 @@
 """Batch normalisation (docs/derivation.md, "Batch normalisation")."""
 
-import math
+import sys
 from typing import Literal
 
 import numpy as np
 
 from fastconv import _ops
+from fastconv._arguments import real
 from fastconv.functional._check import (
     Array,
     as_array,
@@ -117,10 +118,7 @@ def batch_norm(
     means = checked("running_mean", running_mean, x)
     variances = checked("running_var", running_var, x)
     weight, bias = _channel_vector("weight", weight, x), _channel_vector("bias", bias, x)
-    if not (eps >= 0 and math.isfinite(eps)):
-        raise ValueError(f"eps must not be negative, got {eps!r}")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be between 0 and 1, got {momentum!r}")
+    eps, momentum = real("eps", eps, 0, sys.float_info.max), real("momentum", momentum, 0, 1)
     if training and x.size < 2 * x.shape[1]:
         raise ValueError(
             f"training needs more than one element for every channel, got input of shape {x.shape}"

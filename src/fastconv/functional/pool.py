@@ -7,6 +7,7 @@ from typing import Literal, overload
 import numpy as np
 
 from fastconv import _ops
+from fastconv._arguments import to_array, whole
 from fastconv.functional._check import (
     Array,
     as_array,
@@ -56,11 +57,10 @@ def _adaptive_max_pool(
 def _divisor(divisor_override: int | None) -> int:
     if divisor_override is None:
         return 0
-    if isinstance(divisor_override, bool) or not isinstance(divisor_override, int | np.integer):
-        raise TypeError(f"divisor_override must be an integer, got {divisor_override!r}")
-    if divisor_override == 0:
+    divisor = whole("divisor_override", divisor_override, -(2**53), 2**53)
+    if divisor == 0:
         raise ValueError(f"divisor_override must not be zero, got {divisor_override!r}")
-    return int(divisor_override)
+    return divisor
 
 
 @overload
@@ -166,17 +166,16 @@ def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
             [1., 0.]]])
     """
     dy = as_array("grad_output", grad_output, (3, 4))
-    idx = np.asarray(indices)
+    idx = to_array("indices", indices)
     if idx.dtype != np.int64:
         raise TypeError(f"indices must be int64, got {idx.dtype}")
     sizes, batched = as_shape("input_shape", input_shape)
     check_shape("indices", idx, dy.shape)
-    if dy.ndim != (4 if batched else 3) or dy.shape[:-2] != tuple(input_shape)[:-2]:
+    if dy.ndim != (4 if batched else 3) or dy.shape[:-2] != sizes[-dy.ndim : -2]:
         raise ValueError(
-            f"grad_output of shape {dy.shape} does not match input_shape {tuple(input_shape)}"
+            f"grad_output of shape {dy.shape} does not match input_shape {input_shape}"
         )
-    if min(sizes) < 0 or min(sizes[1:]) == 0:
-        raise ValueError(f"input_shape must have positive sizes, got {tuple(input_shape)}")
+    _ops.PoolShape(sizes, adaptive=dy.shape[-2:], input_name="input_shape")  # may be allocated
     dy, _ = as_batch(dy)
     at, _ = as_batch(idx)
     dx = empty_like_format(at, sizes, dy.dtype)
@@ -187,7 +186,7 @@ def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
         wrong = idx[(idx < -1) | (idx >= plane)][0]
         raise ValueError(
             f"indices must lie in a plane of {plane} elements, got {wrong} "
-            f"(input_shape {tuple(input_shape)})"
+            f"(input_shape {input_shape})"
         ) from None
     return dx if batched else dx[0]
 

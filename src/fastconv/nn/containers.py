@@ -211,9 +211,12 @@ class Concat(Module):
         shapes = [output.shape for output in outputs]
         if len({(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}) > 1:
             raise ValueError(f"branches give shapes {shapes}: they may differ in channels only")
+        if not shapes[0]:
+            raise ValueError("branches give arrays without axes, which cannot be joined")
         *ends, _ = accumulate(shape[axis] for shape in shapes)
-        self._remember(axis, ends)
-        return np.concatenate(outputs, axis)
+        joined = np.concatenate(outputs, axis)
+        self._remember(axis, ends, joined.shape)
+        return joined
 
     def backward(self, grad_output: Array) -> Array:
         return reduce(
@@ -226,7 +229,9 @@ class Concat(Module):
             branch.backward_parameters(part)
 
     def _parts(self, grad_output: Array) -> Iterator[tuple[Module, Array]]:
-        axis, ends = self._recall()
+        axis, ends, shape = self._recall()
+        if np.shape(grad_output) != shape:
+            raise ValueError(f"grad_output has shape {np.shape(grad_output)}, expected {shape}")
         yield from zip(self._branches, np.split(grad_output, ends, axis), strict=True)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import functional as F
+from fastconv._arguments import to_array
 from fastconv.nn.module import Array, Remembers
 
 
@@ -182,4 +183,10 @@ class BCEWithLogitsLoss(Loss):
 
 
 def _in_precision_of(input: Array, weight: ArrayLike | None) -> Array | None:
-    return None if weight is None else np.asarray(weight, np.asarray(input).dtype)
+    if weight is None:
+        return None
+    weights = to_array("weight", weight)
+    if weights.dtype.kind not in "fiu":
+        raise TypeError(f"weight must be real numbers, got {weights.dtype}")
+    with np.errstate(over="ignore"):
+        return weights.astype(to_array("input", input).dtype)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._arguments import to_array
+
 Array = NDArray[Any]
 
 _grad_enabled: ContextVar[bool] = ContextVar("fastconv_grad_enabled", default=True)
@@ -107,12 +109,14 @@ class Parameter:
         ValueError
             If ``grad`` has not ``data``'s shape.
         """
+        grad = to_array("grad", grad)
         if grad.shape != self.data.shape:
             raise ValueError(f"grad has shape {grad.shape}, the parameter {self.data.shape}")
         if self.grad is None:
             self.grad = grad
         else:
-            self.grad += grad
+            with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN pass on
+                self.grad += grad
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
@@ -183,7 +187,7 @@ class Module(Remembers):
     _buffers: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, input: Array) -> Array:
-        return self.forward(input)
+        return self.forward(to_array("input", input))
 
     def forward(self, input: Array) -> Array:
         """Compute the output and remember what backward needs."""

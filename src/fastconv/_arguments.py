@@ -1,0 +1,69 @@
+"""Checks of arguments that every room makes: what is an array, a number, a whole number.
+
+A check returns the value in the one form that the code behind it takes, or refuses it with a
+ValueError or TypeError that names the argument.
+"""
+
+import math
+from numbers import Real
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def to_array(name: str, value: object) -> Array:
+    """`value` as a plain, aligned array of any dtype, in native byte order.
+
+    Whatever ``np.asarray`` or DLPack (on the CPU) understands is accepted, but for masked arrays,
+    whose mask would be lost.
+    """
+    if type(value) is np.ndarray:
+        array = value
+    elif isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be ignored: fill it first")
+    else:
+        try:
+            if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray):
+                array = np.from_dlpack(value)
+            else:
+                array = np.asarray(value)
+        except (ValueError, TypeError, MemoryError) as error:
+            raise type(error)(f"{name}: {error}") from error
+        except Exception as error:  # BufferError, RuntimeError: whatever an exporter thinks fit
+            raise TypeError(f"{name} cannot be made an array: {error}") from error
+    if not (array.dtype.isnative and array.flags.aligned):
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def real(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """`value` as a Python float from `low` to `high`, both included; never NaN."""
+    if type(value) is float:
+        number = value
+    elif not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    else:
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError(f"{name} is too large for a float") from None
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
+    return number
+
+
+def whole(name: str, value: object, low: int, high: int = 2**63 - 1) -> int:
+    """`value` as a Python int from `low` to `high`, both included."""
+    if isinstance(value, bool | np.ndarray):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
+    return number
