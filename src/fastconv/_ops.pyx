@@ -889,7 +889,7 @@ cdef const double[:, :, ::1] transformed(void (*transform)(const fc_grids *) noe
     g.x_next = g.x_ahead = g.y_next = 0
     g.count = 1
     g.bias = NULL
-    g.relu = False
+    g.relu = g.stream = False
     transform(&g)
     return y
 
