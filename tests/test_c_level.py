@@ -28,6 +28,7 @@ from c_level import (
     squeezed,
 )
 from children import output
+from extensions import SETUP, build
 from geometries import Conv, convolutions, integers, poolings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ from hypothesis import strategies as st
 import fastconv
 import fastconv.functional as F
 from fastconv import _ops, reference
+from fastconv._drivers import memory as memory_of_fastconv
 
 KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -556,6 +558,13 @@ def check_workspace(name, *arguments, out, num_threads):
         assert out.tobytes() == expected
         assert (memory[:start] == 0xA5).all()
         assert (memory[start + size :] == 0xA5).all()
+        out[:] = -7
+        assert memory_of_fastconv.fail_after(1) == 0  # and nothing else is allocated
+        try:
+            assert lent(name, *arguments, num_threads=num_threads, workspace=lent_memory) == 0
+        finally:
+            assert memory_of_fastconv.fail_after(0) == 1
+        assert out.tobytes() == expected
     if size > 64:
         # 64 bytes of it are there to start on a cache line
         start = -memory.ctypes.data % 64
@@ -830,6 +839,36 @@ def test_packed_weights_are_a_copy(rng):
     assert lent("conv2d_packed_f64", s, x, packed.value, b, out) == 0
     call("conv2d_packed_free", packed.value)
     np.testing.assert_array_equal(out, expected.ravel())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("#define FASTCONV_ABI_VERSION 1", "#define FASTCONV_ABI_VERSION 2"),
+        ("} fastconv_api;", "    void (*of_a_later_version)(void);\n} fastconv_api;"),
+    ],
+)
+def test_an_extension_for_another_level_is_refused(change, tmp_path):
+    """By its own copy of the header, which is of an older level or a later version."""
+    header = (Path(fastconv.get_include()) / "fastconv.h").read_text(encoding="utf-8")
+    assert change[0] in header
+    (tmp_path / "fastconv.h").write_text(header.replace(*change), encoding="utf-8")
+    (tmp_path / "another.pyx").write_text(
+        """# cython: language_level=3
+cdef extern from "fastconv.h":
+    ctypedef struct fastconv_api:
+        pass
+    const fastconv_api *fastconv_import() except NULL
+fastconv_import()
+""",
+        encoding="utf-8",
+    )
+    (tmp_path / "setup.py").write_text(
+        SETUP.format(name="another").replace('.pyx"]', '.pyx"], include_dirs=["."]'),
+        encoding="utf-8",
+    )
+    with pytest.raises(ImportError, match="built for the C level"):
+        build("another", tmp_path)
 
 
 def test_every_status_has_a_text_of_its_own():
