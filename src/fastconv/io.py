@@ -24,6 +24,8 @@ Arrays = dict[str, NDArray[Any]]
 METADATA = "fastconv"
 #: what the compressed members of one npz file may expand to; stored members need no such limit
 MAX_EXPANDED = 2**30
+#: characters of an npy header, which is parsed as Python; those of 64 axes have fewer
+MAX_HEADER = 2000
 
 
 def save(
@@ -221,11 +223,34 @@ def read_exactly(stream: IO[bytes], size: int) -> bytearray:
     """
     content = bytearray()
     while len(content) < size:
-        piece = stream.read(min(size - len(content), 1 << 20))
+        piece = stream.read(min(size - len(content), 1 << 16))
         if not piece:
             raise ValueError(f"it ends {size - len(content)} bytes early")
         content += piece
     return content
+
+
+def in_native_order(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in native byte order, in the same memory.
+
+    Parameters
+    ----------
+    array : ndarray
+        Writeable, of any byte order.
+
+    Returns
+    -------
+    ndarray
+        In the memory of `array`.
+
+    Examples
+    --------
+    >>> in_native_order(np.array([1, 2], ">i2"))
+    array([1, 2], dtype=int16)
+    """
+    if not array.dtype.isnative:
+        array.byteswap(inplace=True)
+    return array.view(array.dtype.newbyteorder("="))
 
 
 @contextlib.contextmanager
@@ -335,9 +360,9 @@ def _read_npy(stream: IO[bytes], size: int) -> NDArray[Any]:
     """The array of the ``size`` bytes of .npy format in ``stream``, in native byte order."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
-        header = np.lib.format.read_array_header_1_0(stream)
+        header = np.lib.format.read_array_header_1_0(stream, MAX_HEADER)
     elif version == (2, 0):
-        header = np.lib.format.read_array_header_2_0(stream)
+        header = np.lib.format.read_array_header_2_0(stream, MAX_HEADER)
     else:
         raise ValueError(f"npy format version {version} is not one that plain arrays use")
     shape, fortran_order, dtype = header
@@ -350,5 +375,4 @@ def _read_npy(stream: IO[bytes], size: int) -> NDArray[Any]:
             f"shape {shape} of {dtype} takes {claimed} bytes, and {actual} follow the header"
         )
     flat = np.frombuffer(read_exactly(stream, claimed), dtype)
-    array = flat.reshape(shape, order="F" if fortran_order else "C")
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    return in_native_order(flat).reshape(shape, order="F" if fortran_order else "C")

@@ -6,5 +6,6 @@ cdef extern from "atomic.h" nogil:
     void fc_store_int(int *number, int value)
     fc_size fc_load_size(const fc_size *number)
     void fc_store_size(fc_size *number, fc_size value)
+    fc_size fc_add_size(fc_size *number, fc_size by)
     void *fc_load_pointer(void **slot)
     bint fc_fill_pointer(void **slot, void *pointer)

@@ -1,9 +1,9 @@
 """Threads, scratch memory and the kernel table: what every driver stands on."""
 
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange
 
 from fastconv._drivers.atomic cimport (
-    fc_load_int, fc_load_size, fc_store_int, fc_store_size)
+    fc_add_size, fc_load_int, fc_load_size, fc_store_int, fc_store_size)
 from fastconv._drivers.kernels cimport (
     fc_kernels, fc_select, fc_size, fc_table_f32, fc_table_f64)
 from fastconv._drivers.memory cimport allocate, has_arena, measuring, release, whole_lines
@@ -239,25 +239,40 @@ cdef int thread_count(Py_ssize_t n_tasks, double work, int num_threads) noexcept
     return <int> n_tasks if n > n_tasks else n
 
 
-cdef int run_serial(task_fn task, void *context, Py_ssize_t n_tasks, size_t scratch_bytes,
-                    bint heeding) noexcept nogil:
+ctypedef struct Loop:
+    task_fn task
+    void *context
+    fc_size n_tasks
+    size_t scratch_bytes
+    char *lent    # scratch of all workers in one piece, from a caller's memory; or NULL
+    bint heeding
+    fc_size next  # the first task that nobody has taken
+    int failure   # any of them
+
+
+cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
+    """One task after another, until none is left or one has failed."""
+    cdef bint looks = loop.heeding and heeds_signals()  # the calling thread alone
     cdef char *scratch = NULL
-    cdef int status = OK
-    cdef Py_ssize_t i
-    if scratch_bytes:
-        scratch = allocate(scratch_bytes)
+    cdef fc_size i
+    cdef int status
+    if loop.lent != NULL:
+        scratch = loop.lent + worker * whole_lines(loop.scratch_bytes)
+    elif loop.scratch_bytes:
+        scratch = allocate(loop.scratch_bytes)
         if scratch == NULL:
-            return OUT_OF_MEMORY
-    if measuring():
-        n_tasks = 0
-    for i in range(n_tasks):
-        status = look() if heeding else OK
-        if status == OK:
-            status = task(context, i, scratch)
-        if status != OK:
+            fc_store_int(&loop.failure, OUT_OF_MEMORY)
+    while fc_load_int(&loop.failure) == OK:
+        i = fc_add_size(&loop.next, 1)
+        if i >= loop.n_tasks:
             break
-    release(scratch)
-    return status
+        status = look() if looks else OK
+        if status == OK:
+            status = loop.task(loop.context, i, scratch)
+        if status != OK:
+            fc_store_int(&loop.failure, status)
+    if loop.lent == NULL:
+        release(scratch)
 
 
 cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t scratch_bytes,
@@ -273,42 +288,23 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     """
     if <fc_size> scratch_bytes > fc_load_size(&largest):
         fc_store_size(&largest, <fc_size> scratch_bytes)
-    cdef int n = thread_count(n_tasks, work, num_threads)
-    cdef bint heeding = work >= SERIAL_WORK and heeds_signals()
-    if n == 1:
-        return run_serial(task, context, n_tasks, scratch_bytes, heeding)
-    if measuring():
-        return run_serial(task, context, 0, n * whole_lines(scratch_bytes), False)
-    cdef int failure = OK
-    cdef int *shared = &failure  # through a pointer, so that threads share it; any failure will do
-    cdef int status
-    cdef char *scratch
-    cdef char *lent = NULL  # the scratch of all threads, where the caller's memory is to be used
-    cdef Py_ssize_t i
+    cdef Loop loop
+    cdef Loop *shared = &loop
+    cdef int n = thread_count(n_tasks, work, num_threads), worker
+    loop.task, loop.context, loop.n_tasks, loop.scratch_bytes = task, context, n_tasks, scratch_bytes
+    loop.heeding = work >= SERIAL_WORK and heeds_signals()
+    loop.lent, loop.next, loop.failure = NULL, 0, OK
     if scratch_bytes and has_arena():
-        lent = allocate(n * whole_lines(scratch_bytes))
-        if lent == NULL:
+        loop.lent = allocate(n * whole_lines(scratch_bytes))
+        if loop.lent == NULL:
             return OUT_OF_MEMORY
-    cdef bint looks
-    with parallel(num_threads=n):
-        looks = heeding and heeds_signals()  # the calling thread alone
-        scratch = NULL
-        if lent != NULL:
-            scratch = lent + threadid() * whole_lines(scratch_bytes)
-        elif scratch_bytes:
-            scratch = allocate(scratch_bytes)
-        for i in prange(n_tasks, schedule="dynamic", chunksize=1):
-            status = fc_load_int(shared)
-            if status == OK and looks:
-                status = look()
-            if status == OK:
-                if scratch_bytes and scratch == NULL:
-                    status = OUT_OF_MEMORY
-                else:
-                    status = task(context, i, scratch)
-            if status != OK:
-                fc_store_int(shared, status)
-        if lent == NULL:
-            release(scratch)
-    release(lent)
-    return failure
+    if measuring():
+        pass
+    elif n == 1:
+        take_tasks(shared, 0)
+    else:
+        # workers take tasks as they get done with others, so that a failure leaves the rest out
+        for worker in prange(n, num_threads=n, schedule="static", chunksize=1):
+            take_tasks(shared, worker)
+    release(loop.lent)
+    return loop.failure

@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.io import read_exactly, refuse_damage
+from fastconv.io import in_native_order, read_exactly, refuse_damage
 
 #: the third byte of the magic number
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -79,5 +79,4 @@ def _read(stream: IO[bytes], max_bytes: int) -> NDArray[Any]:
     # reading on to the end is also what makes gzip check its checksum
     if stream.read(1):
         raise ValueError(f"more bytes follow the {declared} that shape {shape} takes")
-    array = np.frombuffer(content, dtype).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    return in_native_order(np.frombuffer(content, dtype)).reshape(shape)
