@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 from fastconv._drivers.correlation cimport ceil_div, part, round_up
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, fc_dots, fc_kernels, fc_size, fc_tile)
-from fastconv._drivers.runtime cimport OK, parallel_for
+from fastconv._drivers.runtime cimport OK, check_signals, parallel_for
 
 
 cdef enum:
@@ -42,6 +42,7 @@ cdef int product_block(void *context, Py_ssize_t task, char *scratch) noexcept n
     cdef const void **rows = <const void **> scratch
     cdef char *packed = scratch + plan.panel_at  # [DEPTH][nr]
     cdef fc_tile tile
+    cdef int status
     tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
     tile.a = rows
     tile.a_k = p.a_k
@@ -58,6 +59,10 @@ cdef int product_block(void *context, Py_ssize_t task, char *scratch) noexcept n
     for piece in range(pieces * (last - first)):
         panel = first + (piece % (last - first) if plan.in_place else piece // pieces)
         k0 = (piece // (last - first) if plan.in_place else piece % pieces) * depth
+        if k0:
+            status = check_signals()
+            if status != OK:
+                return status
         n0 = panel * nr
         tile.n = <int> min(nr, p.n - n0)
         tile.bias = NULL

@@ -12,7 +12,7 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
 # what must change as a whole, holds them for as long.
 cdef void hold_signals() noexcept nogil
 cdef void release_signals() noexcept nogil
-# For loops of many small calls: INTERRUPTED, or OK.
+# For loops of many small calls, and in long tasks: OK, or the status to return at once.
 cdef int check_signals() noexcept nogil
 
 cdef bint strict_accuracy() noexcept nogil

@@ -39,12 +39,17 @@ cdef extern from *:
     #endif
 
     #ifdef _MSC_VER
-    static __declspec(thread) int fc_held;
+    #define FC_THREAD __declspec(thread)
     #else
-    static _Thread_local int fc_held;
+    #define FC_THREAD _Thread_local
     #endif
+    static FC_THREAD int fc_held;
     static void fc_hold(int by) { fc_held += by; }
     static int fc_is_held(void) { return fc_held != 0; }
+    /* how the call fares, of whose tasks this thread runs one; NULL outside of tasks */
+    static FC_THREAD const int *fc_fate;
+    static const int *fc_get_fate(void) { return fc_fate; }
+    static void fc_set_fate(const int *fate) { fc_fate = fate; }
 
     static int fc_handlers_raise(void) {
         const PyGILState_STATE state = PyGILState_Ensure();
@@ -69,6 +74,8 @@ cdef extern from *:
     long long fc_milliseconds() noexcept nogil
     void fc_hold(int by) noexcept nogil
     bint fc_is_held() noexcept nogil
+    const int *fc_get_fate() noexcept nogil
+    void fc_set_fate(const int *fate) noexcept nogil
     int fc_handlers_raise() noexcept nogil  # with the exception left pending, if so
     unsigned long PyThread_get_thread_ident() noexcept nogil
     const char *FC_COMPILER
@@ -227,7 +234,9 @@ cdef int look() noexcept nogil:
 
 
 cdef int check_signals() noexcept nogil:
-    return look() if heeds_signals() else OK
+    cdef const int *fate = fc_get_fate()
+    cdef int status = OK if fate == NULL else fc_load_int(fate)
+    return look() if status == OK and heeds_signals() else status
 
 
 # ---------------------------------------------------------------- the loop
@@ -253,9 +262,11 @@ ctypedef struct Loop:
 cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
     """One task after another, until none is left or one has failed."""
     cdef bint looks = loop.heeding and heeds_signals()  # the calling thread alone
+    cdef const int *outer = fc_get_fate()
     cdef char *scratch = NULL
     cdef fc_size i
     cdef int status
+    fc_set_fate(&loop.failure)
     if loop.lent != NULL:
         scratch = loop.lent + worker * whole_lines(loop.scratch_bytes)
     elif loop.scratch_bytes:
@@ -271,6 +282,7 @@ cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
             status = loop.task(loop.context, i, scratch)
         if status != OK:
             fc_store_int(&loop.failure, status)
+    fc_set_fate(outer)
     if loop.lent == NULL:
         release(scratch)
 

@@ -27,7 +27,7 @@ from fastconv._drivers.correlation cimport (
     Correlation, ceil_div, forward_taps, work, part, round_up, valid)
 from fastconv._drivers.kernels cimport fc_outer, fc_size
 from fastconv._drivers.memory cimport allocate, release
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, check_signals, parallel_for
 
 
 cdef enum:
@@ -248,6 +248,7 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     cdef View x, y
     cdef char *w
     cdef char *sums
+    cdef int status
     cdef fc_size slot = rest % p.slots
     rest = rest // p.slots
     at = rest % p.channel_blocks
@@ -282,6 +283,10 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     hi = part(c.batch * c.out_h, p.slots, slot + 1)
     b.first = True
     while lo < hi or b.first:  # without images, one piece of none: the sums are zeros
+        if not b.first:
+            status = check_signals()
+            if status != OK:
+                return status
         b.n0 = lo // c.out_h
         b.i0 = lo % c.out_h
         b.i1 = min(min(b.i0 + p.piece_rows, c.out_h), b.i0 + hi - lo)
