@@ -94,8 +94,8 @@ def call():
 def test_a_call_of_hours_ends_when_a_handler_raises(name, threads):
     code = """
 for _ in range(3):
-    after(0.1)
     try:
+        after(0.1)
         call()
         print("not interrupted")
     except Stop:
@@ -120,8 +120,8 @@ w = np.full({shape}, np.nan, np.float32)
 image = np.ones((w.shape[0], 10, 10), np.float32)
 shape = _ops.ConvShape(({batch}, *image.shape), w.shape, padding=w.shape[2] // 2, groups={groups})
 x = many(image, {batch})
-after(0.1)
 try:
+    after(0.1)
     _ops.conv2d_backward_weight(x, x, w, shape, algorithm="direct")
 except Stop:
     print(np.isnan(w).any() and is_right())
@@ -131,8 +131,8 @@ except Stop:
 
 def test_control_c():
     code = """
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     call()
 except KeyboardInterrupt:
     print(is_right())
@@ -146,12 +146,12 @@ seen = []
 def handler(*_):
     seen.append(bool(is_right()))  # it may compute itself
     if len(seen) == 4:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         stop()
-after(0.1, handler, every=0.1)
 try:
+    after(0.1, handler, every=0.1)
     call()
 except Stop:
-    signal.setitimer(signal.ITIMER_REAL, 0)
     print(seen)
 """
     assert output(START + CALLS["direct"] + code) == "[True, True, True, True]"
@@ -165,12 +165,13 @@ def compute():
     for _ in range(60):
         found.append(F.conv2d(x, w).tobytes() == expected)
     done.set()
-after(0.05)
 threading.Thread(target=compute).start()
 try:
+    after(0.05)
     done.wait()
 except Stop:
     done.wait()
+signal.setitimer(signal.ITIMER_REAL, 0)
 print(len(found), all(found))
 """
     assert output(START + code) == "60 True"
@@ -182,8 +183,8 @@ def fork():
     if child := os.fork():
         found.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         return
-    after(0.1)
     try:
+        after(0.1)
         call()
     except Stop:
         os._exit(7)
@@ -226,8 +227,8 @@ def test_updates_are_whole_or_not_at_all(name):
     # a step looks for signals only if 50 ms have passed: one in several rounds does
     code = """
 for n in range(60):
-    after(0.02 + n / 1e4)
     try:
+        after(0.02 + n / 1e4)
         while True:
             update()
     except Stop:
