@@ -303,7 +303,8 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     cdef Loop loop
     cdef Loop *shared = &loop
     cdef int n = thread_count(n_tasks, work, num_threads), worker
-    loop.task, loop.context, loop.n_tasks, loop.scratch_bytes = task, context, n_tasks, scratch_bytes
+    loop.task, loop.context, loop.n_tasks = task, context, n_tasks
+    loop.scratch_bytes = scratch_bytes
     loop.heeding = work >= SERIAL_WORK and heeds_signals()
     loop.lent, loop.next, loop.failure = NULL, 0, OK
     if scratch_bytes and has_arena():
