@@ -27,7 +27,7 @@ HEAVY = {"nn.models.lenet5"}  # milliseconds each: one in ten of those drawn
 
 @dataclass
 class Call:
-    """Arguments of a target, and, where they only look strange, the plain ones they equal."""
+    """Arguments of a target and, where they only look strange, the plain ones they are equal to."""
 
     name: str
     arguments: dict
