@@ -17,6 +17,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(_MSC_VER)
 #define FC_INLINE static __forceinline
@@ -204,14 +205,18 @@ FC_INLINE void v_stream(real *p, vreal v) {
 #if defined(FC_F32) && defined(FC_ISA_AVX512)
 #define FC_PAIRS 1
 FC_INLINE vreal v_load_pair(const real *p) {
-    return _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_load_sd((const double *)(const void *)p)));
+    double pair;
+    memcpy(&pair, p, sizeof pair); /* which need not be aligned as a double */
+    return _mm512_castpd_ps(_mm512_set1_pd(pair));
 }
 FC_INLINE vreal v_pair_first(vreal v) { return _mm512_moveldup_ps(v); }
 FC_INLINE vreal v_pair_second(vreal v) { return _mm512_movehdup_ps(v); }
 #elif defined(FC_F32) && defined(FC_ISA_AVX2)
 #define FC_PAIRS 1
 FC_INLINE vreal v_load_pair(const real *p) {
-    return _mm256_castpd_ps(_mm256_broadcastsd_pd(_mm_load_sd((const double *)(const void *)p)));
+    double pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm256_castpd_ps(_mm256_set1_pd(pair));
 }
 FC_INLINE vreal v_pair_first(vreal v) { return _mm256_moveldup_ps(v); }
 FC_INLINE vreal v_pair_second(vreal v) { return _mm256_movehdup_ps(v); }

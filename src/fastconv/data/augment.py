@@ -52,7 +52,8 @@ def random_shift(
         )
     with np.errstate(all="ignore"):
         edge = np.asarray(real("fill", fill)).astype(images.dtype)
-    if images.dtype.kind != "f" and edge != fill:
+        lost = images.dtype.kind != "f" and edge != fill
+    if lost:
         raise ValueError(f"images of {images.dtype} cannot hold fill={fill!r}")
     rng = np.random.default_rng(rng)
     m = max_shift

@@ -121,8 +121,9 @@ class Standardizer:
             n not in (1, m) for n, m in zip(fitted[1:], images.shape[1:], strict=True)
         ):
             raise ValueError(f"images of shape {images.shape} do not fit statistics of {fitted}")
-        shifted: NDArray[Any] = images - self.mean.astype(images.dtype)
-        shifted /= self.scale.astype(images.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN pass on
+            shifted: NDArray[Any] = images - self.mean.astype(images.dtype)
+            shifted /= self.scale.astype(images.dtype)
         return shifted
 
 

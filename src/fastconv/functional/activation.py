@@ -9,6 +9,7 @@ from operator import index
 from typing import Literal
 
 from fastconv import _ops
+from fastconv._arguments import real
 from fastconv.functional._check import Array, as_array, check_shape, empty_like, is_relu, same_dtype
 
 __all__ = [
@@ -151,6 +152,10 @@ def add(input: Array, other: Array, *, activation: Literal["relu"] | None = None
     return out
 
 
+def _slope(negative_slope: float) -> float:
+    return real("negative_slope", negative_slope)
+
+
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
     """Leaky rectified linear unit: x where x > 0, else ``negative_slope`` x.
 
@@ -175,7 +180,7 @@ def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
     >>> leaky_relu(np.array([-1.0, 0.0, 2.0]), 0.5)
     array([-0.5,  0. ,  2. ])
     """
-    return _forward(_ops.LEAKY_RELU, input, negative_slope)
+    return _forward(_ops.LEAKY_RELU, input, _slope(negative_slope))
 
 
 def leaky_relu_backward(grad_output: Array, input: Array, negative_slope: float = 0.01) -> Array:
@@ -206,7 +211,7 @@ def leaky_relu_backward(grad_output: Array, input: Array, negative_slope: float 
     >>> leaky_relu_backward(np.array([4.0, 4.0]), np.array([-1.0, 2.0]), 0.5)
     array([2., 4.])
     """
-    return _backward(_ops.LEAKY_RELU, grad_output, "input", input, negative_slope)
+    return _backward(_ops.LEAKY_RELU, grad_output, "input", input, _slope(negative_slope))
 
 
 def sigmoid(input: Array) -> Array:
