@@ -1,6 +1,7 @@
 """Memory: results on cache lines, ordinary otherwise; what is kept, and scratch, bounded."""
 
 import copy
+import ctypes
 import os
 import pickle
 import re
@@ -399,3 +400,36 @@ def test_blocks_of_channels_of_a_pointwise_convolution(rng):
     bias = rng.integers(-9, 10, 17).astype(np.float32)
     expected = reference.conv2d(images, filters, bias, activation="relu")
     np.testing.assert_array_equal(F.conv2d(images, filters, bias, activation="relu"), expected)
+
+
+# ---- what tests of memory stand on
+
+
+def test_an_allocation_fails_on_demand_and_what_is_used_is_counted():
+    before = memory.used_bytes()
+    held = memory.Memory(10_000)
+    assert memory.used_bytes() >= before + 10_000
+    memory.fail_after(2)
+    memory.Memory(100)
+    with pytest.raises(MemoryError, match="cannot allocate 5000 bytes"):
+        memory.Memory(5000)
+    memory.Memory(5000)  # one fails, no more
+    assert memory.fail_after(0) == 0
+    memory.fail_after(3)
+    assert memory.fail_after(0) == 3
+    del held
+    assert memory.used_bytes() == before
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.pythonapi, "__asan_address_is_poisoned"), reason="no AddressSanitizer here"
+)
+def test_blocks_end_for_the_sanitizer_where_the_callers_bytes_do():
+    poisoned = ctypes.pythonapi["__asan_address_is_poisoned"]
+    poisoned.argtypes = (ctypes.c_void_p,)
+    block = memory.Memory(5001)
+    start = np.frombuffer(block, np.uint8).ctypes.data
+    assert [bool(poisoned(start + i)) for i in (-1, 0, 5000, 5001)] == [True, False, False, True]
+    del block
+    assert poisoned(start)
+    assert poisoned(start + 5000)

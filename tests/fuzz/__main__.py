@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PIECE = 1000  # calls a child: what it counted is lost if it crashes
+PIECE = 2500  # calls a child: what it counted is lost if it crashes
 
 
 def main():

@@ -302,6 +302,7 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     tile.a = pointers
     tile.a_k = size
     tile.b_at = starts
+    tile.b_segment = 0
     tile.b_k = (p.plane if p.along_channels else c.col_d) * size
     tile.segments = p.segments
     tile.len = p.len

@@ -90,12 +90,13 @@ class Standardizer:
         if images.ndim < 2 or images.size == 0:
             raise ValueError(f"images must have shape (N, C, …) and not be empty: {images.shape}")
         axes = tuple(i for i in range(images.ndim) if i != 1) if self.per == "channel" else (0,)
-        mean = images.mean(axes, dtype=np.float64, keepdims=True)
-        if not np.isfinite(mean).all():
-            raise ValueError("images must be finite, and hold NaN or infinity")
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = images.mean(axes, dtype=np.float64, keepdims=True)
+            deviation = images.std(axes, dtype=np.float64, keepdims=True)
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+            raise ValueError("images must be finite: they hold NaN, infinity or a number near it")
         # a constant is told exactly: its computed deviation may be a rounding error above zero
         constant = images.max(axes, keepdims=True) == images.min(axes, keepdims=True)
-        deviation = images.std(axes, dtype=np.float64, keepdims=True)
         self.mean, self.scale = mean, np.where(constant, 1.0, deviation)
         return self
 

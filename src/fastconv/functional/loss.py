@@ -173,7 +173,8 @@ def cross_entropy(
     log_p = log_softmax(x, axis)
     with _ieee():
         losses = np.multiply(q, log_p, where=q != 0, out=np.zeros_like(log_p)).sum(axis=axis)
-    return _reduced(np.negative(losses), -float(losses.sum()), reduction, count, x.dtype)
+        total = -float(losses.sum())
+    return _reduced(np.negative(losses), total, reduction, count, x.dtype)
 
 
 def cross_entropy_backward(
@@ -420,8 +421,9 @@ def _distribution(
         _check_no_nan(target)
         if ignore_index >= 0:
             raise ValueError(f"ignore_index={ignore_index} has no meaning for probabilities")
-        q = target * (1 - label_smoothing) + share
-        return q if weight is None else q * weight.reshape(column), q.size // classes
+        with _ieee():
+            q = target * (1 - label_smoothing) + share
+            return q if weight is None else q * weight.reshape(column), q.size // classes
     counted = _check_labels(x, axis, target, ignore_index)
     labels = np.where(counted, target, 0)
     q = np.full_like(x, share)

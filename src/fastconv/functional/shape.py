@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from operator import index
 
 import numpy as np
 
@@ -87,7 +88,10 @@ def flatten_backward(
     (2, 16, 5, 5)
     """
     grad_output = as_array("grad_output", grad_output)
-    shape = tuple(input_shape)
+    try:
+        shape = tuple(map(index, input_shape))
+    except TypeError:
+        raise TypeError(f"input_shape must be integers, got {input_shape!r}") from None
     if min(shape, default=0) < 0 or math.prod(shape) != grad_output.size:
         raise ValueError(
             f"grad_output of shape {grad_output.shape} cannot take input_shape={shape}"
