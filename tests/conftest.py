@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # "repeat" draws the same examples in every run, so that a failure is one; look further afield with
-# HYPOTHESIS_PROFILE=explore.
+# HYPOTHESIS_PROFILE=explore. Emulators are slow: "brief" is for them.
 _quiet = [HealthCheck.too_slow, HealthCheck.differing_executors]
 settings.register_profile(
     "repeat", derandomize=True, deadline=None, max_examples=150, suppress_health_check=_quiet
 )
+settings.register_profile("brief", settings.get_profile("repeat"), max_examples=10)
 settings.register_profile(
     "explore", deadline=None, max_examples=2000, suppress_health_check=_quiet, print_blob=True
 )

@@ -18,6 +18,7 @@ import fastconv
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "fastconv"
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 EXTRAS = ("tqdm", "matplotlib", "PIL", "safetensors")
 
 # ---------------------------------------------------------------- the installed distribution
@@ -70,6 +71,37 @@ def test_only_what_is_of_use_is_shipped(distribution):
 def test_the_wheel_is_about_a_megabyte(distribution):
     files = [f for f in distribution.files if f.suffix != ".pyc"]
     assert sum(len(zlib.compress(f.read_binary())) for f in files) < 1_500_000
+
+
+def test_pinned_actions_are_named_by_hash_and_version():
+    if not WORKFLOWS:
+        pytest.skip("the workflows are not here")
+    used = re.findall(r"uses: (.+)", "\n".join(p.read_text(encoding="utf-8") for p in WORKFLOWS))
+    assert len(used) > 5
+    assert [u for u in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d[\d.]*", u)] == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "machine", "tags"),
+    [
+        ("linux", "x86_64", {"manylinux_x86_64", "musllinux_x86_64"}),
+        ("linux", "aarch64", {"manylinux_aarch64", "musllinux_aarch64"}),
+        ("macos", "arm64", {"macosx_arm64"}),
+        ("macos", "x86_64", {"macosx_x86_64"}),
+        ("windows", "AMD64", {"win_amd64"}),
+    ],
+)
+def test_wheels_are_built_for(platform, machine, tags):
+    pytest.importorskip("cibuildwheel")
+    command = [sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", str(ROOT)]
+    command += ["--platform", platform, "--archs", machine]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    built = {tuple(line.split("-", 1)) for line in done.stdout.split()}
+    assert {tag for _, tag in built} == tags
+    for tag in tags:
+        pythons = {python for python, at in built if at == tag}
+        assert {"cp311", "cp312", "cp313", "cp314", "cp314t"} <= pythons
+        assert all(python.startswith("cp3") for python in pythons)
 
 
 def test_types_and_declarations_are_shipped():
