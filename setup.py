@@ -79,11 +79,8 @@ GCC_PROGRAM = """
 int main(void) { return 0; }
 """
 
-#: of GCC alone: copies of loops that no kernel gains from, a fiftieth of the wheel
-GCC_KERNEL_FLAGS = ["-fno-split-loops", "-fno-version-loops-for-strides"]
-
 #: of GCC alone: Cython's helpers are called, not copied to each of their thousands of uses, and
-#: nothing is spread out in memory: a third of its modules, for at most 3 % of a call's overhead
+#: nothing is spread out in memory: a fifth of `_ops`, for up to 4 % of a call's overhead
 GCC_CYTHON_FLAGS = [
     "--param=max-inline-insns-single=10",
     "-fno-tree-pre",
@@ -92,8 +89,7 @@ GCC_CYTHON_FLAGS = [
     *(f"-falign-{what}=1" for what in ("functions", "jumps", "labels", "loops")),
 ]
 
-#: Cython's generated C: its loops are over tasks, not elements, so small code is as fast; and it is
-#: not ours to lint
+#: Cython's generated C: its loops are over tasks, not elements, and it is not ours to lint
 CYTHON_FLAGS = [
     "-O2",
     "-Wno-unused-function",
@@ -172,7 +168,6 @@ class BuildExt(build_ext):
         sets = instruction_sets(target_machine(), self.msvc)
         if wanted := os.environ.get("FASTCONV_BUILD_ISAS"):  # the others are left out
             sets = {isa: flags for isa, flags in sets.items() if isa in wanted.split(",")}
-        common = GCC_KERNEL_FLAGS if self.gcc else []
         compiled = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for isa, flags in sets.items():
@@ -181,7 +176,7 @@ class BuildExt(build_ext):
                     macros |= {"FC_REAL": real, f"FC_{real.upper()}": "1"}
                     folder = f"{isa}-{real}"
                     compiled.append(
-                        pool.submit(self.compile_c, KERNEL_FAMILIES, folder, macros, common + flags)
+                        pool.submit(self.compile_c, KERNEL_FAMILIES, folder, macros, flags)
                     )
         table = [str(KERNELS / "table.c")]
         have = {f"FC_HAVE_{isa.upper()}": "1" for isa in sets}
