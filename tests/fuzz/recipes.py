@@ -229,7 +229,7 @@ USES = {
 # ---- settings
 
 
-@recipe("get_num_threads", "get_accuracy", "get_memory_cache", "show_config", "nn.no_grad",
+@recipe("get_num_threads", "get_accuracy", "get_include", "get_memory_cache", "show_config", "nn.no_grad",
         "nn.is_grad_enabled")  # fmt: skip
 def nothing(d):
     return {}
