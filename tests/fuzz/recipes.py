@@ -229,8 +229,8 @@ USES = {
 # ---- settings
 
 
-@recipe("get_num_threads", "get_accuracy", "get_include", "get_memory_cache", "show_config", "nn.no_grad",
-        "nn.is_grad_enabled")  # fmt: skip
+@recipe("get_num_threads", "get_accuracy", "get_include", "get_memory_cache", "show_config",
+        "nn.no_grad", "nn.is_grad_enabled")  # fmt: skip
 def nothing(d):
     return {}
 
