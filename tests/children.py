@@ -28,6 +28,7 @@ def run(code, *arguments, timeout=120, **variables):
         if hasattr(os, "killpg"):
             os.killpg(child.pid, signal.SIGKILL)
         child.kill()
+        child.communicate()  # else another test is blamed for the pipes
         raise
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 

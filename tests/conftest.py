@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ settings.register_profile(
     "explore", deadline=None, max_examples=2000, suppress_health_check=_quiet, print_blob=True
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
+
+# A shell's background jobs ignore Ctrl-C, and so would the children in which tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
