@@ -3,6 +3,7 @@
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import numpy as np
 import pytest
@@ -33,11 +34,16 @@ def test_bits_of_every_driver(name, layout, dtype, rng):
     w, b = (rng.standard_normal(s).astype(dtype) for s in (weight_shape, weight_shape[0]))
     packed = packed_like(w, options[-1])
     assert (packed.shape, packed.dtype, packed.groups) == (w.shape, w.dtype, options[-1])
-    for bias in (None, b):
+    # "auto" may choose another algorithm for packed filters
+    algorithms = ["direct"]
+    if weight_shape[2:] == (3, 3) and options[0] == 1 and options[2:] == [1, 1]:
+        algorithms.append("winograd")
+    for bias, algorithm in product((None, b), algorithms):
+        how = {"activation": "relu", "algorithm": algorithm}
         for threads in (1, 3):
             with fastconv.threads(threads):
-                y = F.conv2d(x, packed, bias, *options, activation="relu")
-            assert y.tobytes() == F.conv2d(x, w, bias, *options, activation="relu").tobytes()
+                y = F.conv2d(x, packed, bias, *options, **how)
+            assert y.tobytes() == F.conv2d(x, w, bias, *options, **how).tobytes()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
