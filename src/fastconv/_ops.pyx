@@ -23,17 +23,19 @@ from libc.string cimport memcpy, strcmp
 from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, update, winograd
 from fastconv._drivers.atomic cimport fc_fill_pointer, fc_load_pointer
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
-from fastconv._drivers.correlation cimport Correlation, Packed, forward_taps, turn_taps
+from fastconv._drivers.axis cimport D, H, W
+from fastconv._drivers.correlation cimport (
+    Correlation, CorrelationAxis, Packed, flip_taps, fold_steps)
 from fastconv._drivers.kernels cimport (
-    FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
-    FC_SOFTPLUS, FC_TANH, fc_adam, fc_grids, fc_sgd, fc_size, fc_winograd)
+    FC_ACTIVATIONS, FC_FLOAT32, FC_FLOAT64, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
+    FC_SOFTPLUS, FC_TANH, fc_adam, fc_grids, fc_kernels, fc_sgd, fc_size, fc_winograd)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.memory cimport Arena, Memory, allocate, release, use_arena
 from fastconv._drivers.runtime cimport (
     INTERRUPTED, check_signals, hold_signals, kernels, release_signals, strict_accuracy)
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
-from fastconv._drivers.weight cimport correlate_weight
+from fastconv._drivers.weight cimport run_weight
 
 from operator import index
 
@@ -59,7 +61,7 @@ cdef Py_ssize_t LARGEST = PY_SSIZE_T_MAX // 16
 # ---------------------------------------------------------------- memory
 
 cdef enum:
-    LEAST_OWN = 4096  # bytes; below, NumPy's own memory is as good
+    MIN_OWN = 4096  # bytes; below, NumPy's own memory is as good
 
 cdef object ndarray = np.ndarray
 
@@ -74,7 +76,7 @@ def empty(tuple shape not None, dtype, tuple strides=None):
     cdef Py_ssize_t size
     for size in shape:
         nbytes *= size
-    if not LEAST_OWN <= nbytes <= <double> LARGEST:
+    if not MIN_OWN <= nbytes <= <double> LARGEST:
         return ndarray(shape, dtype, None, 0, strides)
     return ndarray(shape, dtype, Memory(<Py_ssize_t> nbytes), 0, strides)
 
@@ -93,7 +95,15 @@ cdef int check_shape(str name, const Py_ssize_t *shape, tuple expected) except -
 
 
 cdef enum:
-    MOST_BUFFERS = 10  # batch_norm's, and copies of what is laid out otherwise than the output
+    MAX_BUFFERS = 10  # batch_norm's, and copies of what is laid out otherwise than the output
+
+
+cdef inline int dtype_of(const Py_buffer *view) noexcept nogil:
+    return FC_FLOAT32 if view.itemsize == 4 else FC_FLOAT64
+
+
+cdef inline const fc_kernels *kernels_of(const Py_buffer *view) noexcept nogil:
+    return kernels(dtype_of(view))
 
 
 cdef bint without_gaps(const Py_buffer *view) noexcept:
@@ -124,16 +134,16 @@ cdef bint has_format(const Py_buffer *a, int memory_format) noexcept:
 
 cdef bint turned(const Py_buffer *x, const Py_buffer *out) except -1:
     """Copy images from one memory format to the other, if that is what it takes."""
-    cdef int status, size = <int> x.itemsize
+    cdef int status
     if x.ndim != 4 or not x.len:
         return False
     cdef Py_ssize_t n = x.shape[0], channels = x.shape[1], pixels = x.shape[2] * x.shape[3]
     if has_format(x, CONTIGUOUS) and has_format(out, CHANNELS_LAST):
         with nogil:
-            status = elementwise.turn(size, x.buf, out.buf, n, channels, pixels, 0)
+            status = elementwise.convert_layout(kernels_of(x), x.buf, out.buf, n, channels, pixels, 0)
     elif has_format(x, CHANNELS_LAST) and has_format(out, CONTIGUOUS):
         with nogil:
-            status = elementwise.turn(size, x.buf, out.buf, n, pixels, channels, 0)
+            status = elementwise.convert_layout(kernels_of(x), x.buf, out.buf, n, pixels, channels, 0)
     else:
         return False
     raise_for(status)
@@ -143,7 +153,7 @@ cdef bint turned(const Py_buffer *x, const Py_buffer *out) except -1:
 @cython.freelist(8)
 cdef class _Buffers:
     """The buffers that a call reads and writes, held until the last reference to this is gone."""
-    cdef Py_buffer views[MOST_BUFFERS]
+    cdef Py_buffer views[MAX_BUFFERS]
     cdef int count
 
     def __dealloc__(self):
@@ -410,7 +420,7 @@ cdef class ConvShape:
 cdef dict known_shapes = {}
 
 cdef enum:
-    MOST_KNOWN_SHAPES = 1024
+    MAX_KNOWN_SHAPES = 1024
 
 
 cdef bint plain(object value) noexcept:
@@ -439,7 +449,7 @@ def conv_shape(input_shape, weight_shape, stride=1, padding=0, dilation=1, group
         pass
     shape = ConvShape(input_shape, weight_shape, stride, padding, dilation, groups,
                       input_name=input_name, weight_name=weight_name)
-    if len(known_shapes) >= MOST_KNOWN_SHAPES:
+    if len(known_shapes) >= MAX_KNOWN_SHAPES:
         known_shapes.clear()
     known_shapes[key] = shape
     return shape
@@ -523,29 +533,30 @@ cdef Array4 const_view(const floating[:, :, :, :] a) noexcept nogil:
     return v
 
 
-cdef Correlation forward_form(const Conv2dShape *s, int itemsize, Array4 x, Array4 w,
+cdef Correlation forward_form(const Conv2dShape *s, int dtype, Array4 x, Array4 w,
                               Array4 y) noexcept nogil:
     """y from x and w; the weight gradient is the same form with w unknown."""
     cdef Correlation c
-    c.kernels = kernels(itemsize)
+    c.kernels = kernels(dtype)
     c.batch = s.batch
     c.groups = s.groups
     c.channels = s.in_channels // s.groups
     c.filters = s.out_channels // s.groups
     c.x = x.data
-    c.x_n, c.x_c, c.x_h, c.x_w = x.s0, x.s1, x.s2, x.s3
+    c.x_n, c.x_c, c.axis[H].x, c.axis[W].x = x.s0, x.s1, x.s2, x.s3
     c.x_g = c.channels * x.s1
-    c.height, c.width = s.in_h, s.in_w
+    c.axis[H].size, c.axis[W].size = s.in_h, s.in_w
     c.y = y.data
-    c.y_n, c.y_k, c.y_h, c.y_w = y.s0, y.s1, y.s2, y.s3
+    c.y_n, c.y_k, c.axis[H].y, c.axis[W].y = y.s0, y.s1, y.s2, y.s3
     c.y_g = c.filters * y.s1
-    c.out_h, c.out_w = s.out_h, s.out_w
+    c.axis[H].out, c.axis[W].out = s.out_h, s.out_w
     c.w = w.data
-    c.w_k, c.w_c, c.w_h, c.w_w = w.s0, w.s1, w.s2, w.s3
+    c.w_k, c.w_c, c.axis[H].w, c.axis[W].w = w.s0, w.s1, w.s2, w.s3
     c.w_g = c.filters * w.s0
-    c.taps_h, c.taps_w = s.kernel_h, s.kernel_w
-    c.row0, c.step_h, c.row_d = -s.pad_top, s.stride_h, s.dilation_h
-    c.col0, c.step_w, c.col_d = -s.pad_left, s.stride_w, s.dilation_w
+    c.axis[H].taps, c.axis[W].taps = s.kernel_h, s.kernel_w
+    c.axis[H].first, c.axis[H].step, c.axis[H].dilation = -s.pad_top, s.stride_h, s.dilation_h
+    c.axis[W].first, c.axis[W].step, c.axis[W].dilation = -s.pad_left, s.stride_w, s.dilation_w
+    c.axis[D] = CorrelationAxis(1, 1, 1, 0, 1, 1, 0, 0, 0)
     c.packed = NULL
     c.bias = NULL
     c.relu = False
@@ -583,7 +594,7 @@ cdef int algorithm_of(str name, const Conv2dShape *s) except -1:
 cdef int winograd_tile(const Correlation *c, int algorithm, bint weight) noexcept nogil:
     """The index of Winograd's tiles, or -1 for the direct methods."""
     cdef double four, two
-    if algorithm == DIRECT or not winograd.is_winograd(c):
+    if algorithm == DIRECT or not winograd.is_usable(c):
         return -1
     if algorithm == WINOGRAD_4:
         return winograd.TILE_4
@@ -604,18 +615,18 @@ cdef int winograd_tile(const Correlation *c, int algorithm, bint weight) noexcep
 cdef int correlate(Correlation c, int algorithm, int num_threads) noexcept nogil:
     """The choice of algorithm for y from x and w."""
     cdef int tile
-    if c.batch * c.groups * c.filters * c.out_h * c.out_w == 0:
+    if c.batch * c.groups * c.filters * c.axis[H].out * c.axis[W].out == 0:
         return OK
-    turn_taps(&c)
+    flip_taps(&c)
     tile = winograd_tile(&c, algorithm, False)
     if tile >= 0:
-        return winograd.correlate(&c, tile, num_threads)
-    if grouped.is_grouped(&c):
-        return grouped.correlate(&c, 1, 1, num_threads)
-    forward_taps(&c)
-    if planes.is_planes(&c):
-        return planes.correlate(&c, num_threads)
-    return direct.correlate(&c, num_threads)
+        return winograd.run_winograd(&c, tile, num_threads)
+    if grouped.is_usable(&c):
+        return grouped.run_grouped(&c, 1, 1, num_threads)
+    fold_steps(&c)
+    if planes.is_usable(&c):
+        return planes.run_planes(&c, num_threads)
+    return direct.run_direct(&c, num_threads)
 
 
 # Where the input gradient of one axis gets its values, for the inputs that lie `phase` past a
@@ -645,65 +656,66 @@ cdef Phase find_phase(fc_size phase, fc_size size, fc_size kernel, fc_size strid
     return p
 
 
-cdef Correlation input_phase(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w, Array4 dx,
+cdef Correlation input_phase(const Conv2dShape *s, int dtype, Array4 dy, Array4 w, Array4 dx,
                              fc_size i, fc_size j) noexcept nogil:
     """The inputs that lie (i, j) past multiples of the strides, as a correlation of dy."""
     cdef Correlation c
     cdef Phase v = find_phase(i, s.in_h, s.kernel_h, s.stride_h, s.pad_top, s.dilation_h)
     cdef Phase h = find_phase(j, s.in_w, s.kernel_w, s.stride_w, s.pad_left, s.dilation_w)
-    c.kernels = kernels(itemsize)
+    c.kernels = kernels(dtype)
     c.batch = s.batch
     c.groups = s.groups
     c.channels = s.out_channels // s.groups
     c.filters = s.in_channels // s.groups
     c.x = dy.data
-    c.x_n, c.x_c, c.x_h, c.x_w = dy.s0, dy.s1, dy.s2, dy.s3
+    c.x_n, c.x_c, c.axis[H].x, c.axis[W].x = dy.s0, dy.s1, dy.s2, dy.s3
     c.x_g = c.channels * dy.s1
-    c.height, c.width = s.out_h, s.out_w
+    c.axis[H].size, c.axis[W].size = s.out_h, s.out_w
     c.y = dx.data + i * dx.s2 + j * dx.s3
     c.y_n, c.y_k = dx.s0, dx.s1
     c.y_g = c.filters * dx.s1
-    c.y_h = s.stride_h * dx.s2
-    c.y_w = s.stride_w * dx.s3
-    c.out_h, c.out_w = v.inputs, h.inputs
+    c.axis[H].y = s.stride_h * dx.s2
+    c.axis[W].y = s.stride_w * dx.s3
+    c.axis[H].out, c.axis[W].out = v.inputs, h.inputs
     c.w = w.data + v.tap0 * w.s2 + h.tap0 * w.s3
     c.w_k, c.w_c = w.s1, w.s0
     c.w_g = c.channels * w.s0
-    c.w_h = v.tap_step * w.s2
-    c.w_w = h.tap_step * w.s3
-    c.taps_h, c.taps_w = v.taps, h.taps
+    c.axis[H].w = v.tap_step * w.s2
+    c.axis[W].w = h.tap_step * w.s3
+    c.axis[H].taps, c.axis[W].taps = v.taps, h.taps
     if v.taps == 0 or h.taps == 0:
-        c.taps_h = c.taps_w = 0
-    c.row0, c.row_d, c.step_h = v.first, -v.output_step, 1
-    c.col0, c.col_d, c.step_w = h.first, -h.output_step, 1
+        c.axis[H].taps = c.axis[W].taps = 0
+    c.axis[H].first, c.axis[H].dilation, c.axis[H].step = v.first, -v.output_step, 1
+    c.axis[W].first, c.axis[W].dilation, c.axis[W].step = h.first, -h.output_step, 1
+    c.axis[D] = CorrelationAxis(1, 1, 1, 0, 1, 1, 0, 0, 0)
     c.packed = NULL
     c.bias = NULL
     c.relu = False
-    turn_taps(&c)
+    flip_taps(&c)
     return c
 
 
-cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w, Array4 dx,
+cdef int backward_input(const Conv2dShape *s, int dtype, Array4 dy, Array4 w, Array4 dx,
                         int algorithm, int num_threads) noexcept nogil:
     """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
 
     See docs/derivation.md, "The gradient with respect to the input".
     """
     cdef Correlation c
-    cdef Correlation phases[grouped.MOST_PHASES]
+    cdef Correlation phases[grouped.MAX_PHASES]
     cdef fc_size i, j
     cdef fc_size phases_h = min(s.stride_h, s.in_h), phases_w = min(s.stride_w, s.in_w)
     cdef int status = OK
     if s.batch == 0:
         return OK
-    if phases_h * phases_w <= grouped.MOST_PHASES:
+    if phases_h * phases_w <= grouped.MAX_PHASES:
         for i in range(phases_h * phases_w):
-            phases[i] = input_phase(s, itemsize, dy, w, dx, i // phases_w, i % phases_w)
-        if grouped.is_grouped(&phases[0]):
-            return grouped.correlate(phases, phases_h, phases_w, num_threads)
+            phases[i] = input_phase(s, dtype, dy, w, dx, i // phases_w, i % phases_w)
+        if grouped.is_usable(&phases[0]):
+            return grouped.run_grouped(phases, phases_h, phases_w, num_threads)
     cdef bint gaps = s.stride_h > s.kernel_h or s.stride_w > s.kernel_w
     if gaps:  # some phases are reached by no tap
-        status = fill_zeros(kernels(itemsize), dx.data, dx.s0, dx.s1, dx.s2, dx.s3, s.batch,
+        status = fill_zeros(kernels(dtype), dx.data, dx.s0, dx.s1, dx.s2, dx.s3, s.batch,
                             s.in_channels, s.in_h, s.in_w, num_threads)
     for i in range(phases_h):
         if gaps and find_phase(i, s.in_h, s.kernel_h, s.stride_h, s.pad_top,
@@ -714,34 +726,34 @@ cdef int backward_input(const Conv2dShape *s, int itemsize, Array4 dy, Array4 w,
                 status = check_signals()
             if status != OK:
                 return status
-            c = input_phase(s, itemsize, dy, w, dx, i, j)
-            if not (gaps and c.taps_h == 0):
+            c = input_phase(s, dtype, dy, w, dx, i, j)
+            if not (gaps and c.axis[H].taps == 0):
                 status = correlate(c, algorithm, num_threads)
     return status
 
 
-cdef int backward_weight(const Conv2dShape *s, int itemsize, Array4 dy, Array4 x, Array4 dw,
+cdef int backward_weight(const Conv2dShape *s, int dtype, Array4 dy, Array4 x, Array4 dw,
                          int algorithm, int num_threads) noexcept nogil:
-    cdef Correlation c = forward_form(s, itemsize, x, dw, dy)
+    cdef Correlation c = forward_form(s, dtype, x, dw, dy)
     cdef int tile = winograd_tile(&c, algorithm, True)
     if tile >= 0 and s.batch > 0:
-        return winograd.correlate_weight(&c, tile, num_threads)
-    if grouped.is_grouped(&c):
-        return grouped.correlate_weight(&c, num_threads)
-    return correlate_weight(&c, num_threads)
+        return winograd.run_winograd_weight(&c, tile, num_threads)
+    if grouped.is_usable(&c):
+        return grouped.run_grouped_weight(&c, num_threads)
+    return run_weight(&c, num_threads)
 
 
 # Filters in every order that a driver would bring them into; a PackedConv2d of the C level is one.
 ctypedef struct PackedFilters:
     Packed packed
     Array4 weight         # as they came: for the drivers that take them so
-    int itemsize
+    int dtype
     Py_ssize_t[4] sizes   # out_channels, in_channels / groups, kernel_h, kernel_w
     Py_ssize_t groups
     char *memory          # what `packed` points to, but for its Winograd points, and perhaps weight
 
 
-cdef PackedFilters *pack_filters(const Conv2dShape *given, int itemsize, Array4 w, bint copied,
+cdef PackedFilters *pack_filters(const Conv2dShape *given, int dtype, Array4 w, bint copied,
                                  int num_threads) noexcept nogil:
     """NULL where memory is short. Unless it is copied, the weight must outlive what is returned."""
     cdef Conv2dShape s = given[0]
@@ -749,7 +761,7 @@ cdef PackedFilters *pack_filters(const Conv2dShape *given, int itemsize, Array4 
     s.batch = s.in_h = s.in_w = s.out_h = s.out_w = s.stride_h = s.stride_w = 1
     s.pad_top = s.pad_left = 0
     s.dilation_h = s.dilation_w = 1
-    cdef Correlation c = forward_form(&s, itemsize, w, w, w)
+    cdef Correlation c = forward_form(&s, dtype, w, w, w)
     # depthwise filters fill too little of a panel
     cdef size_t panels_bytes = direct.packed_bytes(&c) if c.channels * c.filters > 1 else 0
     cdef size_t rows_bytes = planes.packed_bytes(&c), weight_bytes = 0
@@ -762,7 +774,7 @@ cdef PackedFilters *pack_filters(const Conv2dShape *given, int itemsize, Array4 
         p.packed.panels = p.packed.rows = NULL
         p.packed.points[0] = p.packed.points[1] = NULL
         p.packed.kernels = c.kernels
-        p.weight, p.itemsize, p.groups, p.memory = w, itemsize, s.groups, memory
+        p.weight, p.dtype, p.groups, p.memory = w, dtype, s.groups, memory
         p.sizes[0], p.sizes[1] = s.out_channels, c.channels
         p.sizes[2], p.sizes[3] = s.kernel_h, s.kernel_w
         if copied:
@@ -847,7 +859,7 @@ cdef class PackedWeight:
         s.out_channels, s.kernel_h, s.kernel_w = shape[0], shape[2], shape[3]
         s.in_channels = shape[1] * groups
         with nogil:
-            self.filters = pack_filters(&s, <int> w.itemsize, strided(w), False, 0)
+            self.filters = pack_filters(&s, dtype_of(w), strided(w), False, 0)
         if self.filters == NULL:
             raise_for(OUT_OF_MEMORY)
         self.weight, self.shape, self.dtype, self.groups = copy, shape, copy.dtype, groups
@@ -867,12 +879,12 @@ def conv_algorithm(ConvShape shape not None, str step, dtype, *, str algorithm="
     if step not in ("forward", "input", "weight"):
         raise ValueError(f"step must be 'forward', 'input' or 'weight', got {step!r}")
     cdef Array4 nothing = Array4(NULL, 0, 0, 0, 0)
-    cdef int itemsize = np.dtype(dtype).itemsize
+    cdef int code = FC_FLOAT32 if np.dtype(dtype).code == 4 else FC_FLOAT64
     cdef Correlation c
     if step == "input":
-        c = input_phase(&shape.shape, itemsize, nothing, nothing, nothing, 0, 0)
+        c = input_phase(&shape.shape, code, nothing, nothing, nothing, 0, 0)
     else:
-        c = forward_form(&shape.shape, itemsize, nothing, nothing, nothing)
+        c = forward_form(&shape.shape, code, nothing, nothing, nothing)
     cdef int tile = winograd_tile(&c, algorithm_of(algorithm, &shape.shape), step == "weight")
     return "direct" if tile < 0 else "winograd 4x4" if tile == winograd.TILE_4 else "winograd 2x2"
 
@@ -886,7 +898,7 @@ cdef const double[:, :, ::1] transformed(void (*transform)(const fc_grids *) noe
     x[i, j, 0] = 1
     g.x, g.x_i, g.x_j = &x[0, 0, 0], x.strides[0], x.strides[1]
     g.y, g.y_i, g.y_j = &y[0, 0, 0], y.strides[0], y.strides[1]
-    g.x_next = g.x_ahead = g.y_next = 0
+    g.x_next = g.x_prefetch = g.y_next = 0
     g.count = 1
     g.bias = NULL
     g.relu = g.stream = False
@@ -899,8 +911,8 @@ def winograd_matrices(int tile):
 
     Every transform multiplies by its matrix from both sides; one of the two factors is made 1.
     """
-    cdef const fc_winograd *w = kernels(8).winograd
-    cdef int lanes = kernels(8).lanes, n = tile + 2, i
+    cdef const fc_winograd *w = kernels(FC_FLOAT64).winograd
+    cdef int lanes = kernels(FC_FLOAT64).lanes, n = tile + 2, i
     if tile != 4 and tile != 2:
         raise ValueError(f"tile must be 4 or 2, got {tile}")
     w += tile == 2
@@ -930,7 +942,7 @@ def conv2d(input, weight, bias, output, ConvShape shape not None, *, bint relu=F
                              f"groups={shape.shape.groups}")
         weight = packed.weight
     cdef Py_buffer *w = buffers.tensor("weight", weight, shape.weight_shape, y, False)
-    cdef Correlation c = forward_form(&shape.shape, <int> y.itemsize, strided(x), strided(w),
+    cdef Correlation c = forward_form(&shape.shape, dtype_of(y), strided(x), strided(w),
                                       strided(y))
     cdef int status
     c.bias = buffers.bias(bias, shape.shape.out_channels, y)
@@ -954,7 +966,7 @@ def conv2d_backward_input(grad_output, weight, grad_input, ConvShape shape not N
     cdef Py_buffer *w = buffers.tensor("weight", weight, shape.weight_shape, dx, False)
     cdef int status
     with nogil:
-        status = backward_input(&shape.shape, <int> dx.itemsize, strided(dy), strided(w),
+        status = backward_input(&shape.shape, dtype_of(dx), strided(dy), strided(w),
                                 strided(dx), which, num_threads)
     raise_for(status)
 
@@ -969,7 +981,7 @@ def conv2d_backward_weight(grad_output, input, grad_weight, ConvShape shape not 
     cdef Py_buffer *x = buffers.tensor("input", input, shape.input_shape, dw, False)
     cdef int status
     with nogil:
-        status = backward_weight(&shape.shape, <int> dw.itemsize, strided(dy), strided(x),
+        status = backward_weight(&shape.shape, dtype_of(dw), strided(dy), strided(x),
                                  strided(dw), which, num_threads)
     raise_for(status)
 
@@ -996,14 +1008,14 @@ def conv2d_backward_bias(grad_output, grad_bias, *, int num_threads=0):
     if x.s3 != size and (x.s1 != size or x.s3 != c * size):
         raise ValueError("grad_output must be C-contiguous or channels-last")
     with nogil:
-        status = bias_sums(n, c, h, w, <int> size, x, db.buf, num_threads)
+        status = bias_sums(n, c, h, w, dtype_of(dy), x, db.buf, num_threads)
     raise_for(status)
 
 
-cdef int bias_sums(Py_ssize_t n, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w, int itemsize, Array4 dy,
+cdef int bias_sums(Py_ssize_t n, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w, int dtype, Array4 dy,
                    void *out, int num_threads) noexcept nogil:
     cdef Sums s
-    s.kernels = kernels(itemsize)
+    s.kernels = kernels(dtype)
     s.batch, s.channels, s.height, s.width = n, c, h, w
     s.x = dy.data
     s.x_n, s.x_c, s.x_h, s.x_w = dy.s0, dy.s1, dy.s2, dy.s3
@@ -1082,9 +1094,9 @@ cdef PoolAxis pool_axis(Py_ssize_t size, Py_ssize_t out, Py_ssize_t kernel, Py_s
     return a
 
 
-cdef Pool pool_form(const Pool2dShape *s, int itemsize, Array4 x, Array4 y) noexcept nogil:
+cdef Pool pool_form(const Pool2dShape *s, int dtype, Array4 x, Array4 y) noexcept nogil:
     cdef Pool p
-    p.kernels = kernels(itemsize)
+    p.kernels = kernels(dtype)
     p.batch, p.channels = s.batch, s.channels
     p.h = pool_axis(s.in_h, s.out_h, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.adaptive)
     p.w = pool_axis(s.in_w, s.out_w, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.adaptive)
@@ -1109,7 +1121,7 @@ def max_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
     """
     check_shape("input", input.shape, shape.input_shape)
     check_shape("output", output.shape, shape.output_shape)
-    cdef Pool p = pool_form(&shape.shape, sizeof(floating), const_view(input), view(output))
+    cdef Pool p = pool_form(&shape.shape, FC_FLOAT32 if floating is float else FC_FLOAT64, const_view(input), view(output))
     cdef int status = OK
     if indices is not None:
         check_shape("indices", indices.shape, shape.output_shape)
@@ -1137,7 +1149,7 @@ def max_pool2d_backward(const floating[:, :, :, :] grad_output,
         raise ValueError(f"grad_input {in_shape} and grad_output {out_shape} differ in their "
                          "batch or channels")
     cdef PoolShape shape = PoolShape(in_shape, adaptive=out_shape[2:])
-    cdef Pool p = pool_form(&shape.shape, sizeof(floating), view(grad_input),
+    cdef Pool p = pool_form(&shape.shape, FC_FLOAT32 if floating is float else FC_FLOAT64, view(grad_input),
                             const_view(grad_output))
     cdef int status
     if p.batch:
@@ -1159,7 +1171,7 @@ def avg_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
     """Write the mean of every window to `output`; a divisor_override of 0 means none."""
     check_shape("input", input.shape, shape.input_shape)
     check_shape("output", output.shape, shape.output_shape)
-    cdef Pool p = pool_form(&shape.shape, sizeof(floating), const_view(input), view(output))
+    cdef Pool p = pool_form(&shape.shape, FC_FLOAT32 if floating is float else FC_FLOAT64, const_view(input), view(output))
     cdef int status
     p.average = True
     p.include_pad = count_include_pad
@@ -1176,7 +1188,7 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
     """Write to `grad_input` every output's gradient, shared out evenly over its window."""
     check_shape("grad_output", grad_output.shape, shape.output_shape)
     check_shape("grad_input", grad_input.shape, shape.input_shape)
-    cdef Pool p = pool_form(&shape.shape, sizeof(floating), view(grad_input),
+    cdef Pool p = pool_form(&shape.shape, FC_FLOAT32 if floating is float else FC_FLOAT64, view(grad_input),
                             const_view(grad_output))
     cdef int status
     p.average = True
@@ -1236,7 +1248,7 @@ def activation(int op, input, out, double param=0, int num_threads=0):
     if not 0 <= op < FC_ACTIVATIONS:
         raise ValueError(f"no activation is numbered {op}")
     with nogil:
-        status = elementwise.activation(op, y.itemsize, x.buf, y.buf, y.len // y.itemsize, param,
+        status = elementwise.activation(op, kernels_of(y), x.buf, y.buf, y.len // y.itemsize, param,
                                         num_threads)
     raise_for(status)
 
@@ -1251,7 +1263,7 @@ def activation_backward(int op, grad_output, saved, out, double param=0, int num
     if not 0 <= op < FC_ACTIVATIONS:
         raise ValueError(f"no activation is numbered {op}")
     with nogil:
-        status = elementwise.activation_backward(op, g.itemsize, g.buf, x.buf, dx.buf,
+        status = elementwise.activation_backward(op, kernels_of(g), g.buf, x.buf, dx.buf,
                                                  dx.len // dx.itemsize, param, num_threads)
     raise_for(status)
 
@@ -1264,7 +1276,7 @@ def add(a, b, out, *, bint relu=False, int num_threads=0):
     cdef Py_buffer *right = buffers.input(b, y)
     cdef int status
     with nogil:
-        status = elementwise.add(y.itemsize, left.buf, right.buf, y.buf, y.len // y.itemsize, relu,
+        status = elementwise.add(kernels_of(y), left.buf, right.buf, y.buf, y.len // y.itemsize, relu,
                                  num_threads)
     raise_for(status)
 
@@ -1278,7 +1290,7 @@ def softmax(input, out, int axis, bint log=False, int num_threads=0):
     cdef int status = OK
     if y.len:
         with nogil:
-            status = elementwise.softmax(y.itemsize, x.buf, NULL, y.buf, s.outer, s.size, s.inner,
+            status = elementwise.softmax(kernels_of(y), x.buf, NULL, y.buf, s.outer, s.size, s.inner,
                                          log, num_threads)
     raise_for(status)
 
@@ -1293,7 +1305,7 @@ def softmax_backward(grad_output, output, out, int axis, bint log=False, int num
     cdef int status = OK
     if dx.len:
         with nogil:
-            status = elementwise.softmax(dx.itemsize, y.buf, g.buf, dx.buf, s.outer, s.size,
+            status = elementwise.softmax(kernels_of(dx), y.buf, g.buf, dx.buf, s.outer, s.size,
                                          s.inner, log, num_threads)
     raise_for(status)
 
@@ -1315,7 +1327,7 @@ def squared_error(input, target, losses, int num_threads=0):
         x = buffers.input(input, t)
         t = buffers.input(target, t)
     with nogil:
-        status = loss.squared_error(x.itemsize, x.buf, t.buf, out, x.len // x.itemsize, &total,
+        status = loss.squared_error(kernels_of(x), x.buf, t.buf, out, x.len // x.itemsize, &total,
                                     num_threads)
     raise_for(status)
     return total
@@ -1329,7 +1341,7 @@ def squared_error_backward(input, target, out, double scale, int num_threads=0):
     cdef Py_buffer *t = buffers.input(target, dx)
     cdef int status
     with nogil:
-        status = loss.squared_error_backward(x.itemsize, x.buf, t.buf, dx.buf,
+        status = loss.squared_error_backward(kernels_of(x), x.buf, t.buf, dx.buf,
                                              x.len // x.itemsize, scale, num_threads)
     raise_for(status)
 
@@ -1357,7 +1369,7 @@ def logistic_loss(input, yes, no, losses, int num_threads=0):
     if no is not None:
         rest = buffers.input(no, order).buf
     with nogil:
-        status = loss.logistic_loss(x.itemsize, x.buf, t.buf, rest, out, x.len // x.itemsize,
+        status = loss.logistic_loss(kernels_of(x), x.buf, t.buf, rest, out, x.len // x.itemsize,
                                     &total, num_threads)
     raise_for(status)
     return total
@@ -1375,7 +1387,7 @@ def logistic_loss_backward(input, yes, no, out, double scale, int num_threads=0)
     if no is not None:
         rest = buffers.input(no, dx).buf
     with nogil:
-        status = loss.logistic_loss_backward(x.itemsize, x.buf, t.buf, rest, dx.buf,
+        status = loss.logistic_loss_backward(kernels_of(x), x.buf, t.buf, rest, dx.buf,
                                              x.len // x.itemsize, scale, &sum_yes, num_threads)
     raise_for(status)
     return sum_yes
@@ -1386,7 +1398,7 @@ cdef loss.CrossEntropy cross_entropy_call(const floating[:, :, ::1] input,
                                           int64_t ignore_index) except *:
     cdef loss.CrossEntropy c
     check_shape("labels", labels.shape, (input.shape[0] * input.shape[2],))
-    c.itemsize = sizeof(floating)
+    c.kernels = kernels(FC_FLOAT32 if floating is float else FC_FLOAT64)
     c.outer, c.classes, c.inner = input.shape[0], input.shape[1], input.shape[2]
     c.x, c.labels = <const char *> &input[0, 0, 0], &labels[0]
     c.weight = NULL
@@ -1540,7 +1552,7 @@ cdef norm.BatchNorm batch_norm_call(const Py_buffer *out, Split s, const Py_buff
                                     const Py_buffer *g, const double *weight, bint training,
                                     int num_threads):
     cdef norm.BatchNorm call
-    call.itemsize = <int> out.itemsize
+    call.kernels = kernels_of(out)
     call.outer, call.channels, call.inner = s.outer, s.size, s.inner
     if s.size == 1:
         call.outer, call.inner = 1, s.outer * s.inner
@@ -1562,7 +1574,7 @@ def linear(const floating[:, ::1] input, const floating[:, ::1] weight, const fl
     check_shape("output", output.shape, (p.m, p.n))
     if p.m == 0 or p.n == 0:
         return
-    p.kernels = kernels(sizeof(floating))
+    p.kernels = kernels(FC_FLOAT32 if floating is float else FC_FLOAT64)
     p.bias = NULL
     if bias is not None:
         check_shape("bias", bias.shape, (p.n,))
@@ -1590,7 +1602,7 @@ def linear_backward(const floating[:, ::1] grad_output, const floating[:, ::1] i
     check_shape("grad_input", grad_input.shape, (n, inputs))
     check_shape("grad_weight", grad_weight.shape, (outputs, inputs))
     check_shape("grad_bias", grad_bias.shape, (outputs,))
-    p.kernels = kernels(sizeof(floating))
+    p.kernels = kernels(FC_FLOAT32 if floating is float else FC_FLOAT64)
     p.bias = NULL
     cdef const char *g = <const char *> &grad_output[0, 0] if n and outputs else NULL
     cdef const char *x = <const char *> &input[0, 0] if n and inputs else NULL
@@ -1624,7 +1636,7 @@ def linear_backward(const floating[:, ::1] grad_output, const floating[:, ::1] i
 # which trust nothing but pointers. They work on a copy of the geometry that was judged anew.
 
 cdef enum:
-    MOST_THREADS = 1024
+    MAX_THREADS = 1024
 
 
 cdef const char *status_text(int status) noexcept nogil:
@@ -1796,7 +1808,7 @@ cdef int admit_conv2d(const Conv2dShape *shape, Conv2dShape *s, int num_threads)
     cdef int status
     if shape == NULL:
         return NULL_POINTER
-    if num_threads < 0 or num_threads > MOST_THREADS:
+    if num_threads < 0 or num_threads > MAX_THREADS:
         return INVALID_OPTION
     s[0] = shape[0]
     status = judge_conv2d(s)
@@ -1809,7 +1821,7 @@ cdef int admit_pool2d(const Pool2dShape *shape, Pool2dShape *s, int num_threads)
     cdef int status
     if shape == NULL:
         return NULL_POINTER
-    if num_threads < 0 or num_threads > MOST_THREADS:
+    if num_threads < 0 or num_threads > MAX_THREADS:
         return INVALID_OPTION
     s[0] = shape[0]
     status = judge_pool2d(s)
@@ -1838,19 +1850,19 @@ cdef int end(Workspace *workspace, const Arena *arena, int status) noexcept nogi
     return status
 
 
-cdef Array4 input_of(const Conv2dShape *s, int itemsize, const void *data) noexcept nogil:
-    return image(data, itemsize, <int> s.input_format, s.in_channels, s.in_h, s.in_w)
+cdef Array4 input_of(const Conv2dShape *s, int dtype, const void *data) noexcept nogil:
+    return image(data, kernels(dtype).itemsize, <int> s.input_format, s.in_channels, s.in_h, s.in_w)
 
 
-cdef Array4 weight_of(const Conv2dShape *s, int itemsize, const void *data) noexcept nogil:
-    return image(data, itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w)
+cdef Array4 weight_of(const Conv2dShape *s, int dtype, const void *data) noexcept nogil:
+    return image(data, kernels(dtype).itemsize, CONTIGUOUS, s.in_channels // s.groups, s.kernel_h, s.kernel_w)
 
 
-cdef Array4 output_of(const Conv2dShape *s, int itemsize, const void *data) noexcept nogil:
-    return image(data, itemsize, <int> s.output_format, s.out_channels, s.out_h, s.out_w)
+cdef Array4 output_of(const Conv2dShape *s, int dtype, const void *data) noexcept nogil:
+    return image(data, kernels(dtype).itemsize, <int> s.output_format, s.out_channels, s.out_h, s.out_w)
 
 
-cdef int c_forward(const Conv2dShape *shape, int itemsize, const void *input, const void *weight,
+cdef int c_forward(const Conv2dShape *shape, int dtype, const void *input, const void *weight,
                    PackedConv2d *packed, const void *bias, void *output, Workspace *workspace,
                    int num_threads) noexcept nogil:
     cdef Conv2dShape s
@@ -1862,15 +1874,15 @@ cdef int c_forward(const Conv2dShape *shape, int itemsize, const void *input, co
     if status != OK:
         return status
     if p != NULL:
-        if (p.itemsize != itemsize or p.groups != s.groups or p.sizes[0] != s.out_channels
+        if (p.dtype != dtype or p.groups != s.groups or p.sizes[0] != s.out_channels
                 or p.sizes[1] != s.in_channels // s.groups or p.sizes[2] != s.kernel_h
                 or p.sizes[3] != s.kernel_w):
             return WEIGHT_MISMATCH
         weight = p.weight.data
     if s.batch and not query and (input == NULL or weight == NULL or output == NULL):
         return NULL_POINTER
-    c = forward_form(&s, itemsize, input_of(&s, itemsize, input), weight_of(&s, itemsize, weight),
-                     output_of(&s, itemsize, output))
+    c = forward_form(&s, dtype, input_of(&s, dtype, input), weight_of(&s, dtype, weight),
+                     output_of(&s, dtype, output))
     c.bias = <const char *> (shape if query else bias)  # a query counts one in, and reads none
     c.relu = s.activation == ACTIVATION_RELU
     if p != NULL:
@@ -1882,7 +1894,7 @@ cdef int c_forward(const Conv2dShape *shape, int itemsize, const void *input, co
     return end(workspace, &arena, correlate(c, <int> s.algorithm, num_threads))
 
 
-cdef int c_pack(const Conv2dShape *shape, int itemsize, const void *weight, PackedConv2d **packed,
+cdef int c_pack(const Conv2dShape *shape, int dtype, const void *weight, PackedConv2d **packed,
                 int num_threads) noexcept nogil:
     cdef Conv2dShape s
     cdef Array4 w
@@ -1897,12 +1909,12 @@ cdef int c_pack(const Conv2dShape *shape, int itemsize, const void *weight, Pack
         return status
     if weight == NULL:
         return NULL_POINTER
-    w = weight_of(&s, itemsize, weight)
-    p = pack_filters(&s, itemsize, w, True, num_threads)
+    w = weight_of(&s, dtype, weight)
+    p = pack_filters(&s, dtype, w, True, num_threads)
     if p == NULL:
         return OUT_OF_MEMORY
-    c = forward_form(&s, itemsize, input_of(&s, itemsize, NULL), w,
-                     output_of(&s, itemsize, NULL))
+    c = forward_form(&s, dtype, input_of(&s, dtype, NULL), w,
+                     output_of(&s, dtype, NULL))
     if s.batch:
         begin(NULL, &arena)
         status = end(NULL, &arena, use_packed(p, &c, <int> s.algorithm, num_threads))
@@ -1917,7 +1929,7 @@ cdef void conv2d_packed_free(PackedConv2d *packed) noexcept nogil:
     free_filters(<PackedFilters *> packed)
 
 
-cdef int c_backward_input(const Conv2dShape *shape, int itemsize, const void *grad_output,
+cdef int c_backward_input(const Conv2dShape *shape, int dtype, const void *grad_output,
                           const void *weight, void *grad_input, Workspace *workspace,
                           int num_threads) noexcept nogil:
     cdef Conv2dShape s
@@ -1929,13 +1941,13 @@ cdef int c_backward_input(const Conv2dShape *shape, int itemsize, const void *gr
             and (grad_output == NULL or weight == NULL or grad_input == NULL)):
         return NULL_POINTER
     begin(workspace, &arena)
-    status = backward_input(&s, itemsize, output_of(&s, itemsize, grad_output),
-                            weight_of(&s, itemsize, weight), input_of(&s, itemsize, grad_input),
+    status = backward_input(&s, dtype, output_of(&s, dtype, grad_output),
+                            weight_of(&s, dtype, weight), input_of(&s, dtype, grad_input),
                             <int> s.algorithm, num_threads)
     return end(workspace, &arena, status)
 
 
-cdef int c_backward_weight(const Conv2dShape *shape, int itemsize, const void *grad_output,
+cdef int c_backward_weight(const Conv2dShape *shape, int dtype, const void *grad_output,
                            const void *input, void *grad_weight, Workspace *workspace,
                            int num_threads) noexcept nogil:
     cdef Conv2dShape s
@@ -1947,13 +1959,13 @@ cdef int c_backward_weight(const Conv2dShape *shape, int itemsize, const void *g
             grad_weight == NULL or s.batch and (grad_output == NULL or input == NULL)):
         return NULL_POINTER
     begin(workspace, &arena)
-    status = backward_weight(&s, itemsize, output_of(&s, itemsize, grad_output),
-                             input_of(&s, itemsize, input), weight_of(&s, itemsize, grad_weight),
+    status = backward_weight(&s, dtype, output_of(&s, dtype, grad_output),
+                             input_of(&s, dtype, input), weight_of(&s, dtype, grad_weight),
                              <int> s.algorithm, num_threads)
     return end(workspace, &arena, status)
 
 
-cdef int c_backward_bias(const Conv2dShape *shape, int itemsize, const void *grad_output,
+cdef int c_backward_bias(const Conv2dShape *shape, int dtype, const void *grad_output,
                          void *grad_bias, Workspace *workspace, int num_threads) noexcept nogil:
     cdef Conv2dShape s
     cdef Arena arena
@@ -1963,26 +1975,26 @@ cdef int c_backward_bias(const Conv2dShape *shape, int itemsize, const void *gra
     if not is_query(workspace) and (grad_bias == NULL or s.batch and grad_output == NULL):
         return NULL_POINTER
     begin(workspace, &arena)
-    status = bias_sums(s.batch, s.out_channels, s.out_h, s.out_w, itemsize,
-                       output_of(&s, itemsize, grad_output), grad_bias, num_threads)
+    status = bias_sums(s.batch, s.out_channels, s.out_h, s.out_w, dtype,
+                       output_of(&s, dtype, grad_output), grad_bias, num_threads)
     return end(workspace, &arena, status)
 
 
-cdef Array4 pool_input(const Pool2dShape *s, int itemsize, const void *data) noexcept nogil:
-    return image(data, itemsize, <int> s.input_format, s.channels, s.in_h, s.in_w)
+cdef Array4 pool_input(const Pool2dShape *s, int dtype, const void *data) noexcept nogil:
+    return image(data, kernels(dtype).itemsize, <int> s.input_format, s.channels, s.in_h, s.in_w)
 
 
-cdef Array4 pool_output(const Pool2dShape *s, int itemsize, const void *data) noexcept nogil:
-    return image(data, itemsize, <int> s.output_format, s.channels, s.out_h, s.out_w)
+cdef Array4 pool_output(const Pool2dShape *s, int dtype, const void *data) noexcept nogil:
+    return image(data, kernels(dtype).itemsize, <int> s.output_format, s.channels, s.out_h, s.out_w)
 
 
 cdef void set_indices(Pool *p, const Pool2dShape *s, const void *indices) noexcept nogil:
-    cdef Array4 i = pool_output(s, sizeof(int64_t), indices)
+    cdef Array4 i = pool_output(s, FC_FLOAT64, indices)
     p.indices = i.data
     p.i_n, p.i_c, p.i_h, p.i_w = i.s0, i.s1, i.s2, i.s3
 
 
-cdef int c_max_pool2d(const Pool2dShape *shape, int itemsize, const void *input, void *output,
+cdef int c_max_pool2d(const Pool2dShape *shape, int dtype, const void *input, void *output,
                       int64_t *indices, Workspace *workspace, int num_threads) noexcept nogil:
     cdef Pool2dShape s
     cdef Arena arena
@@ -1993,8 +2005,8 @@ cdef int c_max_pool2d(const Pool2dShape *shape, int itemsize, const void *input,
         return status
     if s.batch and not query and (input == NULL or output == NULL):
         return NULL_POINTER
-    p = pool_form(&s, itemsize, pool_input(&s, itemsize, input),
-                  pool_output(&s, itemsize, output))
+    p = pool_form(&s, dtype, pool_input(&s, dtype, input),
+                  pool_output(&s, dtype, output))
     begin(workspace, &arena)
     if query:  # what is needed with indices as well as without
         status = pool(&p, num_threads)
@@ -2006,7 +2018,7 @@ cdef int c_max_pool2d(const Pool2dShape *shape, int itemsize, const void *input,
     return end(workspace, &arena, status)
 
 
-cdef int c_max_pool2d_backward(const Pool2dShape *shape, int itemsize, const void *grad_output,
+cdef int c_max_pool2d_backward(const Pool2dShape *shape, int dtype, const void *grad_output,
                                const int64_t *indices, void *grad_input, Workspace *workspace,
                                int num_threads) noexcept nogil:
     cdef Pool2dShape s
@@ -2018,14 +2030,14 @@ cdef int c_max_pool2d_backward(const Pool2dShape *shape, int itemsize, const voi
     if (s.batch and not is_query(workspace)
             and (grad_output == NULL or indices == NULL or grad_input == NULL)):
         return NULL_POINTER
-    p = pool_form(&s, itemsize, pool_input(&s, itemsize, grad_input),
-                  pool_output(&s, itemsize, grad_output))
+    p = pool_form(&s, dtype, pool_input(&s, dtype, grad_input),
+                  pool_output(&s, dtype, grad_output))
     set_indices(&p, &s, indices)
     begin(workspace, &arena)
     return end(workspace, &arena, max_backward(&p, num_threads))
 
 
-cdef int c_avg_pool2d(const Pool2dShape *shape, int itemsize, const void *x, const void *y,
+cdef int c_avg_pool2d(const Pool2dShape *shape, int dtype, const void *x, const void *y,
                       bint backward, Workspace *workspace, int num_threads) noexcept nogil:
     """Reads x and writes y; backward, reads y, the gradient of the output, and writes x."""
     cdef Pool2dShape s
@@ -2036,7 +2048,7 @@ cdef int c_avg_pool2d(const Pool2dShape *shape, int itemsize, const void *x, con
         return status
     if s.batch and not is_query(workspace) and (x == NULL or y == NULL):
         return NULL_POINTER
-    p = pool_form(&s, itemsize, pool_input(&s, itemsize, x), pool_output(&s, itemsize, y))
+    p = pool_form(&s, dtype, pool_input(&s, dtype, x), pool_output(&s, dtype, y))
     p.average = True
     p.include_pad = s.count_include_pad
     p.divisor_override = s.divisor_override
@@ -2048,115 +2060,115 @@ cdef int c_avg_pool2d(const Pool2dShape *shape, int itemsize, const void *x, con
 cdef int conv2d_f32(const Conv2dShape *shape, const float *input, const float *weight,
                     const float *bias, float *output, Workspace *workspace,
                     int num_threads) noexcept nogil:
-    return c_forward(shape, 4, input, weight, NULL, bias, output, workspace, num_threads)
+    return c_forward(shape, FC_FLOAT32, input, weight, NULL, bias, output, workspace, num_threads)
 
 
 cdef int conv2d_f64(const Conv2dShape *shape, const double *input, const double *weight,
                     const double *bias, double *output, Workspace *workspace,
                     int num_threads) noexcept nogil:
-    return c_forward(shape, 8, input, weight, NULL, bias, output, workspace, num_threads)
+    return c_forward(shape, FC_FLOAT64, input, weight, NULL, bias, output, workspace, num_threads)
 
 
 cdef int conv2d_backward_input_f32(const Conv2dShape *shape, const float *grad_output,
                                    const float *weight, float *grad_input, Workspace *workspace,
                                    int num_threads) noexcept nogil:
-    return c_backward_input(shape, 4, grad_output, weight, grad_input, workspace, num_threads)
+    return c_backward_input(shape, FC_FLOAT32, grad_output, weight, grad_input, workspace, num_threads)
 
 
 cdef int conv2d_backward_input_f64(const Conv2dShape *shape, const double *grad_output,
                                    const double *weight, double *grad_input, Workspace *workspace,
                                    int num_threads) noexcept nogil:
-    return c_backward_input(shape, 8, grad_output, weight, grad_input, workspace, num_threads)
+    return c_backward_input(shape, FC_FLOAT64, grad_output, weight, grad_input, workspace, num_threads)
 
 
 cdef int conv2d_backward_weight_f32(const Conv2dShape *shape, const float *grad_output,
                                     const float *input, float *grad_weight, Workspace *workspace,
                                     int num_threads) noexcept nogil:
-    return c_backward_weight(shape, 4, grad_output, input, grad_weight, workspace, num_threads)
+    return c_backward_weight(shape, FC_FLOAT32, grad_output, input, grad_weight, workspace, num_threads)
 
 
 cdef int conv2d_backward_weight_f64(const Conv2dShape *shape, const double *grad_output,
                                     const double *input, double *grad_weight, Workspace *workspace,
                                     int num_threads) noexcept nogil:
-    return c_backward_weight(shape, 8, grad_output, input, grad_weight, workspace, num_threads)
+    return c_backward_weight(shape, FC_FLOAT64, grad_output, input, grad_weight, workspace, num_threads)
 
 
 cdef int conv2d_backward_bias_f32(const Conv2dShape *shape, const float *grad_output,
                                   float *grad_bias, Workspace *workspace,
                                   int num_threads) noexcept nogil:
-    return c_backward_bias(shape, 4, grad_output, grad_bias, workspace, num_threads)
+    return c_backward_bias(shape, FC_FLOAT32, grad_output, grad_bias, workspace, num_threads)
 
 
 cdef int conv2d_backward_bias_f64(const Conv2dShape *shape, const double *grad_output,
                                   double *grad_bias, Workspace *workspace,
                                   int num_threads) noexcept nogil:
-    return c_backward_bias(shape, 8, grad_output, grad_bias, workspace, num_threads)
+    return c_backward_bias(shape, FC_FLOAT64, grad_output, grad_bias, workspace, num_threads)
 
 
 cdef int conv2d_pack_f32(const Conv2dShape *shape, const float *weight, PackedConv2d **packed,
                          int num_threads) noexcept nogil:
-    return c_pack(shape, 4, weight, packed, num_threads)
+    return c_pack(shape, FC_FLOAT32, weight, packed, num_threads)
 
 
 cdef int conv2d_pack_f64(const Conv2dShape *shape, const double *weight, PackedConv2d **packed,
                          int num_threads) noexcept nogil:
-    return c_pack(shape, 8, weight, packed, num_threads)
+    return c_pack(shape, FC_FLOAT64, weight, packed, num_threads)
 
 
 cdef int conv2d_packed_f32(const Conv2dShape *shape, const float *input, PackedConv2d *packed,
                            const float *bias, float *output, Workspace *workspace,
                            int num_threads) noexcept nogil:
-    return c_forward(shape, 4, input, NULL, packed, bias, output, workspace, num_threads)
+    return c_forward(shape, FC_FLOAT32, input, NULL, packed, bias, output, workspace, num_threads)
 
 
 cdef int conv2d_packed_f64(const Conv2dShape *shape, const double *input, PackedConv2d *packed,
                            const double *bias, double *output, Workspace *workspace,
                            int num_threads) noexcept nogil:
-    return c_forward(shape, 8, input, NULL, packed, bias, output, workspace, num_threads)
+    return c_forward(shape, FC_FLOAT64, input, NULL, packed, bias, output, workspace, num_threads)
 
 
 cdef int max_pool2d_f32(const Pool2dShape *shape, const float *input, float *output,
                         int64_t *indices, Workspace *workspace, int num_threads) noexcept nogil:
-    return c_max_pool2d(shape, 4, input, output, indices, workspace, num_threads)
+    return c_max_pool2d(shape, FC_FLOAT32, input, output, indices, workspace, num_threads)
 
 
 cdef int max_pool2d_f64(const Pool2dShape *shape, const double *input, double *output,
                         int64_t *indices, Workspace *workspace, int num_threads) noexcept nogil:
-    return c_max_pool2d(shape, 8, input, output, indices, workspace, num_threads)
+    return c_max_pool2d(shape, FC_FLOAT64, input, output, indices, workspace, num_threads)
 
 
 cdef int max_pool2d_backward_f32(const Pool2dShape *shape, const float *grad_output,
                                  const int64_t *indices, float *grad_input, Workspace *workspace,
                                  int num_threads) noexcept nogil:
-    return c_max_pool2d_backward(shape, 4, grad_output, indices, grad_input, workspace, num_threads)
+    return c_max_pool2d_backward(shape, FC_FLOAT32, grad_output, indices, grad_input, workspace, num_threads)
 
 
 cdef int max_pool2d_backward_f64(const Pool2dShape *shape, const double *grad_output,
                                  const int64_t *indices, double *grad_input, Workspace *workspace,
                                  int num_threads) noexcept nogil:
-    return c_max_pool2d_backward(shape, 8, grad_output, indices, grad_input, workspace, num_threads)
+    return c_max_pool2d_backward(shape, FC_FLOAT64, grad_output, indices, grad_input, workspace, num_threads)
 
 
 cdef int avg_pool2d_f32(const Pool2dShape *shape, const float *input, float *output,
                         Workspace *workspace, int num_threads) noexcept nogil:
-    return c_avg_pool2d(shape, 4, input, output, False, workspace, num_threads)
+    return c_avg_pool2d(shape, FC_FLOAT32, input, output, False, workspace, num_threads)
 
 
 cdef int avg_pool2d_f64(const Pool2dShape *shape, const double *input, double *output,
                         Workspace *workspace, int num_threads) noexcept nogil:
-    return c_avg_pool2d(shape, 8, input, output, False, workspace, num_threads)
+    return c_avg_pool2d(shape, FC_FLOAT64, input, output, False, workspace, num_threads)
 
 
 cdef int avg_pool2d_backward_f32(const Pool2dShape *shape, const float *grad_output,
                                  float *grad_input, Workspace *workspace,
                                  int num_threads) noexcept nogil:
-    return c_avg_pool2d(shape, 4, grad_input, grad_output, True, workspace, num_threads)
+    return c_avg_pool2d(shape, FC_FLOAT32, grad_input, grad_output, True, workspace, num_threads)
 
 
 cdef int avg_pool2d_backward_f64(const Pool2dShape *shape, const double *grad_output,
                                  double *grad_input, Workspace *workspace,
                                  int num_threads) noexcept nogil:
-    return c_avg_pool2d(shape, 8, grad_input, grad_output, True, workspace, num_threads)
+    return c_avg_pool2d(shape, FC_FLOAT64, grad_input, grad_output, True, workspace, num_threads)
 
 
 # The table of include/fastconv.h, for whoever has no Cython.
@@ -2223,12 +2235,12 @@ cdef Py_buffer *updated(_Buffers buffers, object array, const Py_buffer *data) e
     return view
 
 
-def sgd(data, grad, velocity, *, double rate, double decay, double keep, double gain, double ahead,
+def sgd(data, grad, velocity, *, double lr, double weight_decay, double momentum, double one_minus_dampening, double nesterov,
         int num_threads=0):
-    """data -= rate step, where step = grad + decay data.
+    """data -= lr step, where step = grad + weight_decay data.
 
-    Unless it is None, velocity = keep velocity + gain step, and that is the step then, or, where
-    `ahead` is not 0, step + ahead velocity.
+    Unless it is None, velocity = momentum velocity + one_minus_dampening step, and that is the step then, or, where
+    `nesterov` is not 0, step + nesterov velocity.
     """
     cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *p = buffers.output(data)
@@ -2238,19 +2250,19 @@ def sgd(data, grad, velocity, *, double rate, double decay, double keep, double 
     if velocity is not None:
         s.velocity = updated(buffers, velocity, p).buf
     s.n = p.len // p.itemsize
-    s.rate, s.decay, s.keep, s.gain, s.ahead = rate, decay, keep, gain, ahead
+    s.lr, s.weight_decay, s.momentum, s.one_minus_dampening, s.nesterov = lr, weight_decay, momentum, one_minus_dampening, nesterov
     with nogil:
         hold_signals()
-        status = update.sgd(<int> p.itemsize, &s, num_threads)
+        status = update.sgd(kernels_of(p), &s, num_threads)
         release_signals()
     raise_for(status)
 
 
-def adam(data, grad, mean, square, *, double shrink, double decay, double beta1, double beta2,
-         double rate, double root, double eps, int num_threads=0):
-    """data -= rate mean / (sqrt(square) / root + eps), after mean and square have moved.
+def adam(data, grad, mean, square, *, double decay_factor, double weight_decay, double beta1, double beta2,
+         double step_size, double bias_correction2_sqrt, double eps, int num_threads=0):
+    """data -= step_size mean / (sqrt(square) / bias_correction2_sqrt + eps), after mean and square have moved.
 
-    First of all, data *= shrink and grad += decay data.
+    First of all, data *= decay_factor and grad += weight_decay data.
     """
     cdef _Buffers buffers = _Buffers.__new__(_Buffers)
     cdef Py_buffer *p = buffers.output(data)
@@ -2259,10 +2271,10 @@ def adam(data, grad, mean, square, *, double shrink, double decay, double beta1,
     s.data, s.grad = p.buf, buffers.input(grad, p).buf
     s.mean, s.square = updated(buffers, mean, p).buf, updated(buffers, square, p).buf
     s.n = p.len // p.itemsize
-    s.shrink, s.decay, s.beta1, s.beta2 = shrink, decay, beta1, beta2
-    s.rate, s.root, s.eps = rate, root, eps
+    s.decay_factor, s.weight_decay, s.beta1, s.beta2 = decay_factor, weight_decay, beta1, beta2
+    s.step_size, s.bias_correction2_sqrt, s.eps = step_size, bias_correction2_sqrt, eps
     with nogil:
         hold_signals()
-        status = update.adam(<int> p.itemsize, &s, num_threads)
+        status = update.adam(kernels_of(p), &s, num_threads)
         release_signals()
     raise_for(status)

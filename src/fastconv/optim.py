@@ -274,21 +274,21 @@ class SGD(Optimizer):
         return ("momentum_buffer",) if hyperparameters["momentum"] else ()
 
     def _update(self, data: Array, grad: Array, state: dict[str, Any]) -> None:
-        keep, gain = self.momentum, 1 - self.dampening
+        momentum, one_minus_dampening = self.momentum, 1 - self.dampening
         if self.momentum and not state:
             state["momentum_buffer"] = np.zeros_like(data)
-            keep, gain = 0.0, 1.0
+            momentum, one_minus_dampening = 0.0, 1.0
         velocity = state["momentum_buffer"] if self.momentum else None
         _run(
             _ops.sgd,
             grad,
             data,
             velocity,
-            rate=self.lr,
-            decay=self.weight_decay,
-            keep=keep,
-            gain=gain,
-            ahead=self.momentum if self.nesterov else 0.0,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            momentum=momentum,
+            one_minus_dampening=one_minus_dampening,
+            nesterov=self.momentum if self.nesterov else 0.0,
         )
 
 
@@ -367,12 +367,12 @@ class Adam(Optimizer):
             data,
             state["exp_avg"],
             state["exp_avg_sq"],
-            shrink=1 - self.lr * self.weight_decay if self._decoupled else 1.0,
-            decay=0.0 if self._decoupled else self.weight_decay,
+            decay_factor=1 - self.lr * self.weight_decay if self._decoupled else 1.0,
+            weight_decay=0.0 if self._decoupled else self.weight_decay,
             beta1=self.beta1,
             beta2=self.beta2,
-            rate=self.lr / (1 - self.beta1**step),
-            root=math.sqrt(1 - self.beta2**step),
+            step_size=self.lr / (1 - self.beta1**step),
+            bias_correction2_sqrt=math.sqrt(1 - self.beta2**step),
             eps=self.eps,
         )
 

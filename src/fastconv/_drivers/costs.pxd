@@ -5,31 +5,33 @@
 # vector of filters, which is packing or transforming them; what is done for every vector of an
 # image's points; and calls. The weights are fitted to measurements: docs/performance.md, "Which
 # algorithm".
-from fastconv._drivers.correlation cimport Correlation, ceil_div
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.blocking cimport ceil_div
+from fastconv._drivers.correlation cimport Correlation
 from fastconv._drivers.kernels cimport fc_size
 
 cdef enum:
     # Fewer terms than these in a sum, and the errors of 4 x 4 tiles, which are those of the
     # transforms then, exceed 2.5 times a direct method's: docs/winograd.md, "Accuracy".
-    LEAST_CHANNELS = 32
-    LEAST_TILES = 16
+    MIN_CHANNELS = 32
+    MIN_TILES = 16
     # Fewer channels or filters fill no vector, and direct methods have ways of their own for them.
-    LEAST_WIDTH = 16
+    MIN_WIDTH = 16
     # Points of a panel of filters, and sums of a weight gradient, that cost more beyond this.
     PANEL_BYTES = 1024 * 1024
     SUMS_BYTES = 4 * 1024 * 1024
-    LEAST_ROWS = 6  # of a register tile: with fewer it waits for its columns
+    MIN_ROWS = 6  # of a register tile: with fewer it waits for its columns
 
 cdef inline double tiles_of(const Correlation *c, fc_size m) noexcept nogil:
-    return <double> c.batch * ceil_div(c.out_h, m) * ceil_div(c.out_w, m)
+    return <double> c.batch * ceil_div(c.axis[H].out, m) * ceil_div(c.axis[W].out, m)
 
 cdef inline bint exact_enough(const Correlation *c, bint weight) noexcept nogil:
     if weight:
-        return tiles_of(c, 4) >= LEAST_TILES
-    return c.channels >= LEAST_CHANNELS
+        return tiles_of(c, 4) >= MIN_TILES
+    return c.channels >= MIN_CHANNELS
 
 cdef inline bint wide_enough(const Correlation *c) noexcept nogil:
-    return min(c.channels, c.filters) >= LEAST_WIDTH
+    return min(c.channels, c.filters) >= MIN_WIDTH
 
 ctypedef struct Weights:
     double product, filter
@@ -44,7 +46,7 @@ cdef inline double cost(const Correlation *c, double points, double rows, bint w
     cdef double image = points * rows * (ceil_div(c.channels, c.kernels.lanes) + vectors)
     cdef double mr = c.kernels.mr
     if not weight:
-        rows = max(rows, LEAST_ROWS * ((rows + mr - 1) // mr))
+        rows = max(rows, MIN_ROWS * ((rows + mr - 1) // mr))
     return (pairs * (rows * w.product + (w.filter if c.packed == NULL else w.packed))
             + image * w.image + w.call)
 
@@ -53,8 +55,8 @@ cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil
     cdef double inside = 0
     cdef fc_size r
     for r in range(3):
-        inside += max(0, min(c.out_h, c.height - c.row0 - r) - max(0, -c.row0 - r))
-    cdef double outputs = c.batch * inside / 3 * c.out_w
+        inside += max(0, min(c.axis[H].out, c.axis[H].size - c.axis[H].first - r) - max(0, -c.axis[H].first - r))
+    cdef double outputs = c.batch * inside / 3 * c.axis[W].out
     if weight:
         return cost(c, 9, outputs, True, Weights(0.135, 1.91, 0, 0.29, 790))
     return cost(c, 9, outputs, False, Weights(0.137, 2.06, 0.85, 0.40, 1270))

@@ -1,7 +1,7 @@
 from fastconv._drivers.correlation cimport Correlation
 from fastconv._drivers.kernels cimport fc_size
 
-cdef int correlate(const Correlation *c, int num_threads) noexcept nogil
+cdef int run_direct(const Correlation *c, int num_threads) noexcept nogil
 # Correlation.packed's panels: of c, these read the filters and what their sizes are
 cdef fc_size packed_bytes(const Correlation *c) noexcept nogil
 cdef int pack(const Correlation *c, char *panels, int num_threads) noexcept nogil

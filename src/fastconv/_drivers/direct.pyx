@@ -1,6 +1,6 @@
 """Direct convolution as an implicit matrix product: no im2col of the image.
 
-`correlate` computes y from x and w: the forward pass, and every phase of the input gradient. It
+`run_direct` computes y from x and w: the forward pass, and every phase of the input gradient. It
 feeds the register tile of the kernel table: rows are pixels, columns are filters, a vector at a
 time. What differs between memory formats is only where a tile's rows come from:
 
@@ -13,8 +13,9 @@ GATHER    steps or dilations so large that such a piece would hold mostly pixels
 
 from libc.string cimport memcpy, memset
 
-from fastconv._drivers.correlation cimport (
-    Correlation, ceil_div, work, part, round_up)
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.blocking cimport TASKS, ceil_div, part, round_up
+from fastconv._drivers.correlation cimport Correlation, work
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile)
 from fastconv._drivers.memory cimport allocate, measuring, release
@@ -33,15 +34,12 @@ cdef enum:
     WINDOW_BYTES = 512 * 1024
     GATHER_BYTES = 512 * 1024
     BLOCK_PIXELS = 256
-    LEAST_PIXELS = 56
-    MOST_ROWS = 16       # of a tile
+    MIN_PIXELS = 56
+    MAX_ROWS = 16       # of a tile
     POINTER_BYTES = 128 * 1024
     PANEL_BYTES = 2 * 1024 * 1024
     LARGE_PANEL = 16 * 1024
     PANEL_AHEAD = 8192
-    # Enough tasks to share out evenly among a few threads. Shapes alone decide, never the number
-    # of threads.
-    TASKS = 16
 
 
 ctypedef struct Plan:
@@ -82,14 +80,14 @@ cdef inline fc_size tile_rows(const Block *b, fc_size t) noexcept nogil:
 cdef void size_panels(Plan *p) noexcept nogil:
     cdef const Correlation *c = &p.c
     p.n_panels = ceil_div(c.filters, c.kernels.nr)
-    p.panel_bytes = c.taps_h * c.taps_w * c.channels * c.kernels.nr * c.kernels.itemsize
+    p.panel_bytes = c.axis[H].taps * c.axis[W].taps * c.channels * c.kernels.nr * c.kernels.itemsize
 
 
 cdef void fill_panel(const Plan *p, fc_size g, fc_size panel, char *to) noexcept nogil:
     cdef const Correlation *c = &p.c
     cdef fc_size nr = c.kernels.nr, first = panel * nr
     c.kernels.pack_filters(to, c.w + g * c.w_g + first * c.w_k, min(nr, c.filters - first),
-                           c.channels, c.taps_h, c.taps_w, c.w_k, c.w_c, c.w_h, c.w_w, nr)
+                           c.channels, c.axis[H].taps, c.axis[W].taps, c.w_k, c.w_c, c.axis[H].w, c.axis[W].w, nr)
 
 
 cdef int pack_panel(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
@@ -126,20 +124,20 @@ cdef void fill_window(const Plan *p, const Block *b, char *piece, fc_size cols) 
     """The image under block b, [rows][cols][channels], zero beyond the border."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, pixel = c.channels * size
-    cdef fc_size top = c.row0 + b.i0 * c.step_h, left = c.col0 + b.j0 * c.step_w
-    cdef fc_size rows = (b.i1 - b.i0 - 1) * c.step_h + (c.taps_h - 1) * c.row_d + 1
-    cdef fc_size lo = min(max(0, -left), cols), hi = max(min(cols, c.width - left), lo)
+    cdef fc_size top = c.axis[H].first + b.i0 * c.axis[H].step, left = c.axis[W].first + b.j0 * c.axis[W].step
+    cdef fc_size rows = (b.i1 - b.i0 - 1) * c.axis[H].step + (c.axis[H].taps - 1) * c.axis[H].dilation + 1
+    cdef fc_size lo = min(max(0, -left), cols), hi = max(min(cols, c.axis[W].size - left), lo)
     cdef const char *x = c.x + b.n * c.x_n + b.g * c.x_g
     cdef char *line
     cdef fc_size r
     for r in range(rows):
         line = piece + r * cols * pixel
-        if top + r < 0 or top + r >= c.height or hi == lo:
+        if top + r < 0 or top + r >= c.axis[H].size or hi == lo:
             memset(line, 0, cols * pixel)
             continue
         memset(line, 0, lo * pixel)
         c.kernels.copy2d(line + lo * pixel, pixel, size,
-                         x + (top + r) * c.x_h + (left + lo) * c.x_w, c.x_w, c.x_c,
+                         x + (top + r) * c.axis[H].x + (left + lo) * c.axis[W].x, c.axis[W].x, c.x_c,
                          hi - lo, c.channels)
         memset(line + hi * pixel, 0, (cols - hi) * pixel)
 
@@ -154,13 +152,13 @@ cdef void gather(const Plan *p, const Block *b, char *piece, fc_size first,
     cdef fc_size t, i, j, row, col
     for t in range(first, last):
         for i in range(b.i0, b.i1):
-            row = c.row0 + i * c.step_h + t // c.taps_w * c.row_d
+            row = c.axis[H].first + i * c.axis[H].step + t // c.axis[W].taps * c.axis[H].dilation
             for j in range(b.j0, b.j1):
-                col = c.col0 + j * c.step_w + t % c.taps_w * c.col_d
-                if row < 0 or row >= c.height or col < 0 or col >= c.width:
+                col = c.axis[W].first + j * c.axis[W].step + t % c.axis[W].taps * c.axis[W].dilation
+                if row < 0 or row >= c.axis[H].size or col < 0 or col >= c.axis[W].size:
                     memset(to, 0, pixel)
                 else:
-                    c.kernels.copy2d(to, pixel, size, x + row * c.x_h + col * c.x_w, 0, c.x_c,
+                    c.kernels.copy2d(to, pixel, size, x + row * c.axis[H].x + col * c.axis[W].x, 0, c.x_c,
                                      1, c.channels)
                 to += pixel
 
@@ -171,18 +169,18 @@ cdef void point_pixels(const Plan *p, const Block *b, char *scratch, fc_size fir
     cdef const Correlation *c = &p.c
     cdef const char **out = <const char **> (scratch + p.pointers_at)
     cdef fc_size pixel = c.channels * c.kernels.itemsize, width = b.j1 - b.j0
-    cdef fc_size cols = (width - 1) * c.step_w + (c.taps_w - 1) * c.col_d + 1
-    cdef bint rows_of_taps = p.n_segments == c.taps_h and p.segment_len != c.channels
+    cdef fc_size cols = (width - 1) * c.axis[W].step + (c.axis[W].taps - 1) * c.axis[W].dilation + 1
+    cdef bint rows_of_taps = p.n_segments == c.axis[H].taps and p.segment_len != c.channels
     cdef bint in_place = p.source == IN_PLACE
     # from one output, one row of outputs, one tap and one row of taps to the next
-    cdef fc_size step_w = c.step_w * pixel, step_h = c.step_h * cols * pixel
-    cdef fc_size tap_w = c.col_d * pixel, tap_h = c.row_d * cols * pixel
+    cdef fc_size step_w = c.axis[W].step * pixel, step_h = c.axis[H].step * cols * pixel
+    cdef fc_size tap_w = c.axis[W].dilation * pixel, tap_h = c.axis[H].dilation * cols * pixel
     cdef const char *line = scratch + p.piece_at
     cdef fc_size t, s, q, i = 0, j = 0, run, count, down, right, to, row, column
     # of a tile's pixels: where the input under their first tap is
-    cdef fc_size rows[MOST_ROWS]
-    cdef fc_size columns[MOST_ROWS]
-    cdef const char *at[MOST_ROWS]
+    cdef fc_size rows[MAX_ROWS]
+    cdef fc_size columns[MAX_ROWS]
+    cdef const char *at[MAX_ROWS]
     if p.source == GATHER:
         gather(p, b, scratch + p.piece_at, first, last)
         step_w = pixel
@@ -190,24 +188,24 @@ cdef void point_pixels(const Plan *p, const Block *b, char *scratch, fc_size fir
     elif p.source == WINDOW and first == 0:
         fill_window(p, b, scratch + p.piece_at, cols)
     elif in_place:
-        step_w = c.step_w * c.x_w
-        step_h = c.step_h * c.x_h
-        tap_w = c.col_d * c.x_w
-        tap_h = c.row_d * c.x_h
-        line = (c.x + b.n * c.x_n + b.g * c.x_g + (c.row0 + b.i0 * c.step_h) * c.x_h
-                + (c.col0 + b.j0 * c.step_w) * c.x_w)
+        step_w = c.axis[W].step * c.axis[W].x
+        step_h = c.axis[H].step * c.axis[H].x
+        tap_w = c.axis[W].dilation * c.axis[W].x
+        tap_h = c.axis[H].dilation * c.axis[H].x
+        line = (c.x + b.n * c.x_n + b.g * c.x_g + (c.axis[H].first + b.i0 * c.axis[H].step) * c.axis[H].x
+                + (c.axis[W].first + b.j0 * c.axis[W].step) * c.axis[W].x)
     for t in range(b.tiles):
         count = tile_rows(b, t)
         q = 0
         while q < count:  # runs of a tile's pixels that lie in one row
             run = min(count - q, width - j)
-            row = c.row0 + (b.i0 + i) * c.step_h
-            column = c.col0 + (b.j0 + j) * c.step_w
+            row = c.axis[H].first + (b.i0 + i) * c.axis[H].step
+            column = c.axis[W].first + (b.j0 + j) * c.axis[W].step
             for s in range(run):
                 at[q + s] = line + j * step_w + s * step_w
             for s in range(run if in_place else 0):
                 rows[q + s] = row
-                columns[q + s] = column + s * c.step_w
+                columns[q + s] = column + s * c.axis[W].step
             q += run
             j += run
             if j == width:
@@ -215,8 +213,8 @@ cdef void point_pixels(const Plan *p, const Block *b, char *scratch, fc_size fir
                 i += 1
                 line += step_h
         for s in range(first, last):
-            down = s if rows_of_taps else s // c.taps_w
-            right = 0 if rows_of_taps else s - down * c.taps_w
+            down = s if rows_of_taps else s // c.axis[W].taps
+            right = 0 if rows_of_taps else s - down * c.axis[W].taps
             if p.source == GATHER:
                 to = (s - first) * b.pixels * pixel
             else:
@@ -224,11 +222,11 @@ cdef void point_pixels(const Plan *p, const Block *b, char *scratch, fc_size fir
             for q in range(count):
                 out[q] = at[q] + to
             if in_place and p.border:
-                down *= c.row_d
-                right *= c.col_d
+                down *= c.axis[H].dilation
+                right *= c.axis[W].dilation
                 for q in range(count):
-                    if ((<size_t> (rows[q] + down) >= <size_t> c.height)
-                            | (<size_t> (columns[q] + right) >= <size_t> c.width)):
+                    if ((<size_t> (rows[q] + down) >= <size_t> c.axis[H].size)
+                            | (<size_t> (columns[q] + right) >= <size_t> c.axis[W].size)):
                         out[q] = p.zeros
             out += count
 
@@ -237,15 +235,15 @@ cdef void used_segments(const Plan *p, const Block *b, fc_size start, fc_size co
                         fc_size *last) noexcept nogil:
     """Segments of a tile without rows of taps above or below the image: those give nothing."""
     cdef const Correlation *c = &p.c
-    cdef fc_size width = b.j1 - b.j0, per_row = p.n_segments // c.taps_h
-    cdef fc_size top = c.row0 + (b.i0 + start // width) * c.step_h
-    cdef fc_size bottom = c.row0 + (b.i0 + (start + count - 1) // width) * c.step_h
+    cdef fc_size width = b.j1 - b.j0, per_row = p.n_segments // c.axis[H].taps
+    cdef fc_size top = c.axis[H].first + (b.i0 + start // width) * c.axis[H].step
+    cdef fc_size bottom = c.axis[H].first + (b.i0 + (start + count - 1) // width) * c.axis[H].step
     first[0] = 0
     last[0] = p.n_segments
     if bottom < 0:
-        first[0] = min(ceil_div(-bottom, c.row_d), c.taps_h) * per_row
-    if top + (c.taps_h - 1) * c.row_d >= c.height:
-        last[0] = max(first[0], (max(c.height - top, 0) + c.row_d - 1) // c.row_d * per_row)
+        first[0] = min(ceil_div(-bottom, c.axis[H].dilation), c.axis[H].taps) * per_row
+    if top + (c.axis[H].taps - 1) * c.axis[H].dilation >= c.axis[H].size:
+        last[0] = max(first[0], (max(c.axis[H].size - top, 0) + c.axis[H].dilation - 1) // c.axis[H].dilation * per_row)
 
 
 cdef void store_block(const Plan *p, const Block *b, fc_size panel, const char *result,
@@ -255,13 +253,13 @@ cdef void store_block(const Plan *p, const Block *b, fc_size panel, const char *
     cdef fc_size size = c.kernels.itemsize, pixel = c.kernels.nr * size
     cdef fc_size width = b.j1 - b.j0
     cdef char *y = (c.y + b.n * c.y_n + b.g * c.y_g + panel * c.kernels.nr * c.y_k
-                    + b.i0 * c.y_h + b.j0 * c.y_w)
+                    + b.i0 * c.axis[H].y + b.j0 * c.axis[W].y)
     cdef fc_size i
-    if c.y_h == width * c.y_w:  # the rows of the block follow each other without a gap
-        c.kernels.copy2d(y, c.y_w, c.y_k, result, pixel, size, b.pixels, n)
+    if c.axis[H].y == width * c.axis[W].y:  # the rows of the block follow each other without a gap
+        c.kernels.copy2d(y, c.axis[W].y, c.y_k, result, pixel, size, b.pixels, n)
         return
     for i in range(b.i1 - b.i0):
-        c.kernels.copy2d(y + i * c.y_h, c.y_w, c.y_k, result + i * width * pixel, pixel, size,
+        c.kernels.copy2d(y + i * c.axis[H].y, c.axis[W].y, c.y_k, result + i * width * pixel, pixel, size,
                          width, n)
 
 
@@ -269,9 +267,9 @@ cdef void find_block(const Plan *p, fc_size index, Block *b) noexcept nogil:
     """Block number `index` of an image and group: its outputs."""
     cdef const Correlation *c = &p.c
     b.i0 = index // p.blocks_w * p.block_h
-    b.i1 = min(b.i0 + p.block_h, c.out_h)
+    b.i1 = min(b.i0 + p.block_h, c.axis[H].out)
     b.j0 = index % p.blocks_w * p.block_w
-    b.j1 = min(b.j0 + p.block_w, c.out_w)
+    b.j1 = min(b.j0 + p.block_w, c.axis[W].out)
     b.pixels = (b.i1 - b.i0) * (b.j1 - b.j0)
     b.tiles = ceil_div(b.pixels, c.kernels.mr)
     b.each = b.pixels // b.tiles
@@ -287,11 +285,11 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
     cdef const void **pointers
     cdef const char *filters
     cdef char *result = scratch + p.result_at
-    cdef char *y = c.y + b.n * c.y_n + b.g * c.y_g + b.i0 * c.y_h + b.j0 * c.y_w
+    cdef char *y = c.y + b.n * c.y_n + b.g * c.y_g + b.i0 * c.axis[H].y + b.j0 * c.axis[W].y
     cdef fc_tile tile
-    tile.a_ahead = tile.c_ahead = 0
+    tile.a_prefetch = tile.c_prefetch = 0
     # large panels come from afar; beyond the page that is read the processor does not fetch
-    tile.b_ahead = PANEL_AHEAD if p.panel_bytes >= LARGE_PANEL else 0
+    tile.b_prefetch = PANEL_AHEAD if p.panel_bytes >= LARGE_PANEL else 0
     tile.a_k = size
     tile.b_k = nr * size
     tile.b_at = NULL
@@ -329,11 +327,11 @@ cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size 
                 tile.c = result + start * nr * size
                 tile.c_m = nr * size
                 if p.direct:
-                    tile.c = y + start * c.y_w + panel * nr * size
-                    tile.c_m = c.y_w
-                    tile.c_ahead = count * c.y_w
+                    tile.c = y + start * c.axis[W].y + panel * nr * size
+                    tile.c_m = c.axis[W].y
+                    tile.c_prefetch = count * c.axis[W].y
                 if p.ahead:  # the first panel of a 1x1 convolution meets pixels nobody read before
-                    tile.a_ahead = count * c.x_w if panel == first_panel else 0
+                    tile.a_prefetch = count * c.axis[W].x if panel == first_panel else 0
                 c.kernels.tile(&tile)
                 pointers += (last - chunk) * count
                 start += count
@@ -387,8 +385,8 @@ cdef int correlate_panel(void *context, Py_ssize_t task, char *scratch) noexcept
 
 cdef fc_size window_bytes(const Correlation *c, fc_size h, fc_size w) noexcept nogil:
     """Bytes of the image piece under h x w outputs; sizes are bounded by the padded image's."""
-    cdef double rows = (<double> h - 1) * c.step_h + (<double> c.taps_h - 1) * c.row_d + 1
-    cdef double cols = (<double> w - 1) * c.step_w + (<double> c.taps_w - 1) * c.col_d + 1
+    cdef double rows = (<double> h - 1) * c.axis[H].step + (<double> c.axis[H].taps - 1) * c.axis[H].dilation + 1
+    cdef double cols = (<double> w - 1) * c.axis[W].step + (<double> c.axis[W].taps - 1) * c.axis[W].dilation + 1
     cdef double nbytes = rows * cols * c.channels * c.kernels.itemsize
     return <fc_size> min(nbytes, 1e15)
 
@@ -396,17 +394,17 @@ cdef fc_size window_bytes(const Correlation *c, fc_size h, fc_size w) noexcept n
 cdef void choose_blocks(Plan *p) noexcept nogil:
     cdef Correlation *c = &p.c
     cdef fc_size pixel = c.channels * c.kernels.itemsize
-    cdef fc_size pixels = max(LEAST_PIXELS, min(BLOCK_PIXELS, BLOCK_BYTES // pixel))
-    cdef fc_size outputs = c.out_h * c.out_w, images = c.batch * c.groups
-    while pixels > LEAST_PIXELS and images * ceil_div(outputs, pixels) < TASKS:
+    cdef fc_size pixels = max(MIN_PIXELS, min(BLOCK_PIXELS, BLOCK_BYTES // pixel))
+    cdef fc_size outputs = c.axis[H].out * c.axis[W].out, images = c.batch * c.groups
+    while pixels > MIN_PIXELS and images * ceil_div(outputs, pixels) < TASKS:
         pixels = pixels // 2
     # short runs of channels are joined in a window, where a row of taps is one run
-    cdef bint short = c.channels * c.kernels.itemsize < 64 and c.taps_h * c.taps_w > 1
+    cdef bint short = c.channels * c.kernels.itemsize < 64 and c.axis[H].taps * c.axis[W].taps > 1
     p.source = WINDOW if c.x_c != c.kernels.itemsize or short else IN_PLACE
-    if c.taps_h * c.taps_w == 0:
+    if c.axis[H].taps * c.axis[W].taps == 0:
         p.source = IN_PLACE  # a phase that no tap reaches: zeros, a product over no elements
-    p.block_w = min(c.out_w, pixels)
-    p.block_h = max(1, min(c.out_h, pixels // p.block_w))
+    p.block_w = min(c.axis[W].out, pixels)
+    p.block_h = max(1, min(c.axis[H].out, pixels // p.block_w))
     if p.source == WINDOW:
         while p.block_h > 1 and window_bytes(c, p.block_h, p.block_w) > WINDOW_BYTES:
             p.block_h = (p.block_h + 1) // 2
@@ -417,27 +415,27 @@ cdef void choose_blocks(Plan *p) noexcept nogil:
             p.source = GATHER
             while p.block_w > 1 and p.block_h * p.block_w * pixel > 4 * GATHER_BYTES:
                 p.block_w = (p.block_w + 1) // 2
-    p.blocks_h = ceil_div(c.out_h, p.block_h)
-    p.blocks_w = ceil_div(c.out_w, p.block_w)
-    p.block_h = ceil_div(c.out_h, p.blocks_h)
-    p.block_w = ceil_div(c.out_w, p.blocks_w)
+    p.blocks_h = ceil_div(c.axis[H].out, p.block_h)
+    p.blocks_w = ceil_div(c.axis[W].out, p.block_w)
+    p.block_h = ceil_div(c.axis[H].out, p.blocks_h)
+    p.block_w = ceil_div(c.axis[W].out, p.blocks_w)
     cdef fc_size tasks = images * p.blocks_h * p.blocks_w
     p.splits = min(p.n_panels, ceil_div(TASKS, max(1, tasks)))
-    p.panel_tasks = (c.filters * c.taps_h * c.taps_w > c.batch * c.height * c.width
+    p.panel_tasks = (c.filters * c.axis[H].taps * c.axis[W].taps > c.batch * c.axis[H].size * c.axis[W].size
                      and c.groups * p.n_panels >= TASKS // 2 and p.panel_bytes <= PANEL_BYTES
                      # a window is copied again for every panel: a few products must pay for that
-                     and (p.source == IN_PLACE or c.taps_h * c.taps_w >= 9))
+                     and (p.source == IN_PLACE or c.axis[H].taps * c.axis[W].taps >= 9))
 
 
 cdef void choose_segments(Plan *p) noexcept nogil:
     cdef Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, pixels = p.block_h * p.block_w
     cdef fc_size piece = 0
-    if p.source == WINDOW and c.col_d == 1 and c.taps_w > 1:
-        p.n_segments = c.taps_h
-        p.segment_len = c.taps_w * c.channels
+    if p.source == WINDOW and c.axis[W].dilation == 1 and c.axis[W].taps > 1:
+        p.n_segments = c.axis[H].taps
+        p.segment_len = c.axis[W].taps * c.channels
     else:
-        p.n_segments = c.taps_h * c.taps_w
+        p.n_segments = c.axis[H].taps * c.axis[W].taps
         p.segment_len = c.channels
     p.chunk = max(1, min(p.n_segments, POINTER_BYTES // (pixels * <fc_size> sizeof(void *))))
     if p.source == GATHER:
@@ -445,13 +443,13 @@ cdef void choose_segments(Plan *p) noexcept nogil:
         piece = p.chunk * pixels * c.channels * size
     elif p.source == WINDOW:
         piece = window_bytes(c, p.block_h, p.block_w)
-    cdef bint tall = (c.row0 < 0 or c.row0 + (c.out_h - 1) * c.step_h + (c.taps_h - 1) * c.row_d
-                      >= c.height)
-    p.border = tall or (c.col0 < 0 or c.col0 + (c.out_w - 1) * c.step_w
-                        + (c.taps_w - 1) * c.col_d >= c.width)
+    cdef bint tall = (c.axis[H].first < 0 or c.axis[H].first + (c.axis[H].out - 1) * c.axis[H].step + (c.axis[H].taps - 1) * c.axis[H].dilation
+                      >= c.axis[H].size)
+    p.border = tall or (c.axis[W].first < 0 or c.axis[W].first + (c.axis[W].out - 1) * c.axis[W].step
+                        + (c.axis[W].taps - 1) * c.axis[W].dilation >= c.axis[W].size)
     p.skip = tall and p.chunk == p.n_segments and p.n_segments > 0
     p.ahead = p.source == IN_PLACE and p.n_segments == 1
-    p.direct = c.y_k == size and (c.y_h == p.block_w * c.y_w or p.block_h == 1)
+    p.direct = c.y_k == size and (c.axis[H].y == p.block_w * c.axis[W].y or p.block_h == 1)
     p.pointers_at = 0
     p.piece_at = round_up(p.chunk * pixels * sizeof(void *))
     p.result_at = p.piece_at + round_up(piece)
@@ -463,7 +461,7 @@ cdef void choose_segments(Plan *p) noexcept nogil:
         p.scratch_bytes += p.panel_bytes
 
 
-cdef int correlate(const Correlation *correlation, int num_threads) noexcept nogil:
+cdef int run_direct(const Correlation *correlation, int num_threads) noexcept nogil:
     cdef Plan p
     cdef Correlation *c = &p.c
     cdef int status = OUT_OF_MEMORY

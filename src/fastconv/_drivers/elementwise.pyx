@@ -3,11 +3,11 @@
 from fastconv._drivers.kernels cimport (
     FC_GELU, FC_GELU_TANH, FC_SIGMOID, FC_SILU, FC_SOFTPLUS, FC_TANH)
 from fastconv._drivers.kernels cimport fc_activation, fc_kernels, fc_size, fc_softmax
-from fastconv._drivers.runtime cimport OK, kernels, parallel_for
+from fastconv._drivers.runtime cimport OK, parallel_for
 
 cdef enum:
     CHUNK = 16384  # elements of a task: a first-level cache or two, and some microseconds of work
-    TURNED = 16    # rows of a task that turns come in multiples of this, a vector or several
+    CONVERTED = 16    # rows of a task that converts come in multiples of this, a vector or several
     BLOCK = 128    # positions of a softmax task come in multiples of this, as every kernel likes
 
 
@@ -42,24 +42,24 @@ cdef int map_chunk(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     return OK
 
 
-cdef int run_map(int op, int itemsize, const void *a, const void *b, void *out, fc_size n,
+cdef int run_map(int op, const fc_kernels *kernels, const void *a, const void *b, void *out, fc_size n,
                  double param, int num_threads) noexcept nogil:
     cdef Map m
-    m.op = &kernels(itemsize).activations[op]
+    m.op = &kernels.activations[op]
     m.a, m.b, m.out = <const char *> a, <const char *> b, <char *> out
-    m.n, m.itemsize, m.param = n, itemsize, param
+    m.n, m.itemsize, m.param = n, kernels.itemsize, param
     return parallel_for(map_chunk, &m, (n + CHUNK - 1) // CHUNK, 0, n * cost(op, b != NULL),
                         num_threads)
 
 
-cdef int activation(int op, int itemsize, const void *x, void *y, fc_size n, double param,
+cdef int activation(int op, const fc_kernels *kernels, const void *x, void *y, fc_size n, double param,
                     int num_threads) noexcept nogil:
-    return run_map(op, itemsize, x, NULL, y, n, param, num_threads)
+    return run_map(op, kernels, x, NULL, y, n, param, num_threads)
 
 
-cdef int activation_backward(int op, int itemsize, const void *g, const void *saved, void *dx,
+cdef int activation_backward(int op, const fc_kernels *kernels, const void *g, const void *saved, void *dx,
                              fc_size n, double param, int num_threads) noexcept nogil:
-    return run_map(op, itemsize, g, saved, dx, n, param, num_threads)
+    return run_map(op, kernels, g, saved, dx, n, param, num_threads)
 
 
 # ---- sums ----
@@ -79,10 +79,10 @@ cdef int add_chunk(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     return OK
 
 
-cdef int add(int itemsize, const void *a, const void *b, void *out, fc_size n, bint relu,
+cdef int add(const fc_kernels *kernels, const void *a, const void *b, void *out, fc_size n, bint relu,
              int num_threads) noexcept nogil:
     cdef Sum s
-    s.kernels = kernels(itemsize)
+    s.kernels = kernels
     s.a, s.b, s.out = <const char *> a, <const char *> b, <char *> out
     s.n, s.relu = n, relu
     return parallel_for(add_chunk, &s, (n + CHUNK - 1) // CHUNK, 0, <double> 3 * n, num_threads)
@@ -127,12 +127,12 @@ cdef int softmax_block(void *context, Py_ssize_t task, char *scratch) noexcept n
     return OK
 
 
-cdef int softmax(int itemsize, const void *x, const void *g, void *out, fc_size outer,
+cdef int softmax(const fc_kernels *kernels, const void *x, const void *g, void *out, fc_size outer,
                  fc_size classes, fc_size inner, bint log, int num_threads) noexcept nogil:
     cdef Softmax s
-    s.kernels = kernels(itemsize)
+    s.kernels = kernels
     s.x, s.g, s.out = <const char *> x, <const char *> g, <char *> out
-    s.outer, s.classes, s.inner, s.itemsize, s.log = outer, classes, inner, itemsize, log
+    s.outer, s.classes, s.inner, s.itemsize, s.log = outer, classes, inner, kernels.itemsize, log
     s.inner_step = min(inner, max(<fc_size> 1, CHUNK // classes // BLOCK) * BLOCK)
     s.outer_step = max(<fc_size> 1, CHUNK // (classes * inner))
     cdef fc_size tasks = ((outer + s.outer_step - 1) // s.outer_step
@@ -144,14 +144,14 @@ cdef int softmax(int itemsize, const void *x, const void *g, void *out, fc_size 
 
 # ---- copies from one memory format to the other ----
 
-ctypedef struct Turn:
+ctypedef struct Conversion:
     const fc_kernels *kernels
     const char *x
     char *out
     fc_size rows, cols, row_step, blocks
 
-cdef int turn_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef const Turn *t = <const Turn *> context
+cdef int convert_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const Conversion *t = <const Conversion *> context
     cdef fc_size size = t.kernels.itemsize
     cdef fc_size start = task % t.blocks * t.row_step
     cdef fc_size at = task // t.blocks * t.rows * t.cols
@@ -161,13 +161,13 @@ cdef int turn_block(void *context, Py_ssize_t task, char *scratch) noexcept nogi
     return OK
 
 
-cdef int turn(int itemsize, const void *x, void *out, fc_size outer, fc_size rows, fc_size cols,
+cdef int convert_layout(const fc_kernels *kernels, const void *x, void *out, fc_size outer, fc_size rows, fc_size cols,
               int num_threads) noexcept nogil:
-    cdef Turn t
-    t.kernels = kernels(itemsize)
+    cdef Conversion t
+    t.kernels = kernels
     t.x, t.out = <const char *> x, <char *> out
     t.rows, t.cols = rows, cols
-    t.row_step = max(<fc_size> 1, CHUNK // cols // TURNED) * TURNED
+    t.row_step = max(<fc_size> 1, CHUNK // cols // CONVERTED) * CONVERTED
     t.blocks = (rows + t.row_step - 1) // t.row_step
-    return parallel_for(turn_block, &t, outer * t.blocks, 0, <double> 3 * outer * rows * cols,
+    return parallel_for(convert_block, &t, outer * t.blocks, 0, <double> 3 * outer * rows * cols,
                         num_threads)

@@ -11,23 +11,23 @@ strides, which fill one image between them: a task computes some of its rows, al
 
 from libc.string cimport memcpy, memset
 
-from fastconv._drivers.correlation cimport (
-    Correlation, ceil_div, part, round_up, work)
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.blocking cimport TASKS, ceil_div, part, round_up
+from fastconv._drivers.correlation cimport Correlation, work
 from fastconv._drivers.kernels cimport fc_grouped, fc_grouped_grad, fc_kernels, fc_size
 from fastconv._drivers.memory cimport allocate, measuring, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
 cdef enum:
-    MOST_GROUP = 16          # channels per group
-    MOST_TAPS = 64           # rows or columns of a filter
+    MAX_GROUP = 16          # channels per group
+    MAX_TAPS = 64           # rows or columns of a filter
     IN_PLACE_BYTES = 256 * 1024    # of the outputs of a task: it stays in L2 with its input
     STAGE_BYTES = 128 * 1024       # of what a task turns around: it stays in L2
-    MOST_STAGE_BYTES = 2 * 1024 * 1024
+    MAX_STAGE_BYTES = 2 * 1024 * 1024
     GRAD_BLOCK = 128         # channels of a task of the weight gradient, in place
     GRAD_PIXELS = 1024       # outputs of a piece of it
     FAR = 2048               # multiples of it between pixels meet in few sets of a cache
-    TASKS = 16               # see direct.pyx
 
 
 ctypedef struct Plan:
@@ -45,7 +45,7 @@ ctypedef struct Plan:
     fc_size block_rows, row_blocks
     # [phases][vectors][taps_h][taps_w][group][lanes], and where each phase starts
     char *w
-    fc_size w_at[MOST_PHASES]
+    fc_size w_at[MAX_PHASES]
     const char *bias
     # scratch: pointers to rows | rows of x | rows of y
     fc_size x_at, y_at, scratch_bytes
@@ -55,16 +55,16 @@ ctypedef struct Plan:
     fc_size filter_bytes          # of a vector of filters there
 
 
-cdef bint is_grouped(const Correlation *c) noexcept nogil:
+cdef bint is_usable(const Correlation *c) noexcept nogil:
     """Whether this module takes it: narrow groups, taps of moderate reach, numbered downwards."""
     cdef fc_size lanes = c.kernels.lanes, pixel = max(lanes, c.channels) * c.kernels.itemsize
-    cdef double reach = (<double> c.taps_h - 1) * c.row_d + 1
-    return (c.channels == c.filters and c.groups > 1 and c.channels <= MOST_GROUP
+    cdef double reach = (<double> c.axis[H].taps - 1) * c.axis[H].dilation + 1
+    return (c.channels == c.filters and c.groups > 1 and c.channels <= MAX_GROUP
             and (lanes % c.channels == 0 or c.channels % lanes == 0)
             # where groups are few, vectors of pixels or filters are fuller than vectors of channels
             and (c.channels == 1 or c.groups * c.channels >= lanes)
-            and c.taps_h <= MOST_TAPS and c.taps_w <= MOST_TAPS
-            and (reach * c.width + c.out_w) * pixel <= MOST_STAGE_BYTES)
+            and c.axis[H].taps <= MAX_TAPS and c.axis[W].taps <= MAX_TAPS
+            and (reach * c.axis[W].size + c.axis[W].out) * pixel <= MAX_STAGE_BYTES)
 
 
 cdef fc_size first_channel(fc_size block, fc_size index, fc_size channels) noexcept nogil:
@@ -77,7 +77,7 @@ cdef fc_size first_channel(fc_size block, fc_size index, fc_size channels) noexc
 cdef void pack(const Plan *p, const Correlation *c, char *to) noexcept nogil:
     """One phase's filters, [vectors][taps_h][taps_w][group][lanes]."""
     cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes, group = p.group
-    cdef fc_size taps = c.taps_h * c.taps_w
+    cdef fc_size taps = c.axis[H].taps * c.axis[W].taps
     cdef fc_size v, k, n, r, u
     cdef const char *w
     for v in range(p.vectors):
@@ -85,14 +85,14 @@ cdef void pack(const Plan *p, const Correlation *c, char *to) noexcept nogil:
         n = min(lanes, p.channels)
         w = c.w + k // group * c.w_g + k % group * c.w_k
         if group == 1 or group >= lanes or c.w_g == group * c.w_k:
-            p.kernels.pack_filters(to, w, n, group, c.taps_h, c.taps_w,
-                                   c.w_g if group == 1 else c.w_k, c.w_c, c.w_h, c.w_w, lanes)
+            p.kernels.pack_filters(to, w, n, group, c.axis[H].taps, c.axis[W].taps,
+                                   c.w_g if group == 1 else c.w_k, c.w_c, c.axis[H].w, c.axis[W].w, lanes)
         else:
             for r in range(taps):
                 for u in range(group):
                     p.kernels.copy2d(
                         to + (r * group + u) * lanes * size, group * size, size,
-                        w + r // c.taps_w * c.w_h + r % c.taps_w * c.w_w + u * c.w_c,
+                        w + r // c.axis[W].taps * c.axis[H].w + r % c.axis[W].taps * c.axis[W].w + u * c.w_c,
                         c.w_g, c.w_k, n // group, group)
         to += taps * group * lanes * size
 
@@ -104,11 +104,11 @@ cdef void point_rows(const Correlation *c, const char *x, fc_size x_h, fc_size f
     """The input row under each row of taps of outputs first.., [count][taps_h], NULL beyond."""
     cdef fc_size i, row
     for i in range(first, first + count):
-        row = c.row0 + i * c.step_h
-        for _ in range(c.taps_h):
-            rows[0] = x + row * x_h if 0 <= row < c.height else NULL
+        row = c.axis[H].first + i * c.axis[H].step
+        for _ in range(c.axis[H].taps):
+            rows[0] = x + row * x_h if 0 <= row < c.axis[H].size else NULL
             rows += 1
-            row += c.row_d
+            row += c.axis[H].dilation
 
 
 cdef void run_rows(const Plan *p, fc_size i0, fc_size i1, const char *x, fc_size x_h, fc_size x_w,
@@ -132,17 +132,17 @@ cdef void run_rows(const Plan *p, fc_size i0, fc_size i1, const char *x, fc_size
         last = (i1 - a + p.phases_h - 1) // p.phases_h
         for b in range(p.phases_w):
             c = &p.phases[a * p.phases_w + b]
-            g.count = min(last, c.out_h) - first
-            if g.count <= 0 or c.out_w == 0:
+            g.count = min(last, c.axis[H].out) - first
+            if g.count <= 0 or c.axis[W].out == 0:
                 continue
             point_rows(c, x, x_h, first, g.count, rows)
-            g.taps_h, g.taps_w = c.taps_h, c.taps_w
-            g.width = c.width
-            g.col0, g.step, g.col_dx = c.col0, c.step_w, c.col_d
+            g.taps_h, g.taps_w = c.axis[H].taps, c.axis[W].taps
+            g.width = c.axis[W].size
+            g.col0, g.step, g.col_dx = c.axis[W].first, c.axis[W].step, c.axis[W].dilation
             g.w = (p.w + p.w_at[a * p.phases_w + b]
-                   + vector * c.taps_h * c.taps_w * p.group * lanes * p.kernels.itemsize)
+                   + vector * c.axis[H].taps * c.axis[W].taps * p.group * lanes * p.kernels.itemsize)
             g.out = y + a * y_h + b * y_w
-            g.out_width = c.out_w
+            g.out_width = c.axis[W].out
             g.relu = c.relu
             p.kernels.grouped(&g)
 
@@ -151,7 +151,7 @@ cdef int rows_in_place(void *context, Py_ssize_t task, char *scratch) noexcept n
     cdef Plan *p = <Plan *> context
     cdef const Correlation *c = p.phases
     cdef fc_size n = task // p.row_blocks, i0 = task % p.row_blocks * p.block_rows
-    run_rows(p, i0, min(i0 + p.block_rows, p.rows), c.x + n * c.x_n, c.x_h, c.x_w,
+    run_rows(p, i0, min(i0 + p.block_rows, p.rows), c.x + n * c.x_n, c.axis[H].x, c.axis[W].x,
              p.y + n * c.y_n + i0 * p.y_row, p.y_row, p.y_col, p.channels, 0, p.bias,
              <const void **> scratch)
     return OK
@@ -162,17 +162,17 @@ cdef void input_rows(const Plan *p, fc_size i0, fc_size i1, fc_size *lo,
     """The input rows that rows i0..i1 of y read."""
     cdef const Correlation *c
     cdef fc_size a, last
-    lo[0] = p.phases.height
+    lo[0] = p.phases.axis[H].size
     hi[0] = 0
     for a in range(p.phases_h * p.phases_w):
         c = &p.phases[a]
-        last = min((i1 - a // p.phases_w + p.phases_h - 1) // p.phases_h, c.out_h) - 1
-        if c.taps_h == 0 or last < i0 // p.phases_h:
+        last = min((i1 - a // p.phases_w + p.phases_h - 1) // p.phases_h, c.axis[H].out) - 1
+        if c.axis[H].taps == 0 or last < i0 // p.phases_h:
             continue
-        lo[0] = min(lo[0], c.row0 + i0 // p.phases_h * c.step_h)
-        hi[0] = max(hi[0], c.row0 + last * c.step_h + (c.taps_h - 1) * c.row_d + 1)
+        lo[0] = min(lo[0], c.axis[H].first + i0 // p.phases_h * c.axis[H].step)
+        hi[0] = max(hi[0], c.axis[H].first + last * c.axis[H].step + (c.axis[H].taps - 1) * c.axis[H].dilation + 1)
     lo[0] = max(lo[0], 0)
-    hi[0] = max(min(hi[0], p.phases.height), lo[0])
+    hi[0] = max(min(hi[0], p.phases.axis[H].size), lo[0])
 
 
 cdef void copy_rows(const fc_kernels *kernels, char *to, fc_size to_h, fc_size to_w, fc_size to_c,
@@ -203,10 +203,10 @@ cdef int rows_turned(void *context, Py_ssize_t task, char *scratch) noexcept nog
         bias = p.bias + k * size
     input_rows(p, i0, i1, &lo, &hi)
     if count * size < pixel:
-        memset(x, 0, (hi - lo) * c.width * pixel)
-    copy_rows(p.kernels, x, c.width * pixel, pixel, size,
-              c.x + n * c.x_n + k * x_c + lo * c.x_h, c.x_h, c.x_w, x_c, hi - lo, c.width, count)
-    run_rows(p, i0, i1, x - lo * c.width * pixel, c.width * pixel, pixel, y, p.cols * pixel, pixel,
+        memset(x, 0, (hi - lo) * c.axis[W].size * pixel)
+    copy_rows(p.kernels, x, c.axis[W].size * pixel, pixel, size,
+              c.x + n * c.x_n + k * x_c + lo * c.axis[H].x, c.axis[H].x, c.axis[W].x, x_c, hi - lo, c.axis[W].size, count)
+    run_rows(p, i0, i1, x - lo * c.axis[W].size * pixel, c.axis[W].size * pixel, pixel, y, p.cols * pixel, pixel,
              pixel // size, index * (pixel // size // p.kernels.lanes),
              bias, <const void **> scratch)
     # of a last block that overlaps the one before, what is new
@@ -221,20 +221,20 @@ cdef fc_size stage_bytes(Plan *p, fc_size rows) noexcept nogil:
     cdef const Correlation *c
     cdef fc_size pixel = max(p.block, p.kernels.lanes) * p.kernels.itemsize
     cdef fc_size a, most = 0, taps = 0
-    cdef fc_size first = p.phases.height, last = -p.phases.height
+    cdef fc_size first = p.phases.axis[H].size, last = -p.phases.axis[H].size
     for a in range(p.phases_h * p.phases_w):
         c = &p.phases[a]
-        taps = max(taps, c.taps_h)
-        if c.taps_h:
-            most = max(most, (ceil_div(rows, p.phases_h) - 1) * c.step_h
-                       + (c.taps_h - 1) * c.row_d + 1)
-            first = min(first, c.row0)
-            last = max(last, c.row0)
+        taps = max(taps, c.axis[H].taps)
+        if c.axis[H].taps:
+            most = max(most, (ceil_div(rows, p.phases_h) - 1) * c.axis[H].step
+                       + (c.axis[H].taps - 1) * c.axis[H].dilation + 1)
+            first = min(first, c.axis[H].first)
+            last = max(last, c.axis[H].first)
     p.x_at = round_up(ceil_div(rows, p.phases_h) * taps * sizeof(void *))
     p.y_at = p.scratch_bytes = p.x_at
     if not p.in_place:
-        most = min(most + max(0, last - first), p.phases.height)
-        p.y_at = p.x_at + round_up(most * p.phases.width * pixel)
+        most = min(most + max(0, last - first), p.phases.axis[H].size)
+        p.y_at = p.x_at + round_up(most * p.phases.axis[W].size * pixel)
         p.scratch_bytes = p.y_at + rows * p.cols * pixel
     return p.scratch_bytes
 
@@ -266,7 +266,7 @@ cdef void choose_blocks(Plan *p, const Correlation *c) noexcept nogil:
     p.in_place = (c.x_g == p.group * size and c.y_g == p.group * size and p.channels >= lanes)
 
 
-cdef int correlate(const Correlation *phases, fc_size phases_h, fc_size phases_w,
+cdef int run_grouped(const Correlation *phases, fc_size phases_h, fc_size phases_w,
                    int num_threads) noexcept nogil:
     """All phases of one image; of a forward pass there is one."""
     cdef Plan p
@@ -279,16 +279,16 @@ cdef int correlate(const Correlation *phases, fc_size phases_h, fc_size phases_w
     p.phases_h, p.phases_w = phases_h, phases_w
     choose_blocks(&p, c)
     p.y = c.y
-    p.y_row = c.y_h if phases_h == 1 else phases[phases_w].y - c.y
-    p.y_col = c.y_w if phases_w == 1 else phases[1].y - c.y
+    p.y_row = c.axis[H].y if phases_h == 1 else phases[phases_w].y - c.y
+    p.y_col = c.axis[W].y if phases_w == 1 else phases[1].y - c.y
     p.rows = p.cols = 0
     for i in range(phases_h):
-        p.rows += phases[i * phases_w].out_h
+        p.rows += phases[i * phases_w].axis[H].out
     for i in range(phases_w):
-        p.cols += phases[i].out_w
+        p.cols += phases[i].axis[W].out
     for i in range(phases_h * phases_w):
         p.w_at[i] = total
-        total += (p.vectors * phases[i].taps_h * phases[i].taps_w * p.group * c.kernels.lanes
+        total += (p.vectors * phases[i].axis[H].taps * phases[i].axis[W].taps * p.group * c.kernels.lanes
                   * size)
         products += work(&phases[i])
     padded = max(p.channels, c.kernels.lanes) * size if c.bias != NULL else 0
@@ -320,39 +320,39 @@ cdef void add_piece(const Plan *p, const Correlation *c, fc_size n, fc_size i0, 
     cdef fc_size size = p.kernels.itemsize, lo, hi, count = channels
     cdef fc_size x_c = c.x_g // p.group, y_c = c.y_g // p.group, pixel
     cdef const char *x = c.x + n * c.x_n + k * x_c
-    cdef const char *dy = c.y + n * c.y_n + k * y_c + i0 * c.y_h
+    cdef const char *dy = c.y + n * c.y_n + k * y_c + i0 * c.axis[H].y
     cdef const void **rows = <const void **> scratch
     cdef fc_grouped_grad g
     g.rows = rows
     g.count = i1 - i0
-    g.taps_h, g.taps_w = c.taps_h, c.taps_w
+    g.taps_h, g.taps_w = c.axis[H].taps, c.axis[W].taps
     g.x_at = 0
-    g.width = c.width
-    g.col0, g.step, g.col_dx = c.col0, c.step_w, c.col_d
-    g.dy_width = c.out_w
+    g.width = c.axis[W].size
+    g.col0, g.step, g.col_dx = c.axis[W].first, c.axis[W].step, c.axis[W].dilation
+    g.dy_width = c.axis[W].out
     g.dw = dw
     g.dw_block = p.filter_bytes
     g.channels = channels
     g.group = p.group
     if p.in_place:
-        point_rows(c, x, c.x_h, i0, g.count, rows)
-        g.x_w = c.x_w
+        point_rows(c, x, c.axis[H].x, i0, g.count, rows)
+        g.x_w = c.axis[W].x
         g.dy = dy
-        g.dy_h, g.dy_w = c.y_h, c.y_w
+        g.dy_h, g.dy_w = c.axis[H].y, c.axis[W].y
     else:
         g.channels = max(channels, <fc_size> p.kernels.lanes)
         pixel = g.channels * size
         input_rows(p, i0, i1, &lo, &hi)
         if count * size < pixel:
             memset(scratch + p.x_at, 0, p.scratch_bytes - p.x_at)
-        copy_rows(p.kernels, scratch + p.x_at, c.width * pixel, pixel, size, x + lo * c.x_h,
-                  c.x_h, c.x_w, x_c, hi - lo, c.width, count)
-        copy_rows(p.kernels, scratch + p.y_at, c.out_w * pixel, pixel, size, dy, c.y_h, c.y_w, y_c,
-                  i1 - i0, c.out_w, count)
-        point_rows(c, scratch + p.x_at - lo * c.width * pixel, c.width * pixel, i0, g.count, rows)
+        copy_rows(p.kernels, scratch + p.x_at, c.axis[W].size * pixel, pixel, size, x + lo * c.axis[H].x,
+                  c.axis[H].x, c.axis[W].x, x_c, hi - lo, c.axis[W].size, count)
+        copy_rows(p.kernels, scratch + p.y_at, c.axis[W].out * pixel, pixel, size, dy, c.axis[H].y, c.axis[W].y, y_c,
+                  i1 - i0, c.axis[W].out, count)
+        point_rows(c, scratch + p.x_at - lo * c.axis[W].size * pixel, c.axis[W].size * pixel, i0, g.count, rows)
         g.x_w = pixel
         g.dy = scratch + p.y_at
-        g.dy_h, g.dy_w = c.out_w * pixel, pixel
+        g.dy_h, g.dy_w = c.axis[W].out * pixel, pixel
     p.kernels.grouped_weight(&g)
 
 
@@ -366,15 +366,15 @@ cdef int weight_slot(void *context, Py_ssize_t task, char *scratch) noexcept nog
     cdef fc_size channels = min(last * p.block, p.channels) - k
     cdef fc_size vector = first * max(p.block, p.kernels.lanes) // p.kernels.lanes
     cdef fc_size vectors = ceil_div(channels, p.kernels.lanes)
-    cdef fc_size lo = part(c.batch * c.out_h, p.slots, slot)
-    cdef fc_size hi = part(c.batch * c.out_h, p.slots, slot + 1)
+    cdef fc_size lo = part(c.batch * c.axis[H].out, p.slots, slot)
+    cdef fc_size hi = part(c.batch * c.axis[H].out, p.slots, slot + 1)
     cdef fc_size i0, i1
     cdef char *dw = p.partial + (slot * p.vectors + vector) * p.filter_bytes
     memset(dw, 0, vectors * p.filter_bytes)
     while lo < hi:
-        i0 = lo % c.out_h
-        i1 = min(min(i0 + p.block_rows, c.out_h), i0 + hi - lo)
-        add_piece(p, c, lo // c.out_h, i0, i1, k, channels, dw, scratch)
+        i0 = lo % c.axis[H].out
+        i1 = min(min(i0 + p.block_rows, c.axis[H].out), i0 + hi - lo)
+        add_piece(p, c, lo // c.axis[H].out, i0, i1, k, channels, dw, scratch)
         lo += i1 - i0
     return OK
 
@@ -384,7 +384,7 @@ cdef int add_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     cdef Plan *p = <Plan *> context
     cdef const Correlation *c = p.phases
     cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes, group = p.group
-    cdef fc_size taps = c.taps_h * c.taps_w, count = p.filter_bytes // size
+    cdef fc_size taps = c.axis[H].taps * c.axis[W].taps, count = p.filter_bytes // size
     cdef fc_size i, k0 = task * lanes, k = first_channel(lanes, task, p.channels)
     cdef fc_size n = min(k0 + lanes, p.channels) - k0
     cdef char *sum = p.partial + task * p.filter_bytes
@@ -399,16 +399,16 @@ cdef int add_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil
             for i in range(count):
                 (<double *> sum)[i] += (<double *> other)[i]
     sum += (k0 - k) * size
-    if c.w_w == size and c.w_h == c.taps_w * size and c.w_c == taps * size:
+    if c.axis[W].w == size and c.axis[H].w == c.axis[W].taps * size and c.w_c == taps * size:
         p.kernels.unpack_filters(to, c.w_k, sum, lanes * size, n, group, taps)
         return OK
     for i in range(taps * group):
-        p.kernels.copy2d(to + i // group // c.taps_w * c.w_h + i // group % c.taps_w * c.w_w
+        p.kernels.copy2d(to + i // group // c.axis[W].taps * c.axis[H].w + i // group % c.axis[W].taps * c.axis[W].w
                          + i % group * c.w_c, c.w_k, 0, sum + i * lanes * size, size, 0, n, 1)
     return OK
 
 
-cdef int correlate_weight(const Correlation *correlation, int num_threads) noexcept nogil:
+cdef int run_grouped_weight(const Correlation *correlation, int num_threads) noexcept nogil:
     """w from x and y; the correlation's w is written, not read."""
     cdef Plan p
     cdef Correlation c = correlation[0]
@@ -417,14 +417,14 @@ cdef int correlate_weight(const Correlation *correlation, int num_threads) noexc
     p.phases = &c
     p.phases_h = p.phases_w = 1
     choose_blocks(&p, &c)
-    if p.group >= lanes and c.x_w % FAR == 0:
+    if p.group >= lanes and c.axis[W].x % FAR == 0:
         p.in_place = False  # wide groups read a piece many times: it is better copied
-    p.rows, p.cols = c.out_h, c.out_w
-    p.filter_bytes = c.taps_h * c.taps_w * p.group * lanes * size
+    p.rows, p.cols = c.axis[H].out, c.axis[W].out
+    p.filter_bytes = c.axis[H].taps * c.axis[W].taps * p.group * lanes * size
     p.chunk = max(1, GRAD_BLOCK // p.block) if p.in_place else 1
     pieces = ceil_div(p.blocks, p.chunk)
-    p.slots = max(1, min(ceil_div(TASKS, pieces), c.batch * c.out_h))
-    p.block_rows = max(1, min(c.out_h, GRAD_PIXELS // c.out_w))
+    p.slots = max(1, min(ceil_div(TASKS, pieces), c.batch * c.axis[H].out))
+    p.block_rows = max(1, min(c.axis[H].out, GRAD_PIXELS // c.axis[W].out))
     stage_bytes(&p, p.block_rows)
     # beyond the last sum, room for the vector that a shifted last block reads
     p.partial = allocate(p.slots * p.vectors * p.filter_bytes + lanes * size)

@@ -5,6 +5,10 @@ from libc.stdint cimport int64_t
 cdef extern from "kernels.h" nogil:
     ctypedef Py_ssize_t fc_size
 
+    enum:
+        FC_FLOAT32
+        FC_FLOAT64
+
     void fc_fence()
 
     enum:
@@ -24,13 +28,13 @@ cdef extern from "kernels.h" nogil:
         fc_size c_m
         int m, n
         int flags
-        fc_size a_ahead, b_ahead, c_ahead
+        fc_size a_prefetch, b_prefetch, c_prefetch
 
     ctypedef struct fc_outer:
         const void **a
         const void **b
         fc_size a_from, b_from
-        fc_size a_ahead, b_ahead
+        fc_size a_prefetch, b_prefetch
         fc_size a_m, a_k
         fc_size b_k
         void *panel
@@ -154,7 +158,7 @@ cdef extern from "kernels.h" nogil:
         const void *grad
         void *velocity
         fc_size n
-        double rate, decay, keep, gain, ahead
+        double lr, weight_decay, momentum, one_minus_dampening, nesterov
 
     ctypedef struct fc_adam:
         void *data
@@ -162,7 +166,7 @@ cdef extern from "kernels.h" nogil:
         void *mean
         void *square
         fc_size n
-        double shrink, decay, beta1, beta2, rate, root, eps
+        double decay_factor, weight_decay, beta1, beta2, step_size, bias_correction2_sqrt, eps
 
     ctypedef struct fc_norm:
         const void *x
@@ -182,7 +186,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fc_grids:
         const void *x
-        fc_size x_i, x_j, x_next, x_ahead
+        fc_size x_i, x_j, x_next, x_prefetch
         void *y
         fc_size y_i, y_j, y_next
         fc_size count
@@ -199,7 +203,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fc_kernels:
         const char *isa
-        int itemsize, lanes, mr, nr
+        int dtype, itemsize, lanes, mr, nr
         void (*tile)(const fc_tile *) noexcept nogil
         void (*outer)(const fc_outer *) noexcept nogil
         void (*copy2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
@@ -252,5 +256,4 @@ cdef extern from "kernels.h" nogil:
         void (*norm_gradient)(const fc_norm *) noexcept nogil
 
     int fc_select(const char *isa)
-    const fc_kernels *fc_table_f32()
-    const fc_kernels *fc_table_f64()
+    const fc_kernels *fc_table(int dtype)

@@ -55,10 +55,10 @@ cdef int map_chunk(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     return OK
 
 
-cdef int run_map(Map *m, int itemsize, double cost, double *total, int num_threads) noexcept nogil:
+cdef int run_map(Map *m, const fc_kernels *kernels, double cost, double *total, int num_threads) noexcept nogil:
     cdef fc_size chunks = (m.n + CHUNK - 1) // CHUNK
     cdef int status
-    m.kernels = kernels(itemsize)
+    m.kernels = kernels
     m.sums = <double *> allocate(chunks * sizeof(double))
     if m.sums == NULL:
         return OUT_OF_MEMORY
@@ -68,40 +68,40 @@ cdef int run_map(Map *m, int itemsize, double cost, double *total, int num_threa
     return status
 
 
-cdef int squared_error(int itemsize, const void *x, const void *t, void *losses, fc_size n,
+cdef int squared_error(const fc_kernels *kernels, const void *x, const void *t, void *losses, fc_size n,
                        double *total, int num_threads) noexcept nogil:
     cdef Map m
     m.x, m.yes, m.no, m.out, m.n = <const char *> x, <const char *> t, NULL, <char *> losses, n
     m.logistic, m.backward, m.scale = False, False, 0
-    return run_map(&m, itemsize, 2, total, num_threads)
+    return run_map(&m, kernels, 2, total, num_threads)
 
 
-cdef int squared_error_backward(int itemsize, const void *x, const void *t, void *dx, fc_size n,
+cdef int squared_error_backward(const fc_kernels *kernels, const void *x, const void *t, void *dx, fc_size n,
                                 double scale, int num_threads) noexcept nogil:
     cdef Map m
     cdef double unused
     m.x, m.yes, m.no, m.out, m.n = <const char *> x, <const char *> t, NULL, <char *> dx, n
     m.logistic, m.backward, m.scale = False, True, scale
-    return run_map(&m, itemsize, 3, &unused, num_threads)
+    return run_map(&m, kernels, 3, &unused, num_threads)
 
 
-cdef int logistic_loss(int itemsize, const void *x, const void *yes, const void *no, void *losses,
+cdef int logistic_loss(const fc_kernels *kernels, const void *x, const void *yes, const void *no, void *losses,
                        fc_size n, double *total, int num_threads) noexcept nogil:
     cdef Map m
     m.x, m.yes, m.no = <const char *> x, <const char *> yes, <const char *> no
     m.out, m.n = <char *> losses, n
     m.logistic, m.backward, m.scale = True, False, 0
-    return run_map(&m, itemsize, 20, total, num_threads)
+    return run_map(&m, kernels, 20, total, num_threads)
 
 
-cdef int logistic_loss_backward(int itemsize, const void *x, const void *yes, const void *no,
+cdef int logistic_loss_backward(const fc_kernels *kernels, const void *x, const void *yes, const void *no,
                                 void *dx, fc_size n, double scale, double *sum_yes,
                                 int num_threads) noexcept nogil:
     cdef Map m
     m.x, m.yes, m.no = <const char *> x, <const char *> yes, <const char *> no
     m.out, m.n = <char *> dx, n
     m.logistic, m.backward, m.scale = True, True, scale
-    return run_map(&m, itemsize, 15, sum_yes, num_threads)
+    return run_map(&m, kernels, 15, sum_yes, num_threads)
 
 
 # ---------------------------------------------------------------- cross-entropy
@@ -126,26 +126,26 @@ cdef int cross_entropy_block(void *context, Py_ssize_t task, char *scratch) noex
     cdef int status = OK
     cdef fc_cross_entropy k
     k.logits.classes, k.logits.log = c.classes, False
-    k.logits.class_stride = c.inner * c.itemsize
+    k.logits.class_stride = c.inner * c.kernels.itemsize
     if c.inner == 1:  # one class after the other in memory: `outer` is the positions
-        k.logits.positions, k.logits.position_stride = last - first, c.classes * c.itemsize
+        k.logits.positions, k.logits.position_stride = last - first, c.classes * c.kernels.itemsize
         last = first + 1
     else:
         k.logits.positions = min(p.inner_step, c.inner - start)
-        k.logits.position_stride = c.itemsize
+        k.logits.position_stride = c.kernels.itemsize
     k.weight, k.ignore, k.one_scale = c.weight, c.ignore, p.one_scale
     k.total = k.weights = 0
     for i in range(first, last):
-        at = (i * c.classes * c.inner + start) * c.itemsize
+        at = (i * c.classes * c.inner + start) * c.kernels.itemsize
         position = i * c.inner + start
         k.logits.x, k.labels = c.x + at, c.labels + position
         if p.scale != NULL:
             k.logits.out = c.out + at
-            k.scale = p.scale if p.one_scale else p.scale + position * c.itemsize
+            k.scale = p.scale if p.one_scale else p.scale + position * c.kernels.itemsize
             if p.kernels.cross_entropy_backward(&k) != 0:
                 status = INDEX_OUT_OF_RANGE
             continue
-        k.logits.out = c.out + position * c.itemsize if c.out != NULL else NULL
+        k.logits.out = c.out + position * c.kernels.itemsize if c.out != NULL else NULL
         if p.kernels.cross_entropy(&k) != 0:
             status = INDEX_OUT_OF_RANGE
     p.totals[task], p.weights[task] = k.total, k.weights
@@ -155,7 +155,7 @@ cdef int cross_entropy_block(void *context, Py_ssize_t task, char *scratch) noex
 cdef int run_cross_entropy(Plan *p, double *total, double *weights, int num_threads) noexcept nogil:
     cdef const CrossEntropy *c = p.c
     cdef int status
-    p.kernels = kernels(c.itemsize)
+    p.kernels = c.kernels
     p.inner_step = min(c.inner, max(<fc_size> 1, CHUNK // c.classes // BLOCK) * BLOCK)
     p.outer_step = max(<fc_size> 1, CHUNK // (c.classes * c.inner))
     p.inner_tasks = (c.inner + p.inner_step - 1) // p.inner_step

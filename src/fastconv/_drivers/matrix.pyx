@@ -6,7 +6,7 @@ and OpenMP's) stall each other.
 
 from libc.string cimport memcpy, memset
 
-from fastconv._drivers.correlation cimport ceil_div, part, round_up
+from fastconv._drivers.blocking cimport TASKS, ceil_div, part, round_up
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, fc_dots, fc_kernels, fc_size, fc_tile)
 from fastconv._drivers.runtime cimport OK, check_signals, parallel_for
@@ -19,7 +19,6 @@ cdef enum:
     DEPTH = 256       # of k at a time: a packed panel of b, [DEPTH][nr], stays in L1
     BLOCK_ROWS = 112
     BLOCK_PANELS = 4
-    TASKS = 16        # see direct.pyx
     DOT_ROWS = 3      # up to so many rows of a, nothing is packed
     DOT_BYTES = 128 * 1024
 
@@ -43,7 +42,7 @@ cdef int product_block(void *context, Py_ssize_t task, char *scratch) noexcept n
     cdef char *packed = scratch + plan.panel_at  # [DEPTH][nr]
     cdef fc_tile tile
     cdef int status
-    tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
+    tile.a_prefetch = tile.b_prefetch = tile.c_prefetch = 0
     tile.a = rows
     tile.a_k = p.a_k
     tile.b_at = NULL
@@ -127,7 +126,7 @@ cdef int short_block(void *context, Py_ssize_t task, char *scratch) noexcept nog
     cdef const void **rows = <const void **> scratch
     cdef char *packed = scratch + plan.panel_at  # [panels][k][nr]
     cdef fc_tile tile
-    tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
+    tile.a_prefetch = tile.b_prefetch = tile.c_prefetch = 0
     tile.a = rows
     tile.a_k = p.a_k
     tile.b_at = NULL

@@ -123,7 +123,7 @@ cdef extern from *:
 
 cdef enum:
     LINE = 64         # of the cache; before what the caller gets lies one, with the block's Header
-    LEAST = 4096      # bytes of the least class
+    MIN_SIZE = 4096      # bytes of the least class
     STEPS = 4         # classes from a power of two to the next
     CLASSES = STEPS * (8 * sizeof(size_t) - 13)  # up to 7/16 of what a size_t counts
     SLOTS = 16        # of a class
@@ -143,8 +143,8 @@ cdef Py_ssize_t hand = 0  # slots that `trim` has looked into
 
 
 cdef size_t size_of(int n) noexcept nogil:
-    """What a block of class n holds: at most a quarter more than was asked for, and LEAST."""
-    return <size_t> LEAST // STEPS * (STEPS + n % STEPS) << n // STEPS
+    """What a block of class n holds: at most a quarter more than was asked for, and MIN_SIZE."""
+    return <size_t> MIN_SIZE // STEPS * (STEPS + n % STEPS) << n // STEPS
 
 
 cdef int class_of(size_t nbytes) noexcept nogil:

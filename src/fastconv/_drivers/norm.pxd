@@ -1,9 +1,9 @@
-from fastconv._drivers.kernels cimport fc_size
+from fastconv._drivers.kernels cimport fc_kernels, fc_size
 
 # Arrays (outer, channels, inner) without gaps, all of one layout, outputs apart from inputs; no
 # size is 0. Channel vectors are double, [channels]. The result is a Status.
 ctypedef struct BatchNorm:
-    int itemsize
+    const fc_kernels *kernels
     fc_size outer, channels, inner
     const char *x
     const char *g  # gradient of the output; forward, any valid pointer

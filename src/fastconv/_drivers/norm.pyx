@@ -13,9 +13,10 @@ is summed.
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from fastconv._drivers.kernels cimport fc_kernels, fc_norm, fc_size
+from fastconv._drivers.blocking cimport TASKS, ceil_div
+from fastconv._drivers.kernels cimport FC_FLOAT32, fc_kernels, fc_norm, fc_size
 from fastconv._drivers.memory cimport allocate, release
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, kernels, parallel_for
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 cdef enum:
     LINES = 64          # of a chunk, where lines cross the channels
@@ -23,11 +24,6 @@ cdef enum:
     SEGMENT = 65536     # elements of a task that sums
     MAP = 16384         # elements of a task that maps
     CACHED = 900 * 1024  # bytes of a channel that one task reads twice; of several, half of that
-    TASKS = 16          # see direct.pyx
-
-
-cdef inline fc_size ceil_div(fc_size a, fc_size b) noexcept nogil:
-    return (a + b - 1) // b
 
 
 ctypedef struct Plan:
@@ -63,12 +59,12 @@ ctypedef struct Plan:
 
 
 cdef inline double number(const BatchNorm *b, const char *vector, fc_size i) noexcept nogil:
-    return (<const float *> vector)[i] if b.itemsize == 4 else (<const double *> vector)[i]
+    return (<const float *> vector)[i] if b.kernels.dtype == FC_FLOAT32 else (<const double *> vector)[i]
 
 
 cdef inline double put(const BatchNorm *b, char *vector, fc_size i, double value) noexcept nogil:
     """Store a value and return what is left of it in the element type."""
-    if b.itemsize == 4:
+    if b.kernels.dtype == FC_FLOAT32:
         (<float *> vector)[i] = <float> value
     else:
         (<double *> vector)[i] = value
@@ -79,7 +75,7 @@ cdef int prepare(Plan *p, const BatchNorm *b) noexcept nogil:
     """Cut channels into chunks, and make room for vectors."""
     cdef fc_size size = b.channels * sizeof(double)
     p.b = b
-    p.kernels = kernels(b.itemsize)
+    p.kernels = b.kernels
     p.elements = <double> b.outer * b.inner
     p.map_chunks = False
     p.pieces = 1
@@ -108,7 +104,7 @@ cdef fc_size find_chunk(const Plan *p, fc_size chunk, fc_size channel, fc_norm *
     cdef fc_size line = chunk // p.pieces * p.lines
     cdef fc_size start = chunk % p.pieces * CHUNK
     cdef fc_size inner = min(<fc_size> CHUNK, b.inner - start)
-    cdef fc_size at = (line * b.channels * b.inner + channel * b.inner + start) * b.itemsize
+    cdef fc_size at = (line * b.channels * b.inner + channel * b.inner + start) * b.kernels.itemsize
     k.lines = min(p.lines, b.outer - line)
     k.len = b.channels if b.inner == 1 else inner
     k.x, k.g, k.out = b.x + at, b.g + at, b.out + at
@@ -119,8 +115,8 @@ cdef fc_norm of_channel(const Plan *p, fc_size channel) noexcept nogil:
     """What all chunks of a channel have in common, or of all channels where lines cross them."""
     cdef const BatchNorm *b = p.b
     cdef fc_norm k
-    cdef fc_size at = channel * b.itemsize
-    k.stride, k.crossing = b.channels * b.inner * b.itemsize, b.inner == 1
+    cdef fc_size at = channel * b.kernels.itemsize
+    k.stride, k.crossing = b.channels * b.inner * b.kernels.itemsize, b.inner == 1
     k.channel, k.channels = 0, 1
     k.shift, k.scale, k.offset, k.slope = p.shift + at, p.scale + at, p.offset + at, p.slope + at
     k.x = k.g = k.out = NULL
@@ -230,10 +226,10 @@ cdef int map_lines(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     cdef fc_norm k = of_channel(p, 0)
     cdef fc_size line = task // pieces * per_task, start = task % pieces * MAP, at
     k.len = b.channels if crossing else b.inner
-    k.stride = k.len * b.itemsize
+    k.stride = k.len * b.kernels.itemsize
     k.lines = min(per_task, lines - line)
     k.channel, k.channels = 0 if crossing else line % b.channels, b.channels
-    at = line * k.stride + start * b.itemsize
+    at = line * k.stride + start * b.kernels.itemsize
     if pieces > 1:
         k.len = min(<fc_size> MAP, k.len - start)
     k.x, k.g, k.out = b.x + at, b.g + at, b.out + at
@@ -271,7 +267,7 @@ cdef int whole_channels(void *context, Py_ssize_t task, char *scratch) noexcept 
     if p.map_chunks:
         return OK
     k = of_channel(p, 0)
-    k.lines, k.len, k.stride = end - start, b.inner, b.inner * b.itemsize
+    k.lines, k.len, k.stride = end - start, b.inner, b.inner * b.kernels.itemsize
     k.channel, k.channels = start, b.channels
     for n in range(b.outer):
         at = (n * b.channels + start) * k.stride
@@ -284,7 +280,7 @@ cdef int sum_and_map(Plan *p) noexcept nogil:
     cdef const BatchNorm *b = p.b
     cdef double elements = p.elements * b.channels
     cdef fc_size segments = ceil_div(p.chunks, p.per_segment)
-    cdef double bytes = p.elements * b.itemsize * (2 if p.backward else 1)
+    cdef double bytes = p.elements * b.kernels.itemsize * (2 if p.backward else 1)
     cdef int status
     if b.inner > 1 and b.channels >= TASKS // 2 and bytes <= CACHED:
         p.channels = max(<fc_size> 1, min(b.channels // TASKS, <fc_size> (CACHED / 2 / bytes)))

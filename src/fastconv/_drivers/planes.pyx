@@ -10,8 +10,9 @@ between rows is thrown away.
 
 from libc.string cimport memset
 
-from fastconv._drivers.correlation cimport (
-    Correlation, ceil_div, work, part, round_up, valid)
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.blocking cimport TASKS, ceil_div, part, round_up
+from fastconv._drivers.correlation cimport Correlation, inside, work
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile)
 from fastconv._drivers.memory cimport allocate, measuring, release
@@ -19,12 +20,11 @@ from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
 cdef enum:
-    MOST_PANELS = 16          # panels of nr pixels in a 1x1 task
+    MAX_PANELS = 16          # panels of nr pixels in a 1x1 task
     PIECE_BYTES = 256 * 1024  # of the input under a block of rows
-    MOST_PIECE_BYTES = 1024 * 1024
+    MAX_PIECE_BYTES = 1024 * 1024
     HELD_BYTES = 24 * 1024    # of results: stored from the first-level cache
     TURNED = 64               # filters of a task that turns them
-    TASKS = 16                # see direct.pyx
 
 
 ctypedef struct Plan:
@@ -44,22 +44,22 @@ ctypedef struct Plan:
 cdef bint is_pointwise(const Correlation *c) noexcept nogil:
     """1x1 without steps or border, both sides' planes contiguous."""
     cdef fc_size size = c.kernels.itemsize
-    return (c.taps_h == 1 and c.taps_w == 1 and c.step_h == 1 and c.step_w == 1
-            and c.row0 == 0 and c.col0 == 0
-            and c.height == c.out_h and c.width == c.out_w
-            and c.x_w == size and c.x_h == c.width * size
-            and c.y_w == size and c.y_h == c.width * size)
+    return (c.axis[H].taps == 1 and c.axis[W].taps == 1 and c.axis[H].step == 1 and c.axis[W].step == 1
+            and c.axis[H].first == 0 and c.axis[W].first == 0
+            and c.axis[H].size == c.axis[H].out and c.axis[W].size == c.axis[W].out
+            and c.axis[W].x == size and c.axis[H].x == c.axis[W].size * size
+            and c.axis[W].y == size and c.axis[H].y == c.axis[W].size * size)
 
 
 cdef fc_size piece_bytes(const Correlation *c, fc_size rows) noexcept nogil:
-    cdef double cols = c.out_w + (<double> c.taps_w - 1) * c.col_d
-    cdef double lines = rows + (<double> c.taps_h - 1) * c.row_d + 1
+    cdef double cols = c.axis[W].out + (<double> c.axis[W].taps - 1) * c.axis[W].dilation
+    cdef double lines = rows + (<double> c.axis[H].taps - 1) * c.axis[H].dilation + 1
     return <fc_size> min(1e15, c.channels * (cols * lines + c.kernels.nr) * c.kernels.itemsize)
 
 
 cdef fc_size line_bytes(const Correlation *c, fc_size rows) noexcept nogil:
     """What one filter makes of some rows, with the columns of the layout and a vector to spare."""
-    cdef double cols = c.out_w + (<double> c.taps_w - 1) * c.col_d
+    cdef double cols = c.axis[W].out + (<double> c.axis[W].taps - 1) * c.axis[W].dilation
     return round_up(<fc_size> min(1e15, (rows * cols + c.kernels.nr) * c.kernels.itemsize))
 
 
@@ -77,22 +77,22 @@ cdef bint few_filters(const Correlation *c) noexcept nogil:
 
 
 cdef bint short_filters(const Correlation *c) noexcept nogil:
-    return c.channels * c.taps_h * c.taps_w <= 32
+    return c.channels * c.axis[H].taps * c.axis[W].taps <= 32
 
 
-cdef bint is_planes(const Correlation *c) noexcept nogil:
+cdef bint is_usable(const Correlation *c) noexcept nogil:
     """Whether this module takes it; taps are numbered downwards already."""
     if is_pointwise(c):
         return True
-    return (c.step_h == 1 and c.step_w == 1 and c.taps_h * c.taps_w > 0
+    return (c.axis[H].step == 1 and c.axis[W].step == 1 and c.axis[H].taps * c.axis[W].taps > 0
             # a first layer: rearranging its outputs would cost as much as computing them
-            and (few_filters(c) or short_filters(c) and c.y_w == c.kernels.itemsize)
-            and c.taps_h * c.taps_w <= 1024
-            and piece_bytes(c, 1) <= MOST_PIECE_BYTES
-            and result_bytes(c, 1) <= MOST_PIECE_BYTES)
+            and (few_filters(c) or short_filters(c) and c.axis[W].y == c.kernels.itemsize)
+            and c.axis[H].taps * c.axis[W].taps <= 1024
+            and piece_bytes(c, 1) <= MAX_PIECE_BYTES
+            and result_bytes(c, 1) <= MAX_PIECE_BYTES)
 
 
-cdef int correlate(const Correlation *c, int num_threads) noexcept nogil:
+cdef int run_planes(const Correlation *c, int num_threads) noexcept nogil:
     if is_pointwise(c):
         return correlate_pointwise(c, num_threads)
     return correlate_few(c, num_threads)
@@ -148,7 +148,7 @@ cdef int pointwise_block(void *context, Py_ssize_t task, char *scratch) noexcept
     cdef fc_size first, end, last = min((block + 1) * p.task_panels * nr, p.pixels * p.joined)
     cdef fc_size tiles = ceil_div(c.filters, mr), t, k, i, count, channel = 0
     cdef fc_tile tile
-    tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
+    tile.a_prefetch = tile.b_prefetch = tile.c_prefetch = 0
     tile.a = rows
     tile.a_k = size
     tile.b_at = NULL
@@ -226,14 +226,14 @@ cdef int correlate_pointwise(const Correlation *correlation, int num_threads) no
         p.filters = turned
         status = parallel_for(turn_filters, &p, c.groups * ceil_div(c.filters, TURNED), 0,
                               <double> c.groups * c.filters * c.channels, num_threads)
-    p.pixels = c.out_h * c.out_w
-    p.depth = min(c.channels, MOST_PIECE_BYTES // (nr * size))
+    p.pixels = c.axis[H].out * c.axis[W].out
+    p.depth = min(c.channels, MAX_PIECE_BYTES // (nr * size))
     # small planes leave much of their last vector empty: pixels are then counted over all images
     p.joined = 1
     if p.depth == c.channels and ceil_div(p.pixels, lanes) * lanes * 32 > p.pixels * 33:
         p.joined = c.batch
     cdef fc_size pixels = p.pixels * p.joined, images = c.batch // p.joined * c.groups
-    p.task_panels = max(1, min(MOST_PANELS, PIECE_BYTES // (c.channels * nr * size)))
+    p.task_panels = max(1, min(MAX_PANELS, PIECE_BYTES // (c.channels * nr * size)))
     while p.task_panels > 1 and images * ceil_div(pixels, p.task_panels * nr) < TASKS:
         p.task_panels = p.task_panels // 2
     p.blocks = ceil_div(pixels, p.task_panels * nr)
@@ -254,16 +254,16 @@ cdef void fill_piece(const Plan *p, fc_size n, fc_size g, fc_size i0, fc_size ro
     """The input under some output rows, [channels][rows][cols], zero beyond the border."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, plane = p.plane * size
-    cdef fc_size lines = rows + (c.taps_h - 1) * c.row_d
+    cdef fc_size lines = rows + (c.axis[H].taps - 1) * c.axis[H].dilation
     cdef fc_size r, row, lo, hi
     cdef const char *x = c.x + n * c.x_n + g * c.x_g
-    valid(c.col0, 1, c.width, p.cols, &lo, &hi)
+    inside(c.axis[W].first, 1, c.axis[W].size, p.cols, &lo, &hi)
     memset(piece, 0, c.channels * plane)
     for r in range(lines):
-        row = c.row0 + i0 + r
-        if 0 <= row < c.height:
+        row = c.axis[H].first + i0 + r
+        if 0 <= row < c.axis[H].size:
             c.kernels.copy2d(piece + (r * p.cols + lo) * size, plane, size,
-                             x + row * c.x_h + (c.col0 + lo) * c.x_w, c.x_c, c.x_w,
+                             x + row * c.axis[H].x + (c.axis[W].first + lo) * c.axis[W].x, c.x_c, c.axis[W].x,
                              c.channels, hi - lo)
 
 
@@ -271,13 +271,13 @@ cdef void segment_starts(const Plan *p, const char *piece, const void **starts) 
     """Where each segment's pixels start for output 0."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, r, s, ch
-    for r in range(c.taps_h):
+    for r in range(c.axis[H].taps):
         if p.along_channels:
-            for s in range(c.taps_w):
-                starts[r * c.taps_w + s] = piece + (r * c.row_d * p.cols + s * c.col_d) * size
+            for s in range(c.axis[W].taps):
+                starts[r * c.axis[W].taps + s] = piece + (r * c.axis[H].dilation * p.cols + s * c.axis[W].dilation) * size
         else:
             for ch in range(c.channels):
-                starts[r * c.channels + ch] = piece + (ch * p.plane + r * c.row_d * p.cols) * size
+                starts[r * c.channels + ch] = piece + (ch * p.plane + r * c.axis[H].dilation * p.cols) * size
 
 
 cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
@@ -286,7 +286,7 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, mr = c.kernels.mr
     cdef fc_size i0 = task % p.blocks_h * p.block_rows
     cdef fc_size g = task // p.blocks_h % c.groups, n = task // p.blocks_h // c.groups
-    cdef fc_size rows = min(p.block_rows, c.out_h - i0), pixels = rows * p.cols
+    cdef fc_size rows = min(p.block_rows, c.axis[H].out - i0), pixels = rows * p.cols
     cdef fc_size tiles = ceil_div(c.filters, mr), t, k, count, s, i, first
     cdef fc_size k0 = 0
     cdef fc_size line = line_bytes(c, rows)
@@ -294,16 +294,16 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     cdef const void **starts = <const void **> (scratch + p.starts_at)
     cdef char *piece = scratch + p.piece_at
     cdef char *result = scratch + p.result_at
-    cdef char *y = c.y + n * c.y_n + g * c.y_g + i0 * c.y_h
+    cdef char *y = c.y + n * c.y_n + g * c.y_g + i0 * c.axis[H].y
     cdef fc_tile tile
-    tile.a_ahead = tile.b_ahead = tile.c_ahead = 0
+    tile.a_prefetch = tile.b_prefetch = tile.c_prefetch = 0
     fill_piece(p, n, g, i0, rows, piece)
     segment_starts(p, piece, starts)
     tile.a = pointers
     tile.a_k = size
     tile.b_at = starts
     tile.b_segment = 0
-    tile.b_k = (p.plane if p.along_channels else c.col_d) * size
+    tile.b_k = (p.plane if p.along_channels else c.axis[W].dilation) * size
     tile.segments = p.segments
     tile.len = p.len
     tile.c_m = line
@@ -331,17 +331,17 @@ cdef int few_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil
             starts[s] = <const char *> starts[s] - first * size
         if (t + 1) % p.held_tiles == 0 or t + 1 == tiles:
             for i in range(rows):
-                c.kernels.copy2d(y + k0 * c.y_k + i * c.y_h, c.y_k, c.y_w,
-                                 result + i * p.cols * size, line, size, k + count - k0, c.out_w)
+                c.kernels.copy2d(y + k0 * c.y_k + i * c.axis[H].y, c.y_k, c.axis[W].y,
+                                 result + i * p.cols * size, line, size, k + count - k0, c.axis[W].out)
             k0 = k + count
     return OK
 
 
 cdef void size_rows(Plan *p) noexcept nogil:
     cdef const Correlation *c = &p.c
-    p.along_channels = c.channels >= c.taps_w
-    p.segments = c.taps_h * (c.taps_w if p.along_channels else c.channels)
-    p.len = c.channels if p.along_channels else c.taps_w
+    p.along_channels = c.channels >= c.axis[W].taps
+    p.segments = c.axis[H].taps * (c.axis[W].taps if p.along_channels else c.channels)
+    p.len = c.channels if p.along_channels else c.axis[W].taps
     p.f_k = p.len * c.kernels.itemsize
     p.f_segment = c.filters * p.f_k
     p.f_g = p.segments * p.f_segment
@@ -350,21 +350,21 @@ cdef void size_rows(Plan *p) noexcept nogil:
 cdef fc_size packed_bytes(const Correlation *c) noexcept nogil:
     if not (few_filters(c) or short_filters(c)):
         return 0
-    return c.groups * c.filters * c.channels * c.taps_h * c.taps_w * c.kernels.itemsize
+    return c.groups * c.filters * c.channels * c.axis[H].taps * c.axis[W].taps * c.kernels.itemsize
 
 
 cdef void pack(const Correlation *c, char *rows) noexcept nogil:
     cdef Plan p
     p.c = c[0]
     size_rows(&p)
-    cdef fc_size count = p.segments // c.taps_h, g, r, s
+    cdef fc_size count = p.segments // c.axis[H].taps, g, r, s
     for g in range(c.groups):
-        for r in range(c.taps_h):
+        for r in range(c.axis[H].taps):
             for s in range(count):
                 c.kernels.copy2d(
                     rows + g * p.f_g + (r * count + s) * p.f_segment, p.f_k, c.kernels.itemsize,
-                    c.w + g * c.w_g + r * c.w_h + s * (c.w_w if p.along_channels else c.w_c),
-                    c.w_k, c.w_c if p.along_channels else c.w_w, c.filters, p.len)
+                    c.w + g * c.w_g + r * c.axis[H].w + s * (c.axis[W].w if p.along_channels else c.w_c),
+                    c.w_k, c.w_c if p.along_channels else c.axis[W].w, c.filters, p.len)
 
 
 cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept nogil:
@@ -383,18 +383,18 @@ cdef int correlate_few(const Correlation *correlation, int num_threads) noexcept
             return OUT_OF_MEMORY
         if not measuring():
             pack(c, rows)
-    p.cols = c.out_w + (c.taps_w - 1) * c.col_d
+    p.cols = c.axis[W].out + (c.axis[W].taps - 1) * c.axis[W].dilation
     images = c.batch * c.groups
-    p.block_rows = c.out_h
+    p.block_rows = c.axis[H].out
     while p.block_rows > 1 and (piece_bytes(c, p.block_rows) > PIECE_BYTES
-                                or result_bytes(c, p.block_rows) > MOST_PIECE_BYTES
-                                or images * ceil_div(c.out_h, p.block_rows) < TASKS
+                                or result_bytes(c, p.block_rows) > MAX_PIECE_BYTES
+                                or images * ceil_div(c.axis[H].out, p.block_rows) < TASKS
                                 and p.block_rows * p.cols > 8 * nr):
         p.block_rows = (p.block_rows + 1) // 2
-    p.blocks_h = ceil_div(c.out_h, p.block_rows)
-    p.block_rows = ceil_div(c.out_h, p.blocks_h)
+    p.blocks_h = ceil_div(c.axis[H].out, p.block_rows)
+    p.block_rows = ceil_div(c.axis[H].out, p.blocks_h)
     # the last panel of pixels reads up to nr past the last output, and a row of taps past that
-    p.plane = (p.block_rows + (c.taps_h - 1) * c.row_d + 1) * p.cols + nr
+    p.plane = (p.block_rows + (c.axis[H].taps - 1) * c.axis[H].dilation + 1) * p.cols + nr
     p.pointers_at = 0
     p.starts_at = round_up(p.segments * min(c.filters, c.kernels.mr) * sizeof(void *))
     p.piece_at = p.starts_at + round_up(p.segments * sizeof(void *))

@@ -12,20 +12,19 @@ block, so that rows of a few pixels fill vectors too.
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastconv._drivers.correlation cimport ceil_div, round_up
+from fastconv._drivers.blocking cimport TASKS, ceil_div, round_up
 from fastconv._drivers.kernels cimport (
-    fc_kernels, fc_max_scatter, fc_max_tiles, fc_pool_slide, fc_pool_windows, fc_size)
+    FC_FLOAT64, fc_kernels, fc_max_scatter, fc_max_tiles, fc_pool_slide, fc_pool_windows, fc_size)
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, OUT_OF_MEMORY, kernels, parallel_for
 
 
 cdef enum:
-    TASKS = 16                # see direct.pyx
     ROW_BYTES = 256 * 1024    # of a row of all channels; beyond, channels are taken in blocks
     TASK_ELEMENTS = 16384     # of several small planes
-    MOST_TAPS = 8             # of an even window: longer ones are faster one at a time
+    MAX_TAPS = 8             # of an even window: longer ones are faster one at a time
     SCATTER_CHANNELS = 64     # of a channels-last task that scatters: it owns its planes
-    LEAST_CHANNELS = 64       # of a task that goes window by window: several vectors
+    MIN_CHANNELS = 64       # of a task that goes window by window: several vectors
     TURNED_BYTES = 32 * 1024  # of planes turned at a time, if more than a row of windows
     TURNED_MOST = 96 * 1024   # of a task that turns planes; wide rows are as fast as they lie
     NOT_TILES = -1            # a status of max_backward's own
@@ -153,7 +152,7 @@ cdef bint plan_turned(Plan *plan) noexcept nogil:
         p.batch = 1
     if p.channels < p.kernels.lanes:
         return False
-    plan.inner = plan.task_channels = min(p.channels, LEAST_CHANNELS)
+    plan.inner = plan.task_channels = min(p.channels, MIN_CHANNELS)
     plan.channel_blocks = ceil_div(p.channels, plan.inner)
     step = p.h.size // p.h.out + 1 if p.h.adaptive else p.h.stride
     rows = TURNED_BYTES // (step * p.w.size * plan.inner * size)
@@ -189,8 +188,8 @@ cdef void plan_windows(Plan *plan) noexcept nogil:
     cdef const Pool *p = &plan.p
     cdef fc_size tasks = p.batch * p.h.out, blocks
     plan.by_window = True
-    blocks = max(1, min(ceil_div(TASKS, max(1, tasks)), p.channels // LEAST_CHANNELS))
-    plan.inner = ceil_div(ceil_div(p.channels, blocks), LEAST_CHANNELS) * LEAST_CHANNELS
+    blocks = max(1, min(ceil_div(TASKS, max(1, tasks)), p.channels // MIN_CHANNELS))
+    plan.inner = ceil_div(ceil_div(p.channels, blocks), MIN_CHANNELS) * MIN_CHANNELS
     plan.inner = min(plan.inner, p.channels)
     share_channels(plan)
     plan.block_rows = 1
@@ -323,7 +322,7 @@ cdef void forward_windows(const Plan *plan, const Part *t, char *scratch) noexce
 cdef void forward_turned(const Plan *plan, const Part *part, char *scratch) noexcept nogil:
     """The same over planes, by way of [pixels][planes] in the scratch memory."""
     cdef const Pool *p = &plan.p
-    cdef const fc_kernels *wide = kernels(sizeof(int64_t))
+    cdef const fc_kernels *wide = kernels(FC_FLOAT64)
     cdef Plan turned = plan[0]
     cdef Pool *q = &turned.p
     cdef Part t = part[0]
@@ -404,7 +403,7 @@ cdef void forward_rows(const Plan *plan, const Part *part, char *scratch) noexce
         if not plan.y_rows:
             p.kernels.copy2d(y, p.y_w, p.y_c, s.out, t.channels * size, size, p.w.out, t.channels)
         if idx != NULL and not plan.i_rows:
-            kernels(8).copy2d(idx, p.i_w, p.i_c, s.indices, t.channels * 8, 8, p.w.out, t.channels)
+            kernels(FC_FLOAT64).copy2d(idx, p.i_w, p.i_c, s.indices, t.channels * 8, 8, p.w.out, t.channels)
 
 
 cdef void clear_row(const Pool *p, char *row, fc_size channels) noexcept nogil:
@@ -522,7 +521,7 @@ cdef Pool simplest(const Pool *p) noexcept nogil:
 
 cdef void regular(PoolAxis *a) noexcept nogil:
     """Adaptive windows that come out even are ordinary ones."""
-    if a.adaptive and a.size % a.out == 0 and a.size // a.out <= MOST_TAPS:
+    if a.adaptive and a.size % a.out == 0 and a.size // a.out <= MAX_TAPS:
         a.adaptive = False
         a.kernel = a.stride = a.size // a.out
         a.pad = 0

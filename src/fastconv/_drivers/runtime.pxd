@@ -6,6 +6,8 @@ ctypedef int (*task_fn)(void *context, Py_ssize_t task, char *scratch) noexcept 
 
 cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t scratch_bytes,
                       double work, int num_threads) noexcept nogil
+# task(context, 0, NULL), on this thread, unless the call is a query that only measures memory.
+cdef int run_once(task_fn task, void *context) noexcept nogil
 
 # A call on Python's main thread is INTERRUPTED where a signal's handler raises, unless that thread
 # holds signals. Held, they wait: whoever cannot take an exception, or is halfway through changing
@@ -16,4 +18,4 @@ cdef void release_signals() noexcept nogil
 cdef int check_signals() noexcept nogil
 
 cdef bint strict_accuracy() noexcept nogil
-cdef const fc_kernels *kernels(int itemsize) noexcept nogil
+cdef const fc_kernels *kernels(int dtype) noexcept nogil

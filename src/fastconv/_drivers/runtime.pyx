@@ -5,7 +5,7 @@ from cython.parallel cimport prange
 from fastconv._drivers.atomic cimport (
     fc_add_size, fc_load_int, fc_load_size, fc_store_int, fc_store_size)
 from fastconv._drivers.kernels cimport (
-    fc_kernels, fc_select, fc_size, fc_table_f32, fc_table_f64)
+    FC_FLOAT32, fc_kernels, fc_select, fc_size, fc_table)
 from fastconv._drivers.memory cimport allocate, has_arena, measuring, release, whole_lines
 
 import threading
@@ -47,9 +47,9 @@ cdef extern from *:
     static void fc_hold(int by) { fc_held += by; }
     static int fc_is_held(void) { return fc_held != 0; }
     /* how the call fares, of whose tasks this thread runs one; NULL outside of tasks */
-    static FC_THREAD const int *fc_fate;
-    static const int *fc_get_fate(void) { return fc_fate; }
-    static void fc_set_fate(const int *fate) { fc_fate = fate; }
+    static FC_THREAD const int *fc_call_status;
+    static const int *fc_get_call_status(void) { return fc_call_status; }
+    static void fc_set_call_status(const int *status) { fc_call_status = status; }
 
     static int fc_handlers_raise(void) {
         const PyGILState_STATE state = PyGILState_Ensure();
@@ -74,8 +74,8 @@ cdef extern from *:
     long long fc_milliseconds() noexcept nogil
     void fc_hold(int by) noexcept nogil
     bint fc_is_held() noexcept nogil
-    const int *fc_get_fate() noexcept nogil
-    void fc_set_fate(const int *fate) noexcept nogil
+    const int *fc_get_call_status() noexcept nogil
+    void fc_set_call_status(const int *status) noexcept nogil
     int fc_handlers_raise() noexcept nogil  # with the exception left pending, if so
     unsigned long PyThread_get_thread_ident() noexcept nogil
     const char *FC_COMPILER
@@ -141,7 +141,7 @@ def build_info():
     return {
         "compiler": FC_COMPILER.decode(),
         "openmp": fc_openmp_version(),
-        "isa": fc_table_f32().isa.decode(),
+        "isa": fc_table(FC_FLOAT32).isa.decode(),
     }
 
 
@@ -168,8 +168,8 @@ def select_isa(name):
                          "in this build")
 
 
-cdef const fc_kernels *kernels(int itemsize) noexcept nogil:
-    return fc_table_f32() if itemsize == 4 else fc_table_f64()
+cdef const fc_kernels *kernels(int dtype) noexcept nogil:
+    return fc_table(dtype)
 
 
 def largest_scratch():
@@ -205,9 +205,9 @@ if fc_at_fork(after_fork_in_child):
 # be interrupted before its end. So that thread, between tasks, now and then lets Python look.
 
 cdef enum:
-    LOOK_EVERY = 50  # milliseconds
+    POLL_EVERY = 50  # milliseconds
 
-cdef long long next_look = 0  # only the main thread touches it
+cdef long long next_poll = 0  # only the main thread touches it
 
 
 cdef void hold_signals() noexcept nogil:
@@ -219,24 +219,24 @@ cdef void release_signals() noexcept nogil:
     fc_hold(-1)
 
 
-cdef bint heeds_signals() noexcept nogil:
+cdef bint may_interrupt() noexcept nogil:
     return PyThread_get_thread_ident() == main_thread and not fc_is_held()
 
 
-cdef int look() noexcept nogil:
+cdef int poll_signals() noexcept nogil:
     """INTERRUPTED if a signal's handler raised; its exception is pending then."""
-    global next_look
+    global next_poll
     cdef long long now = fc_milliseconds()
-    if now < next_look:
+    if now < next_poll:
         return OK
-    next_look = now + LOOK_EVERY
+    next_poll = now + POLL_EVERY
     return INTERRUPTED if fc_handlers_raise() else OK
 
 
 cdef int check_signals() noexcept nogil:
-    cdef const int *fate = fc_get_fate()
-    cdef int status = OK if fate == NULL else fc_load_int(fate)
-    return look() if status == OK and heeds_signals() else status
+    cdef const int *of_call = fc_get_call_status()
+    cdef int status = OK if of_call == NULL else fc_load_int(of_call)
+    return poll_signals() if status == OK and may_interrupt() else status
 
 
 # ---------------------------------------------------------------- the loop
@@ -254,19 +254,19 @@ ctypedef struct Loop:
     fc_size n_tasks
     size_t scratch_bytes
     char *lent    # scratch of all workers in one piece, from a caller's memory; or NULL
-    bint heeding
+    bint may_interrupt
     fc_size next  # the first task that nobody has taken
     int failure   # any of them
 
 
 cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
     """One task after another, until none is left or one has failed."""
-    cdef bint looks = loop.heeding and heeds_signals()  # the calling thread alone
-    cdef const int *outer = fc_get_fate()
+    cdef bint polls = loop.may_interrupt and may_interrupt()  # the calling thread alone
+    cdef const int *outer = fc_get_call_status()
     cdef char *scratch = NULL
     cdef fc_size i
     cdef int status
-    fc_set_fate(&loop.failure)
+    fc_set_call_status(&loop.failure)
     if loop.lent != NULL:
         scratch = loop.lent + worker * whole_lines(loop.scratch_bytes)
     elif loop.scratch_bytes:
@@ -277,14 +277,19 @@ cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
         i = fc_add_size(&loop.next, 1)
         if i >= loop.n_tasks:
             break
-        status = look() if looks else OK
+        status = poll_signals() if polls else OK
         if status == OK:
             status = loop.task(loop.context, i, scratch)
         if status != OK:
             fc_store_int(&loop.failure, status)
-    fc_set_fate(outer)
+    fc_set_call_status(outer)
     if loop.lent == NULL:
         release(scratch)
+
+
+cdef int run_once(task_fn task, void *context) noexcept nogil:
+    """What a driver does itself with the caller's arrays; left out while memory is measured."""
+    return OK if measuring() else task(context, 0, NULL)
 
 
 cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t scratch_bytes,
@@ -305,7 +310,7 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     cdef int n = thread_count(n_tasks, work, num_threads), worker
     loop.task, loop.context, loop.n_tasks = task, context, n_tasks
     loop.scratch_bytes = scratch_bytes
-    loop.heeding = work >= SERIAL_WORK and heeds_signals()
+    loop.may_interrupt = work >= SERIAL_WORK and may_interrupt()
     loop.lent, loop.next, loop.failure = NULL, 0, OK
     if scratch_bytes and has_arena():
         loop.lent = allocate(n * whole_lines(scratch_bytes))

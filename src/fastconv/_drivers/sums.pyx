@@ -6,7 +6,7 @@ over the batch; or over some dozens of pixels, and then, in double, over a task'
 
 from libc.string cimport memset
 
-from fastconv._drivers.kernels cimport fc_kernels, fc_pool_slide, fc_size
+from fastconv._drivers.kernels cimport FC_FLOAT32, fc_kernels, fc_pool_slide, fc_size
 from fastconv._drivers.memory cimport allocate, measuring, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
@@ -95,7 +95,7 @@ cdef int pixel_sums(Plan *p, double work, int num_threads) noexcept nogil:
             for c in range(s.channels):
                 p.sums[c] += p.sums[i * s.channels + c]
         for c in range(s.channels):
-            if s.kernels.itemsize == 4:
+            if s.kernels.dtype == FC_FLOAT32:
                 (<float *> s.out)[c] = <float> p.sums[c]
             else:
                 (<double *> s.out)[c] = p.sums[c]

@@ -26,9 +26,9 @@ cdef int sgd_chunk(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     return OK
 
 
-cdef int sgd(int itemsize, const fc_sgd *s, int num_threads) noexcept nogil:
+cdef int sgd(const fc_kernels *kernels, const fc_sgd *s, int num_threads) noexcept nogil:
     cdef Update u
-    u.kernels, u.sgd = kernels(itemsize), s
+    u.kernels, u.sgd = kernels, s
     return parallel_for(sgd_chunk, &u, (s.n + CHUNK - 1) // CHUNK, 0, <double> 4 * s.n,
                         num_threads)
 
@@ -44,8 +44,8 @@ cdef int adam_chunk(void *context, Py_ssize_t task, char *scratch) noexcept nogi
     return OK
 
 
-cdef int adam(int itemsize, const fc_adam *s, int num_threads) noexcept nogil:
+cdef int adam(const fc_kernels *kernels, const fc_adam *s, int num_threads) noexcept nogil:
     cdef Update u
-    u.kernels, u.adam = kernels(itemsize), s
+    u.kernels, u.adam = kernels, s
     return parallel_for(adam_chunk, &u, (s.n + CHUNK - 1) // CHUNK, 0, <double> 10 * s.n,
                         num_threads)

@@ -1,3 +1,3 @@
 from fastconv._drivers.correlation cimport Correlation
 
-cdef int correlate_weight(const Correlation *c, int num_threads) noexcept nogil
+cdef int run_weight(const Correlation *c, int num_threads) noexcept nogil

@@ -23,8 +23,9 @@ number of threads.
 
 from libc.string cimport memset
 
-from fastconv._drivers.correlation cimport (
-    Correlation, ceil_div, forward_taps, work, part, round_up, valid)
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.blocking cimport LINE, TASKS, ceil_div, part, round_up
+from fastconv._drivers.correlation cimport Correlation, fold_steps, inside, work
 from fastconv._drivers.kernels cimport fc_outer, fc_size
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, check_signals, parallel_for
@@ -32,21 +33,19 @@ from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, check_signals, paralle
 
 cdef enum:
     PIECE_PIXELS = 448          # outputs between two loads of the sums
-    LEAST_PIXELS = 112
+    MIN_PIXELS = 112
     PIECE_BYTES = 320 * 1024    # of both operands
     WINDOW_BYTES = 256 * 1024   # of the input under them, where it is copied
     SUMS_BYTES = 512 * 1024
     BLOCK = 64                  # channels or filters of a block
     POINTWISE_BLOCK = 256
-    LEAST_BLOCK = 32
-    MOST_TAPS = 64
-    MOST_WASTE = 16             # input pixels copied for one output
+    MIN_BLOCK = 32
+    MAX_TAPS = 64
+    MAX_WASTE = 16             # input pixels copied for one output
     FEW_CHANNELS = 8
     # multiples of these between pixels, or planes, meet in few sets of a cache
     FAR = 8192
     PAGE = 4096
-    LINE = 64
-    TASKS = 16                  # see direct.pyx
     TASK_PRODUCTS = 3_000_000   # some 25 microseconds
     SLOT_PIXELS = 1536          # pay for a slot's sums
     POINTWISE_SLOT = 768
@@ -96,28 +95,28 @@ cdef View view_input(const Plan *p, const Block *b, char *copy) noexcept nogil:
     """The input under the piece, from its first tap on; `next` is from channel to channel."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, channels = b.c1 - b.c0, pixel = channels * size
-    cdef fc_size row0 = c.row0 + b.i0 * c.step_h + b.r0 * c.row_d
-    cdef fc_size col0 = c.col0 + b.j0 * c.step_w + b.s0 * c.col_d
-    cdef fc_size rows = (b.i1 - b.i0 - 1) * c.step_h + (b.r1 - b.r0 - 1) * c.row_d + 1
-    cdef fc_size cols = (b.j1 - b.j0 - 1) * c.step_w + (b.s1 - b.s0 - 1) * c.col_d + 1
+    cdef fc_size row0 = c.axis[H].first + b.i0 * c.axis[H].step + b.r0 * c.axis[H].dilation
+    cdef fc_size col0 = c.axis[W].first + b.j0 * c.axis[W].step + b.s0 * c.axis[W].dilation
+    cdef fc_size rows = (b.i1 - b.i0 - 1) * c.axis[H].step + (b.r1 - b.r0 - 1) * c.axis[H].dilation + 1
+    cdef fc_size cols = (b.j1 - b.j0 - 1) * c.axis[W].step + (b.s1 - b.s0 - 1) * c.axis[W].dilation + 1
     cdef fc_size n, r, row, lo, hi
-    cdef fc_size ahead = ((b.n2 - b.n0) * c.x_n + (b.i2 - b.i0) * c.step_h * c.x_h
-                          + (b.j2 - b.j0) * c.step_w * c.x_w)
+    cdef fc_size ahead = ((b.n2 - b.n0) * c.x_n + (b.i2 - b.i0) * c.axis[H].step * c.axis[H].x
+                          + (b.j2 - b.j0) * c.axis[W].step * c.axis[W].x)
     cdef const char *x = c.x + b.n0 * c.x_n + b.g * c.x_g + b.c0 * c.x_c
     cdef char *to
     if not p.copy_x:
-        return View(x + row0 * c.x_h + col0 * c.x_w, c.x_n, c.x_h, c.x_w, c.x_c,
+        return View(x + row0 * c.axis[H].x + col0 * c.axis[W].x, c.x_n, c.axis[H].x, c.axis[W].x, c.x_c,
                     ahead, ahead + pixel if c.x_c == size else ahead, spread(b, pixel))
-    valid(col0, 1, c.width, cols, &lo, &hi)
+    inside(col0, 1, c.axis[W].size, cols, &lo, &hi)
     for n in range(b.n1 - b.n0):
         for r in range(rows):
             row = row0 + r
             to = copy + (n * rows + r) * cols * pixel
-            if row < 0 or row >= c.height:
+            if row < 0 or row >= c.axis[H].size:
                 continue  # no tap reads it
             memset(to, 0, lo * pixel)
             c.kernels.copy2d(to + lo * pixel, pixel, size,
-                             x + n * c.x_n + row * c.x_h + (col0 + lo) * c.x_w, c.x_w, c.x_c,
+                             x + n * c.x_n + row * c.axis[H].x + (col0 + lo) * c.axis[W].x, c.axis[W].x, c.x_c,
                              hi - lo, channels)
             memset(to + hi * pixel, 0, (cols - hi) * pixel)
     return View(copy, rows * cols * pixel, cols * pixel, pixel, size, 0, 0, 1)
@@ -129,21 +128,21 @@ cdef View view_output(const Plan *p, const Block *b, char *copy) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, panel = c.kernels.nr * size
     cdef fc_size images = b.n1 - b.n0, rows = b.i1 - b.i0, cols = b.j1 - b.j0
     cdef fc_size pixel = (b.k1 - b.k0) * size
-    cdef const char *y = (c.y + b.n0 * c.y_n + b.g * c.y_g + b.k0 * c.y_k + b.i0 * c.y_h
-                          + b.j0 * c.y_w)
-    cdef fc_size ahead = ((b.n2 - b.n0) * c.y_n + (b.i2 - b.i0) * c.y_h
-                          + (b.j2 - b.j0) * c.y_w)
+    cdef const char *y = (c.y + b.n0 * c.y_n + b.g * c.y_g + b.k0 * c.y_k + b.i0 * c.axis[H].y
+                          + b.j0 * c.axis[W].y)
+    cdef fc_size ahead = ((b.n2 - b.n0) * c.y_n + (b.i2 - b.i0) * c.axis[H].y
+                          + (b.j2 - b.j0) * c.axis[W].y)
     cdef fc_size i, n, k, lines = rows, run = cols
     if not p.copy_y:
-        return View(y, c.y_n, c.y_h, c.y_w, panel, ahead, ahead + pixel, spread(b, pixel))
-    if c.y_h == cols * c.y_w:
+        return View(y, c.y_n, c.axis[H].y, c.axis[W].y, panel, ahead, ahead + pixel, spread(b, pixel))
+    if c.axis[H].y == cols * c.axis[W].y:
         lines, run = 1, rows * cols
     for k in range(b.panels):
         for n in range(images):
             for i in range(lines):
                 c.kernels.copy2d(
                     copy + ((k * images + n) * lines + i) * run * panel, panel, size,
-                    y + n * c.y_n + i * c.y_h + k * c.kernels.nr * c.y_k, c.y_w, c.y_k,
+                    y + n * c.y_n + i * c.axis[H].y + k * c.kernels.nr * c.y_k, c.axis[W].y, c.y_k,
                     run, min(c.kernels.nr, b.k1 - b.k0 - k * c.kernels.nr))
     return View(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel,
                 0, 0, 1)
@@ -164,24 +163,24 @@ cdef void add_tap(const Plan *p, Block *b, View *x, View *y, fc_size r, fc_size 
     cdef fc_size images = b.n1 - b.n0, run = b.c1 - b.c0
     cdef fc_size i0, i1, j0 = 0, j1 = b.j1 - b.j0
     cdef fc_size rows, i, n, start, tiles, t, panel
-    cdef fc_size x_row = c.step_h * x.row, x_image = x.image, y_image = y.image
+    cdef fc_size x_row = c.axis[H].step * x.row, x_image = x.image, y_image = y.image
     cdef const char *a
     cdef const char *d
     cdef const void **pointers = <const void **> (scratch + p.pointers_at)
     cdef fc_outer tile
-    valid(c.row0 + b.i0 * c.step_h + (b.r0 + r) * c.row_d, c.step_h, c.height, b.i1 - b.i0,
+    inside(c.axis[H].first + b.i0 * c.axis[H].step + (b.r0 + r) * c.axis[H].dilation, c.axis[H].step, c.axis[H].size, b.i1 - b.i0,
           &i0, &i1)
     if p.side_by_side:
         run *= b.s1 - b.s0
     else:
-        valid(c.col0 + b.j0 * c.step_w + (b.s0 + s) * c.col_d, c.step_w, c.width, b.j1 - b.j0,
+        inside(c.axis[W].first + b.j0 * c.axis[W].step + (b.s0 + s) * c.axis[W].dilation, c.axis[W].step, c.axis[W].size, b.j1 - b.j0,
               &j0, &j1)
     rows = i1 - i0
     if j0 == j1:
         rows = 0
-    a = x.at + r * c.row_d * x.row + s * c.col_d * x.col + i0 * x_row + j0 * c.step_w * x.col
+    a = x.at + r * c.axis[H].dilation * x.row + s * c.axis[W].dilation * x.col + i0 * x_row + j0 * c.axis[W].step * x.col
     d = y.at + i0 * y.row + j0 * y.col
-    tile.a_k = c.step_w * x.col
+    tile.a_k = c.axis[W].step * x.col
     tile.b_k = y.col
     tile.len = j1 - j0
     # rows that follow each other, and images, are one run
@@ -214,8 +213,8 @@ cdef void add_tap(const Plan *p, Block *b, View *x, View *y, fc_size r, fc_size 
             tile.a_from = start * x.next
             tile.c = sums + start * sums_row + panel * nr * size
             tile.packed = p.keep_panel and t > 0
-            tile.a_ahead = next_line(x, b.tile, tile.a_from)
-            tile.b_ahead = next_line(y, b.tile + y.every // 2, tile.b_from)
+            tile.a_prefetch = next_line(x, b.tile, tile.a_from)
+            tile.b_prefetch = next_line(y, b.tile + y.every // 2, tile.b_from)
             b.tile += 1
             c.kernels.outer(&tile)
             start += tile.m
@@ -226,15 +225,15 @@ cdef void store_sums(const Plan *p, const Block *b, const char *sums, fc_size su
     """[taps][channels][filters] to where it belongs."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, channels = b.c1 - b.c0
-    cdef fc_size taps = c.taps_h * c.taps_w, r, s
-    if ((b.r1 - b.r0) * (b.s1 - b.s0) == taps and c.w_w == size and c.w_h == c.taps_w * size
+    cdef fc_size taps = c.axis[H].taps * c.axis[W].taps, r, s
+    if ((b.r1 - b.r0) * (b.s1 - b.s0) == taps and c.axis[W].w == size and c.axis[H].w == c.axis[W].taps * size
             and c.w_c == taps * size):
         c.kernels.unpack_filters(w, c.w_k, sums, sums_row, b.k1 - b.k0, channels, taps)
         return
     for r in range(b.r0, b.r1):
         for s in range(b.s0, b.s1):
             c.kernels.copy2d(
-                w + r * c.w_h + s * c.w_w, c.w_c, c.w_k,
+                w + r * c.axis[H].w + s * c.axis[W].w, c.w_c, c.w_k,
                 sums + ((r - b.r0) * (b.s1 - b.s0) + s - b.s0) * channels * sums_row,
                 sums_row, size, channels, b.k1 - b.k0)
 
@@ -261,10 +260,10 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     b.k1 = min(b.k0 + p.block_panels * nr, c.filters)
     b.panels = ceil_div(b.k1 - b.k0, nr)
     b.s0 = rest % p.col_blocks * p.tap_cols
-    b.s1 = min(b.s0 + p.tap_cols, c.taps_w)
+    b.s1 = min(b.s0 + p.tap_cols, c.axis[W].taps)
     rest = rest // p.col_blocks
     b.r0 = rest % p.row_blocks * p.tap_rows
-    b.r1 = min(b.r0 + p.tap_rows, c.taps_h)
+    b.r1 = min(b.r0 + p.tap_rows, c.axis[H].taps)
     b.g = rest // p.row_blocks
     w = <char *> c.w + slot * p.slot_bytes + b.g * c.w_g + b.k0 * c.w_k + b.c0 * c.w_c
     if p.in_place:
@@ -279,28 +278,28 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     b.tiles *= (b.r1 - b.r0) * b.panels
 
     # this slot's rows, of all the rows of the batch
-    lo = part(c.batch * c.out_h, p.slots, slot)
-    hi = part(c.batch * c.out_h, p.slots, slot + 1)
+    lo = part(c.batch * c.axis[H].out, p.slots, slot)
+    hi = part(c.batch * c.axis[H].out, p.slots, slot + 1)
     b.first = True
     while lo < hi or b.first:  # without images, one piece of none: the sums are zeros
         if not b.first:
             status = check_signals()
             if status != OK:
                 return status
-        b.n0 = lo // c.out_h
-        b.i0 = lo % c.out_h
-        b.i1 = min(min(b.i0 + p.piece_rows, c.out_h), b.i0 + hi - lo)
+        b.n0 = lo // c.axis[H].out
+        b.i0 = lo % c.axis[H].out
+        b.i1 = min(min(b.i0 + p.piece_rows, c.axis[H].out), b.i0 + hi - lo)
         b.n1 = min(b.n0 + 1, c.batch)
-        if b.i1 - b.i0 == c.out_h:
-            b.n1 = b.n0 + max(1, min(p.piece_images, (hi - lo) // c.out_h))
+        if b.i1 - b.i0 == c.axis[H].out:
+            b.n1 = b.n0 + max(1, min(p.piece_images, (hi - lo) // c.axis[H].out))
         lo += (b.n1 - b.n0) * (b.i1 - b.i0)
         b.j0 = 0
-        while b.j0 < c.out_w:
-            b.j1 = min(b.j0 + p.piece_cols, c.out_w)
-            if b.j1 < c.out_w:
+        while b.j0 < c.axis[W].out:
+            b.j1 = min(b.j0 + p.piece_cols, c.axis[W].out)
+            if b.j1 < c.axis[W].out:
                 b.n2, b.i2, b.j2 = b.n0, b.i0, b.j1
             else:
-                b.n2, b.i2, b.j2 = lo // c.out_h, lo % c.out_h, 0
+                b.n2, b.i2, b.j2 = lo // c.axis[H].out, lo % c.axis[H].out, 0
             b.tile = 0
             x = view_input(p, &b, scratch + p.x_at)
             y = view_output(p, &b, scratch + p.y_at)
@@ -319,16 +318,16 @@ cdef int add_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil
     """One filter's partial sums, slot after slot, and the total to where it belongs."""
     cdef Plan *p = <Plan *> context
     cdef const Correlation *c = p.caller
-    cdef fc_size size = c.kernels.itemsize, taps = c.taps_h * c.taps_w
+    cdef fc_size size = c.kernels.itemsize, taps = c.axis[H].taps * c.axis[W].taps
     cdef fc_size count = c.channels * taps, ch
     cdef char *total = <char *> c.w + task // c.filters * c.w_g + task % c.filters * c.w_k
     cdef char *partial = <char *> p.c.w + task * count * size
-    cdef bint contiguous = (c.w_w == size and c.w_h == c.taps_w * size and c.w_c == taps * size)
+    cdef bint contiguous = (c.axis[W].w == size and c.axis[H].w == c.axis[W].taps * size and c.w_c == taps * size)
     c.kernels.add_fold(total if contiguous else partial, partial, p.slot_bytes, count, p.slots, 1)
     if not contiguous:
         for ch in range(c.channels):
-            c.kernels.copy2d(total + ch * c.w_c, c.w_h, c.w_w, partial + ch * taps * size,
-                             c.taps_w * size, size, c.taps_h, c.taps_w)
+            c.kernels.copy2d(total + ch * c.w_c, c.axis[H].w, c.axis[W].w, partial + ch * taps * size,
+                             c.axis[W].taps * size, size, c.axis[H].taps, c.axis[W].taps)
     return OK
 
 
@@ -345,8 +344,8 @@ cdef void exchange(Plan *p) noexcept nogil:
     cdef Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize
     p.exchanged = (
-        c.taps_h * c.taps_w == 1 and c.row0 == 0 and c.col0 == 0 and c.step_h == 1
-        and c.step_w == 1 and c.height == c.out_h and c.width == c.out_w
+        c.axis[H].taps * c.axis[W].taps == 1 and c.axis[H].first == 0 and c.axis[W].first == 0 and c.axis[H].step == 1
+        and c.axis[W].step == 1 and c.axis[H].size == c.axis[H].out and c.axis[W].size == c.axis[W].out
         and row_cost(c, c.filters, c.channels, c.x_c == size)
         <= row_cost(c, c.channels, c.filters, c.y_k == size))
     if not p.exchanged:
@@ -356,8 +355,8 @@ cdef void exchange(Plan *p) noexcept nogil:
     c.x_n, c.y_n = c.y_n, c.x_n
     c.x_g, c.y_g = c.y_g, c.x_g
     c.x_c, c.y_k = c.y_k, c.x_c
-    c.x_h, c.y_h = c.y_h, c.x_h
-    c.x_w, c.y_w = c.y_w, c.x_w
+    c.axis[H].x, c.axis[H].y = c.axis[H].y, c.axis[H].x
+    c.axis[W].x, c.axis[W].y = c.axis[W].y, c.axis[W].x
     c.channels, c.filters = c.filters, c.channels
     c.w_c, c.w_k = c.w_k, c.w_c
 
@@ -365,20 +364,20 @@ cdef void exchange(Plan *p) noexcept nogil:
 cdef double window_pixels(const Plan *p, fc_size rows, fc_size cols) noexcept nogil:
     """Input pixels under rows x cols outputs, for a block's taps."""
     cdef const Correlation *c = &p.c
-    cdef double h = (<double> rows - 1) * c.step_h + (<double> p.tap_rows - 1) * c.row_d + 1
-    cdef double w = (<double> cols - 1) * c.step_w + (<double> p.tap_cols - 1) * c.col_d + 1
+    cdef double h = (<double> rows - 1) * c.axis[H].step + (<double> p.tap_rows - 1) * c.axis[H].dilation + 1
+    cdef double w = (<double> cols - 1) * c.axis[W].step + (<double> p.tap_cols - 1) * c.axis[W].dilation + 1
     return h * w
 
 
 cdef void plan_blocks(Plan *p) noexcept nogil:
     cdef Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size taps = c.taps_h * c.taps_w, panels = ceil_div(c.filters, nr)
+    cdef fc_size taps = c.axis[H].taps * c.axis[W].taps, panels = ceil_div(c.filters, nr)
     cdef fc_size channels = BLOCK if taps > 1 else POINTWISE_BLOCK, filters, blocks, tap_bytes
-    cdef fc_size most_rows = c.taps_h
+    cdef fc_size most_rows = c.axis[H].taps
     cdef fc_size want = <fc_size> max(1, min(TASKS, 20 * work(c) / TASK_PRODUCTS))
-    cdef fc_size most_slots = max(1, min(c.batch * c.out_h,
-                                         c.batch * c.out_h * c.out_w
+    cdef fc_size most_slots = max(1, min(c.batch * c.axis[H].out,
+                                         c.batch * c.axis[H].out * c.axis[W].out
                                          // (POINTWISE_SLOT if taps == 1 else SLOT_PIXELS)))
     if taps > 32:
         channels = BLOCK // 2
@@ -389,16 +388,16 @@ cdef void plan_blocks(Plan *p) noexcept nogil:
         p.block_panels = ceil_div(panels, ceil_div(panels, max(1, filters // nr)))
         p.filter_blocks = ceil_div(panels, p.block_panels)
         # all taps, a row of them, or one
-        p.tap_rows, p.tap_cols = min(c.taps_h, most_rows), c.taps_w
+        p.tap_rows, p.tap_cols = min(c.axis[H].taps, most_rows), c.axis[W].taps
         tap_bytes = p.block_channels * p.block_panels * nr * size
-        if taps > MOST_TAPS:
-            p.tap_rows = max(1, min(p.tap_rows, MOST_TAPS // c.taps_w))
-        if p.tap_rows * c.taps_w * tap_bytes > SUMS_BYTES:
-            p.tap_rows = max(1, SUMS_BYTES // (c.taps_w * tap_bytes))
-        if c.taps_w > MOST_TAPS:
-            p.tap_cols = MOST_TAPS
-        p.row_blocks = ceil_div(c.taps_h, p.tap_rows)
-        p.col_blocks = ceil_div(c.taps_w, p.tap_cols)
+        if taps > MAX_TAPS:
+            p.tap_rows = max(1, min(p.tap_rows, MAX_TAPS // c.axis[W].taps))
+        if p.tap_rows * c.axis[W].taps * tap_bytes > SUMS_BYTES:
+            p.tap_rows = max(1, SUMS_BYTES // (c.axis[W].taps * tap_bytes))
+        if c.axis[W].taps > MAX_TAPS:
+            p.tap_cols = MAX_TAPS
+        p.row_blocks = ceil_div(c.axis[H].taps, p.tap_rows)
+        p.col_blocks = ceil_div(c.axis[W].taps, p.tap_cols)
         blocks = c.groups * p.row_blocks * p.col_blocks * p.channel_blocks * p.filter_blocks
         p.slots = min(most_slots, ceil_div(want, blocks))
         if 2 * blocks * p.slots > want:
@@ -406,7 +405,7 @@ cdef void plan_blocks(Plan *p) noexcept nogil:
         # smaller blocks rather than too few tasks
         if p.tap_rows > 1 and c.x_c == size:
             most_rows = 1
-        elif p.block_channels >= p.block_panels * nr and p.block_channels > LEAST_BLOCK:
+        elif p.block_channels >= p.block_panels * nr and p.block_channels > MIN_BLOCK:
             channels = ceil_div(p.block_channels, 2)
         elif p.block_panels > 1:
             filters = ceil_div(p.block_panels, 2) * nr
@@ -419,30 +418,30 @@ cdef void plan_pieces(Plan *p) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
     cdef fc_size pixel = p.block_channels * size, rows, pixels
     cdef double x_bytes
-    p.copy_y = c.y_k != size or c.y_w % FAR == 0
-    p.side_by_side = c.channels < FEW_CHANNELS and c.taps_w > 1 and c.col_d == 1
+    p.copy_y = c.y_k != size or c.axis[W].y % FAR == 0
+    p.side_by_side = c.channels < FEW_CHANNELS and c.axis[W].taps > 1 and c.axis[W].dilation == 1
     p.copy_x = p.side_by_side
     if c.x_c != size:
-        p.copy_x |= c.taps_h * c.taps_w > 1 or c.x_c % PAGE == 0
+        p.copy_x |= c.axis[H].taps * c.axis[W].taps > 1 or c.x_c % PAGE == 0
     else:
-        p.copy_x |= c.x_w * c.step_w % (FAR if c.taps_h * c.taps_w == 1 else PAGE) == 0
+        p.copy_x |= c.axis[W].x * c.axis[W].step % (FAR if c.axis[H].taps * c.axis[W].taps == 1 else PAGE) == 0
     pixels = PIECE_BYTES // (pixel + p.block_panels * nr * size)
-    pixels = max(LEAST_PIXELS, min(PIECE_PIXELS, pixels))
-    p.piece_cols = ceil_div(c.out_w, ceil_div(c.out_w, pixels))
-    p.piece_rows = max(1, min(c.out_h, pixels // p.piece_cols))
+    pixels = max(MIN_PIXELS, min(PIECE_PIXELS, pixels))
+    p.piece_cols = ceil_div(c.axis[W].out, ceil_div(c.axis[W].out, pixels))
+    p.piece_rows = max(1, min(c.axis[H].out, pixels // p.piece_cols))
     if p.copy_x:
         rows = p.piece_rows
         while rows > 1 and window_pixels(p, rows, p.piece_cols) * pixel > WINDOW_BYTES:
             rows = (rows + 1) // 2
-        if window_pixels(p, rows, p.piece_cols) > MOST_WASTE * rows * p.piece_cols + 256:
+        if window_pixels(p, rows, p.piece_cols) > MAX_WASTE * rows * p.piece_cols + 256:
             p.copy_x = p.side_by_side = False
         else:
             p.piece_rows = rows
-    p.piece_rows = ceil_div(c.out_h, ceil_div(c.out_h, p.piece_rows))
+    p.piece_rows = ceil_div(c.axis[H].out, ceil_div(c.axis[H].out, p.piece_rows))
     p.piece_images = 1
     x_bytes = window_pixels(p, p.piece_rows, p.piece_cols) * pixel if p.copy_x else 0
-    if p.piece_rows == c.out_h and p.piece_cols == c.out_w:
-        p.piece_images = pixels // (c.out_h * c.out_w)
+    if p.piece_rows == c.axis[H].out and p.piece_cols == c.axis[W].out:
+        p.piece_images = pixels // (c.axis[H].out * c.axis[W].out)
         if p.copy_x:
             p.piece_images = min(p.piece_images, <fc_size> (WINDOW_BYTES / x_bytes))
         p.piece_images = max(1, min(p.piece_images, c.batch))
@@ -452,7 +451,7 @@ cdef void plan_pieces(Plan *p) noexcept nogil:
     p.x_at = round_up(2 * all_rows * sizeof(void *))
     p.y_at = p.x_at + round_up(p.piece_images * <fc_size> x_bytes)
     # each tap would pack them anew
-    p.keep_panel = (c.taps_h * c.taps_w == 1 and not p.copy_y and p.block_channels > c.kernels.mr)
+    p.keep_panel = (c.axis[H].taps * c.axis[W].taps == 1 and not p.copy_y and p.block_channels > c.kernels.mr)
     p.panel_at = p.y_at + (round_up(y_bytes) if p.copy_y else 0)
     p.sums_at = p.panel_at
     if p.keep_panel:
@@ -462,16 +461,16 @@ cdef void plan_pieces(Plan *p) noexcept nogil:
         p.scratch_bytes += p.tap_rows * p.tap_cols * p.block_channels * p.block_panels * nr * size
 
 
-cdef int correlate_weight(const Correlation *correlation, int num_threads) noexcept nogil:
+cdef int run_weight(const Correlation *correlation, int num_threads) noexcept nogil:
     """The correlation's w is written, not read."""
     cdef Plan p
     cdef Correlation *c = &p.c
     cdef Correlation caller = correlation[0]
     cdef int status
     cdef char *partial = NULL
-    cdef fc_size size = caller.kernels.itemsize, taps = caller.taps_h * caller.taps_w
+    cdef fc_size size = caller.kernels.itemsize, taps = caller.axis[H].taps * caller.axis[W].taps
     cdef fc_size blocks, count
-    forward_taps(&caller)
+    fold_steps(&caller)
     count = caller.groups * caller.filters * caller.channels * taps
     p.caller = &caller
     c[0] = caller
@@ -484,8 +483,8 @@ cdef int correlate_weight(const Correlation *correlation, int num_threads) noexc
         if partial == NULL:
             return OUT_OF_MEMORY
         c.w = partial
-        c.w_w = size
-        c.w_h = c.taps_w * size
+        c.axis[W].w = size
+        c.axis[H].w = c.axis[W].taps * size
         c.w_c = taps * size
         c.w_k = caller.channels * taps * size
         c.w_g = caller.filters * c.w_k

@@ -2,8 +2,8 @@
 
 docs/winograd.md derives it. An output tile of m x m and the input tile of (m + 2) x (m + 2) under
 it become values at (m + 2)^2 points, where a convolution is one product for every channel and
-filter: a matrix product over channels for each point. `correlate` computes y from x and w, and so
-the forward pass and the input gradient; `correlate_weight` sums over tiles instead of channels.
+filter: a matrix product over channels for each point. `run_winograd` computes y from x and w, and so
+the forward pass and the input gradient; `run_winograd_weight` sums over tiles instead of channels.
 
 Points of images lie as [point][tile][channel], so that a row of the register tile is an image's
 tile; points of filters as [panel][point][channel][nr]. A plane, all of one point, is followed by
@@ -12,7 +12,9 @@ an unused cache line: at a power of two of bytes the planes would share their se
 
 from libc.string cimport memcpy, memset
 
-from fastconv._drivers.correlation cimport Correlation, ceil_div, part, round_up, work
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.blocking cimport LINE, TASKS, ceil_div, part, round_up
+from fastconv._drivers.correlation cimport Correlation, work
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, fc_fence, fc_grids, fc_outer, fc_size, fc_tile, fc_winograd)
 from fastconv._drivers.memory cimport allocate, measuring, release
@@ -20,7 +22,6 @@ from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
 cdef enum:
-    LINE = 64            # bytes
     RUN = 16             # tiles of an image's row that are taken together
     PACK_CHANNELS = 64   # of filters that are transformed together
     SHARE_VECTORS = 4    # of channels that a task brings to shared points
@@ -42,7 +43,6 @@ cdef enum:
     STREAM_BYTES = 32 * 1024 * 1024
     SUMS_CHANNELS = 256
     SUMS_PANELS = 4      # that a task adds to
-    TASKS = 16           # enough to share out evenly; shapes decide, not the number of threads
 
 # An image cut into tiles that become points: the input's overlap, the output gradient's do not.
 ctypedef struct Tiles:
@@ -82,9 +82,9 @@ ctypedef struct Plan:
     fc_size c0, c1, k0, k1
 
 
-cdef bint is_winograd(const Correlation *c) noexcept nogil:
-    return (c.groups == 1 and c.taps_h == 3 and c.taps_w == 3 and c.step_h == 1 and c.step_w == 1
-            and c.row_d == 1 and c.col_d == 1)
+cdef bint is_usable(const Correlation *c) noexcept nogil:
+    return (c.groups == 1 and c.axis[H].taps == 3 and c.axis[W].taps == 3 and c.axis[H].step == 1 and c.axis[W].step == 1
+            and c.axis[H].dilation == 1 and c.axis[W].dilation == 1)
 
 
 cdef void start(Plan *p, const Correlation *correlation, int tile) noexcept nogil:
@@ -94,17 +94,17 @@ cdef void start(Plan *p, const Correlation *correlation, int tile) noexcept nogi
     p.m = p.winograd.tile
     p.side = p.m + 2
     p.points = p.side * p.side
-    p.tiles_h = ceil_div(c.out_h, p.m)
-    p.tiles_w = ceil_div(c.out_w, p.m)
+    p.tiles_h = ceil_div(c.axis[H].out, p.m)
+    p.tiles_w = ceil_div(c.axis[W].out, p.m)
     p.tiles = c.batch * p.tiles_h * p.tiles_w
     p.vector = c.kernels.lanes * c.kernels.itemsize
     p.n_panels = ceil_div(c.filters, c.kernels.nr)
     p.filter_plane = c.channels * c.kernels.nr * c.kernels.itemsize + LINE
     p.panel_bytes = round_up(p.points * p.filter_plane)
     p.x.x = c.x
-    p.x.x_n, p.x.x_c, p.x.x_h, p.x.x_w = c.x_n, c.x_c, c.x_h, c.x_w
-    p.x.channels, p.x.height, p.x.width = c.channels, c.height, c.width
-    p.x.row0, p.x.col0 = c.row0, c.col0
+    p.x.x_n, p.x.x_c, p.x.x_h, p.x.x_w = c.x_n, c.x_c, c.axis[H].x, c.axis[W].x
+    p.x.channels, p.x.height, p.x.width = c.channels, c.axis[H].size, c.axis[W].size
+    p.x.row0, p.x.col0 = c.axis[H].first, c.axis[W].first
     p.x.side = p.side
     p.x.row = ceil_div(c.channels, c.kernels.lanes) * p.vector
     p.x.transform = p.winograd.input
@@ -167,12 +167,12 @@ cdef void to_points(const Plan *p, const Tiles *s, fc_size first, fc_size last, 
                     g.x = x + top * s.x_h + left * s.x_w
                     g.x_i = s.x_h
                     g.x_j = s.x_w
-                    g.x_ahead = p.m * s.x_w
+                    g.x_prefetch = p.m * s.x_w
                 else:
                     g.x = window
                     g.x_j = ceil_div(c1 - c0, lanes) * p.vector
                     g.x_i = s.side * g.x_j
-                    g.x_ahead = 0
+                    g.x_prefetch = 0
                     fill_window(p, s, x, top, left, s.side, c1 - c0, g.x_j, window)
                 g.x_next = g.y_next = p.vector
                 g.count = ceil_div(c1 - c0, lanes)
@@ -183,7 +183,7 @@ cdef void to_points(const Plan *p, const Tiles *s, fc_size first, fc_size last, 
                 g.x = window
                 g.x_i = cols * p.vector
                 g.x_j = p.vector
-                g.x_ahead = 0
+                g.x_prefetch = 0
                 g.x_next = p.m * p.vector
                 g.y_next = s.row
                 g.count = end - j
@@ -223,7 +223,7 @@ cdef void fill_panel(const Plan *p, fc_size panel, fc_size c0, fc_size c1, char 
     while c0 < c1:
         channels = min(PACK_CHANNELS, c1 - c0)
         c.kernels.pack_filters(taps, c.w + panel * nr * c.w_k + c0 * c.w_c, n, channels, 3, 3,
-                               c.w_k, c.w_c, c.w_h, c.w_w, nr)
+                               c.w_k, c.w_c, c.axis[H].w, c.axis[W].w, nr)
         g.x_j = channels * row
         g.x_i = 3 * g.x_j
         g.count = g.x_j // p.vector
@@ -284,8 +284,8 @@ cdef void multiply(const Plan *p, const char *image, fc_size image_plane, const 
     cdef fc_size size = c.kernels.itemsize, row = c.kernels.nr * size
     cdef fc_size groups = ceil_div(count, c.kernels.mr), q, k, s, t
     cdef fc_tile tile
-    tile.a_ahead = tile.c_ahead = 0
-    tile.b_ahead = FILTERS_AHEAD
+    tile.a_prefetch = tile.c_prefetch = 0
+    tile.b_prefetch = FILTERS_AHEAD
     tile.a_k = size
     tile.b_k = row
     tile.b_at = NULL
@@ -320,7 +320,7 @@ cdef void from_points(const Plan *p, fc_size first, fc_size count, fc_size panel
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, pixel = nr * size
     cdef fc_size plane = sums_plane(p, count)
     cdef fc_size filters = panel_filters(p, panel)
-    cdef bint stream = c.batch * c.filters * c.out_h * c.out_w * size > STREAM_BYTES
+    cdef bint stream = c.batch * c.filters * c.axis[H].out * c.axis[W].out * size > STREAM_BYTES
     cdef bint direct, in_place = c.y_k == size and filters % c.kernels.lanes == 0
     cdef fc_size t = first, n, i, j, j0, j1, end, r, v, rows, cols, line
     cdef char *y
@@ -334,21 +334,21 @@ cdef void from_points(const Plan *p, fc_size first, fc_size count, fc_size panel
         i = t // p.tiles_w % p.tiles_h
         j0 = j = t % p.tiles_w
         j1 = min(p.tiles_w, j0 + first + count - t)
-        rows = min(p.m, c.out_h - i * p.m)
+        rows = min(p.m, c.axis[H].out - i * p.m)
         while j < j1:
             end = j1
-            direct = in_place and rows == p.m and (j + 1) * p.m <= c.out_w
+            direct = in_place and rows == p.m and (j + 1) * p.m <= c.axis[W].out
             if direct:
-                end = min(end, c.out_w // p.m)
+                end = min(end, c.axis[W].out // p.m)
             else:
                 end = min(end, j + RUN)
-            y = c.y + n * c.y_n + i * p.m * c.y_h + j * p.m * c.y_w + panel * nr * c.y_k
+            y = c.y + n * c.y_n + i * p.m * c.axis[H].y + j * p.m * c.axis[W].y + panel * nr * c.y_k
             line = (end - j) * p.m * pixel
-            g.y_i = c.y_h if direct else line
-            g.y_j = c.y_w if direct else pixel
+            g.y_i = c.axis[H].y if direct else line
+            g.y_j = c.axis[W].y if direct else pixel
             g.y_next = p.m * g.y_j
             g.count = end - j
-            g.stream = stream and direct and (<fc_size> <void *> y | c.y_h | c.y_w) % LINE == 0
+            g.stream = stream and direct and (<fc_size> <void *> y | c.axis[H].y | c.axis[W].y) % LINE == 0
             for v in range(ceil_div(filters, c.kernels.lanes)):
                 g.x = sums + (t - first + j - j0) * pixel + v * p.vector
                 g.y = (y if direct else out) + v * p.vector
@@ -357,10 +357,10 @@ cdef void from_points(const Plan *p, fc_size first, fc_size count, fc_size panel
                     g.bias = p.bias + panel * pixel + v * p.vector
                 p.winograd.output(&g)
             if not direct:
-                cols = min((end - j) * p.m, c.out_w - j * p.m)
+                cols = min((end - j) * p.m, c.axis[W].out - j * p.m)
                 for r in range(rows):
                     (c.kernels.stream2d if stream else c.kernels.copy2d)(
-                        y + r * c.y_h, c.y_w, c.y_k, out + r * line, pixel, size, cols, filters)
+                        y + r * c.axis[H].y, c.axis[W].y, c.y_k, out + r * line, pixel, size, cols, filters)
             j = end
         t += j1 - j0
     if stream:
@@ -468,7 +468,7 @@ cdef void choose_tasks(Plan *p, bint packed, bint *by_panels) noexcept nogil:
         p.scratch_bytes += p.points * (p.panel_channels * c.kernels.nr * size + LINE)
 
 
-cdef int correlate(const Correlation *correlation, int tile, int num_threads) noexcept nogil:
+cdef int run_winograd(const Correlation *correlation, int tile, int num_threads) noexcept nogil:
     cdef Plan p
     cdef Correlation *c = &p.c
     cdef int status = OK
@@ -551,8 +551,8 @@ cdef int add_products(void *context, Py_ssize_t task, char *scratch) noexcept no
             i = part(channels, groups, s)
             tile.a_from = i * size
             tile.m = <int> (part(channels, groups, s + 1) - i)
-            tile.a_ahead = tile.a_from + tile.m * size  # the next tile's rows, and columns
-            tile.b_ahead = tile.b_from + row
+            tile.a_prefetch = tile.a_from + tile.m * size  # the next tile's rows, and columns
+            tile.b_prefetch = tile.b_from + row
             tile.c = p.sums + q * p.sums_plane + i * p.sums_row + panel * row
             c.kernels.outer(&tile)
         panel += 1
@@ -580,11 +580,11 @@ cdef int weight_taps(void *context, Py_ssize_t task, char *scratch) noexcept nog
         g.x = p.sums + (c0 + channel) * p.sums_row + panel * row
         g.y = scratch + channel * row
         p.winograd.weight(&g)
-    if c.w_w == size and c.w_h == 3 * size and c.w_c == 9 * size:
+    if c.axis[W].w == size and c.axis[H].w == 3 * size and c.w_c == 9 * size:
         c.kernels.unpack_filters(w, c.w_k, scratch, row, n, channels, 9)
         return OK
     for tap in range(9):
-        c.kernels.copy2d(w + tap // 3 * c.w_h + tap % 3 * c.w_w, c.w_c, c.w_k,
+        c.kernels.copy2d(w + tap // 3 * c.axis[H].w + tap % 3 * c.axis[W].w, c.w_c, c.w_k,
                          scratch + tap * channels * row, row, size, channels, n)
     return OK
 
@@ -613,7 +613,7 @@ cdef int add_chunks(Plan *p, int num_threads) noexcept nogil:
     return status
 
 
-cdef int correlate_weight(const Correlation *correlation, int tile, int num_threads) noexcept nogil:
+cdef int run_winograd_weight(const Correlation *correlation, int tile, int num_threads) noexcept nogil:
     """dw, in as many pieces as keep the sums of one in the cache.
 
     A task of add_products owns its sums, and adds to them in the order of tiles: the same bits for
@@ -626,8 +626,8 @@ cdef int correlate_weight(const Correlation *correlation, int tile, int num_thre
     cdef fc_size size = c.kernels.itemsize, row = c.kernels.nr * size
     cdef fc_size channels = min(SUMS_CHANNELS, c.channels), filters = min(SUMS_CHANNELS, c.filters)
     p.dy.x = c.y
-    p.dy.x_n, p.dy.x_c, p.dy.x_h, p.dy.x_w = c.y_n, c.y_k, c.y_h, c.y_w
-    p.dy.channels, p.dy.height, p.dy.width = c.filters, c.out_h, c.out_w
+    p.dy.x_n, p.dy.x_c, p.dy.x_h, p.dy.x_w = c.y_n, c.y_k, c.axis[H].y, c.axis[W].y
+    p.dy.channels, p.dy.height, p.dy.width = c.filters, c.axis[H].out, c.axis[W].out
     p.dy.row0 = p.dy.col0 = 0
     p.dy.side = p.m
     p.dy.transform = p.winograd.gradient

@@ -14,9 +14,9 @@ enum {
     FEW_COLUMNS = FC_REGISTERS == 32 ? 7 : 4, /* at the end of a row */
     GRAD_COLUMNS = 4, /* of the weight gradient */
     GRAD_SUMS = FC_REGISTERS == 32 ? 15 : 9, /* sums that may stay in registers there */
-    MOST_TAPS = 7,
+    MAX_TAPS = 7,
     L1_BYTES = 24 * 1024, /* of input rows */
-    MOST_PARTS = 4, /* channels of a group taken at a time */
+    MAX_PARTS = 4, /* channels of a group taken at a time */
     KEPT_PARTS = FC_REGISTERS == 32 ? 4 : 1 /* ... with their filters or sums in registers */
 };
 
@@ -71,8 +71,8 @@ FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b,
     for (fc_size h = 0; h < taps_h; h++, w += taps * group * VL) {
         if (!lines[h]) continue;
         for (fc_size u = 0; u < group; u += parts) {
-            vreal tap[MOST_TAPS][MOST_PARTS];
-            vindex pick[MOST_PARTS] = {{0}};
+            vreal tap[MAX_TAPS][MAX_PARTS];
+            vindex pick[MAX_PARTS] = {{0}};
             pickers(pick, mode, parts, group, u);
 #pragma GCC unroll 8
             for (int s = 0; s < taps; s++)
@@ -232,7 +232,7 @@ void FC_NAME(grouped)(const fc_grouped *p) {
 /* ---- weight gradient: dw[h][s][u] += sum over i, j of dy[i][j] spread(x[i][h][j step + s], u) ---- */
 
 /* Adds outputs j .. j + columns of row i to the sums of `lines` rows of taps. */
-FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MOST_TAPS][MOST_PARTS], fc_size i,
+FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MAX_TAPS][MAX_PARTS], fc_size i,
                            fc_size h0, fc_size c, fc_size u, const vindex *pick, fc_size j,
                            const int columns,
                            const int checked, const int mode, const int lines, const int taps,
@@ -275,8 +275,8 @@ FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MOST_TAPS][MOS
 FC_INLINE void add_rows(const fc_grouped_grad *p, fc_size h0, fc_size b, fc_size u, const int mode,
                         const int lines, const int taps, const int step, const int parts) {
     const fc_size c = first_channel(b, p->channels), n = p->dy_width;
-    vreal sum[3][MOST_TAPS][MOST_PARTS];
-    vindex pick[MOST_PARTS] = {{0}};
+    vreal sum[3][MAX_TAPS][MAX_PARTS];
+    vindex pick[MAX_PARTS] = {{0}};
     pickers(pick, mode, parts, p->group, u);
 #pragma GCC unroll 3
     for (int h = 0; h < lines; h++)
@@ -366,7 +366,7 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode) {
 /* Whether to keep the sums in registers: not where every pixel is another line of the cache, and
  * reading it for one channel at a time would cost more than sums that come and go. */
 FC_INLINE int keep_sums(const fc_grouped_grad *p) {
-    return KEPT_PARTS < MOST_PARTS && p->x_w == VL * (fc_size)sizeof(real);
+    return KEPT_PARTS < MAX_PARTS && p->x_w == VL * (fc_size)sizeof(real);
 }
 
 static int grad_same(const fc_grouped_grad *p) {
@@ -385,8 +385,8 @@ static int grad_pick(const fc_grouped_grad *p) {
         FC_GRAD_CASE(PICK, 3, 1, KEPT_PARTS)
         FC_GRAD_CASE(PICK, 3, 2, KEPT_PARTS)
     }
-    FC_GRAD_CASE(PICK, 3, 1, MOST_PARTS)
-    FC_GRAD_CASE(PICK, 3, 2, MOST_PARTS)
+    FC_GRAD_CASE(PICK, 3, 1, MAX_PARTS)
+    FC_GRAD_CASE(PICK, 3, 2, MAX_PARTS)
 #endif
     return 0;
 }
@@ -397,8 +397,8 @@ static int grad_each(const fc_grouped_grad *p) {
         FC_GRAD_CASE(EACH, 3, 1, KEPT_PARTS)
         FC_GRAD_CASE(EACH, 3, 2, KEPT_PARTS)
     }
-    FC_GRAD_CASE(EACH, 3, 1, MOST_PARTS)
-    FC_GRAD_CASE(EACH, 3, 2, MOST_PARTS)
+    FC_GRAD_CASE(EACH, 3, 1, MAX_PARTS)
+    FC_GRAD_CASE(EACH, 3, 2, MAX_PARTS)
     return 0;
 }
 

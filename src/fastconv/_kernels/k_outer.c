@@ -22,7 +22,7 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) acc[i][j] = v_zero();
     const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
-    const fc_size a_ahead = t->a_ahead - t->a_from, b_ahead = t->b_ahead - t->b_from;
+    const fc_size a_prefetch = t->a_prefetch - t->a_from, b_prefetch = t->b_prefetch - t->b_from;
     const int packed = t->packed, pack = t->panel && !packed;
     const fc_size columns_k = packed ? 2 * VL * (fc_size)sizeof(real) : b_k;
     real *panel = t->panel;
@@ -31,8 +31,8 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
         const char *b = (const char *)t->b[s] + t->b_from;
         const char *columns = packed ? (const char *)(panel + s * len * 2 * VL) : b;
         for (fc_size k = 0; k < len; k++, a += a_k, b += b_k, columns += columns_k) {
-            v_prefetch(a + a_ahead);
-            v_prefetch(b + b_ahead);
+            v_prefetch(a + a_prefetch);
+            v_prefetch(b + b_prefetch);
             vreal bv[2];
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {

@@ -16,12 +16,12 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
     const int rest = t->n - (nv - 1) * VL;
     vreal acc[FC_MR][2];
     char *c = t->c;
-    if (t->c_ahead) {
+    if (t->c_prefetch) {
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++)
-                v_prefetch_write(c + t->c_ahead + i * t->c_m + j * (fc_size)sizeof(vreal));
+                v_prefetch_write(c + t->c_prefetch + i * t->c_m + j * (fc_size)sizeof(vreal));
     }
     const real *const bias_at = t->flags & FC_TILE_ACCUMULATE ? NULL : t->bias;
     if (bias_at && t->flags & FC_TILE_BIAS_PER_ROW) {
@@ -38,8 +38,8 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
             for (int i = 0; i < m; i++) acc[i][j] = bias;
         }
     }
-    const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len, a_ahead = t->a_ahead;
-    const fc_size b_ahead = t->b_ahead;
+    const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len, a_prefetch = t->a_prefetch;
+    const fc_size b_prefetch = t->b_prefetch;
     const char *const *rows = (const char *const *)t->a;
     const char *segment = t->b;
     for (fc_size s = 0; s < t->segments; s++, segment += t->b_segment) {
@@ -49,9 +49,9 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
         const char *b = t->b_at ? t->b_at[s] : segment;
         fc_size at = 0;
         for (fc_size k = 0, stop = len; k < len;) {
-            if (a_ahead) { /* a line of every row, then the products of a line */
+            if (a_prefetch) { /* a line of every row, then the products of a line */
 #pragma GCC unroll 16
-                for (int i = 0; i < m; i++) v_prefetch(a[i] + at + a_ahead);
+                for (int i = 0; i < m; i++) v_prefetch(a[i] + at + a_prefetch);
                 stop = k + 64 / (fc_size)sizeof(real) < len ? k + 64 / (fc_size)sizeof(real) : len;
             }
             /* one vector of columns needs a load of `a` for every product: two at a time, then */
@@ -68,8 +68,8 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
                 }
             }
             for (; k < stop; k++, at += a_k, b += b_k) {
-                v_prefetch(b + b_ahead);
-                if (nv > 1) v_prefetch(b + b_ahead + 64);
+                v_prefetch(b + b_prefetch);
+                if (nv > 1) v_prefetch(b + b_prefetch + 64);
                 vreal bv[2];
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++)

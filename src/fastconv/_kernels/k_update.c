@@ -22,14 +22,14 @@ FC_INLINE vreal decayed(vreal g, vreal p, double decay) {
 FC_INLINE void sgd(const fc_sgd *s, fc_size i, const int n) {
     real *data = (real *)s->data + i, *velocity = (real *)s->velocity;
     const vreal p = load_upto(data, n);
-    vreal step = decayed(load_upto((const real *)s->grad + i, n), p, s->decay);
+    vreal step = decayed(load_upto((const real *)s->grad + i, n), p, s->weight_decay);
     if (velocity) {
-        const vreal old = v_mul(v_set1((real)s->keep), load_upto(velocity + i, n));
-        const vreal v = v_fma(v_set1((real)s->gain), step, old);
+        const vreal old = v_mul(v_set1((real)s->momentum), load_upto(velocity + i, n));
+        const vreal v = v_fma(v_set1((real)s->one_minus_dampening), step, old);
         store_upto(velocity + i, v, n);
-        step = s->ahead != 0 ? v_fma(v_set1((real)s->ahead), v, step) : v;
+        step = s->nesterov != 0 ? v_fma(v_set1((real)s->nesterov), v, step) : v;
     }
-    store_upto(data, v_fma(v_set1((real)-s->rate), step, p), n);
+    store_upto(data, v_fma(v_set1((real)-s->lr), step, p), n);
 }
 
 void FC_NAME(sgd)(const fc_sgd *s) {
@@ -40,16 +40,16 @@ void FC_NAME(sgd)(const fc_sgd *s) {
 
 FC_INLINE void adam(const fc_adam *s, fc_size i, const int n) {
     real *data = (real *)s->data + i, *mean = (real *)s->mean + i, *square = (real *)s->square + i;
-    const vreal p = v_mul(v_set1((real)s->shrink), load_upto(data, n));
-    const vreal g = decayed(load_upto((const real *)s->grad + i, n), p, s->decay);
+    const vreal p = v_mul(v_set1((real)s->decay_factor), load_upto(data, n));
+    const vreal g = decayed(load_upto((const real *)s->grad + i, n), p, s->weight_decay);
     const vreal old_m = load_upto(mean, n), old_v = load_upto(square, n);
     const vreal m = v_fma(v_set1((real)(1 - s->beta1)), v_sub(g, old_m), old_m);
     const vreal v = v_fma(v_mul(v_set1((real)(1 - s->beta2)), g), g,
                           v_mul(v_set1((real)s->beta2), old_v));
-    const vreal scale = v_add(v_div(v_sqrt(v), v_set1((real)s->root)), v_set1((real)s->eps));
+    const vreal scale = v_add(v_div(v_sqrt(v), v_set1((real)s->bias_correction2_sqrt)), v_set1((real)s->eps));
     store_upto(mean, m, n);
     store_upto(square, v, n);
-    store_upto(data, v_fma(v_set1((real)-s->rate), v_div(m, scale), p), n);
+    store_upto(data, v_fma(v_set1((real)-s->step_size), v_div(m, scale), p), n);
 }
 
 void FC_NAME(adam)(const fc_adam *s) {

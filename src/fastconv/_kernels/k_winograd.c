@@ -114,7 +114,7 @@ FC_INLINE void transform(const fc_grids *t, const int n, const int m, const int 
             for (int i = 0; i < n; i++) in[i] = v_load((const real *)(x + i * x_i + j * x_j));
             if (j >= fetch)
 #pragma GCC unroll 6
-                for (int i = 0; i < n; i++) v_prefetch(x + t->x_ahead + i * x_i + j * x_j);
+                for (int i = 0; i < n; i++) v_prefetch(x + t->x_prefetch + i * x_i + j * x_j);
             line(in, out);
 #pragma GCC unroll 6
             for (int i = 0; i < m; i++) mid[i][j] = out[i];

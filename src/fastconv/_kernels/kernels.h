@@ -12,6 +12,9 @@
 
 typedef ptrdiff_t fc_size;
 
+/* the types of elements */
+enum { FC_FLOAT32, FC_FLOAT64, FC_DTYPES };
+
 /* What v_stream stored comes before what this thread stores next. */
 #if defined(__SSE__) || defined(_M_X64)
 #include <xmmintrin.h>
@@ -37,8 +40,8 @@ typedef struct {
     fc_size c_m;
     int m, n;  /* 1 <= m <= mr, 1 <= n <= nr */
     int flags; /* FC_TILE_... */
-    fc_size a_ahead, c_ahead; /* fetched meanwhile: what lies so far beyond rows of a and c, unless 0 */
-    fc_size b_ahead;          /* and beyond columns, where it should be memory of ours */
+    fc_size a_prefetch, c_prefetch; /* fetched meanwhile: what lies so far beyond rows of a and c, unless 0 */
+    fc_size b_prefetch;          /* and beyond columns, where it should be memory of ours */
 } fc_tile;
 
 /* ---- outer products: c[m][n] (added to, or written) = sum over segments and k of
@@ -47,7 +50,7 @@ typedef struct {
 typedef struct {
     const void *const *a, *const *b; /* [segments]: starts of runs of `len` outer products, */
     fc_size a_from, b_from;          /* and how far beyond them the first row and column lie */
-    fc_size a_ahead, b_ahead;        /* prefetched for every k: what lies so far beyond it */
+    fc_size a_prefetch, b_prefetch;        /* prefetched for every k: what lies so far beyond it */
     fc_size a_m, a_k;                /* from one row and one k to the next */
     fc_size b_k;                     /* columns are contiguous */
     void *panel; /* unless NULL, [every k of all segments][nr]: columns are written there as well */
@@ -156,24 +159,25 @@ typedef struct {
 
 /* ---- steps of the optimisers: n contiguous elements, in place ---- */
 
+/* step = grad + weight_decay data, and with a velocity
+ * velocity = momentum velocity + one_minus_dampening step, which is the step then, or, where
+ * `nesterov` is not 0, step + nesterov velocity is; data -= lr step */
 typedef struct {
     void *data;
     const void *grad;
-    void *velocity; /* or NULL: the step is the gradient */
+    void *velocity; /* or NULL */
     fc_size n;
-    double rate, decay; /* step = grad + decay data; data -= rate step, where with a velocity */
-    double keep, gain;  /* velocity = keep velocity + gain step, which is then the step, unless */
-    double ahead;       /* step + ahead velocity is, where this is not 0 */
+    double lr, weight_decay, momentum, one_minus_dampening, nesterov;
 } fc_sgd;
 
+/* data *= decay_factor; grad += weight_decay data; mean and square move by 1 - beta1 and 1 - beta2;
+ * data -= step_size mean / (sqrt(square) / bias_correction2_sqrt + eps) */
 typedef struct {
     void *data;
     const void *grad;
     void *mean, *square; /* running, of the gradient and of its square */
     fc_size n;
-    double shrink, decay;        /* data *= shrink; grad += decay data */
-    double beta1, beta2;         /* shares of mean and square that stay */
-    double rate, root, eps;      /* data -= rate mean / (sqrt(square) / root + eps) */
+    double decay_factor, weight_decay, beta1, beta2, step_size, bias_correction2_sqrt, eps;
 } fc_adam;
 
 /* ---- activations: n contiguous elements; out overlaps neither input ---- */
@@ -242,7 +246,7 @@ typedef struct {
 typedef struct {
     const void *x; /* grids of n x n vectors; rows, columns and the next grid are so far apart: */
     fc_size x_i, x_j, x_next;
-    fc_size x_ahead; /* of input tiles and gradients: what lies so far beyond is fetched meanwhile */
+    fc_size x_prefetch; /* of input tiles and gradients: what lies so far beyond is fetched meanwhile */
     void *y; /* grids of m x m vectors */
     fc_size y_i, y_j, y_next;
     fc_size count;    /* of grids */
@@ -263,7 +267,7 @@ typedef struct {
 
 typedef struct fc_kernels {
     const char *isa;
-    int itemsize;
+    int dtype, itemsize;
     int lanes; /* elements of a vector */
     int mr, nr; /* largest register tile */
 
@@ -358,7 +362,6 @@ typedef struct fc_kernels {
 /* The tables for float and double: the best this processor has, or the one asked for by name.
  * Returns 0; -1 when `isa` is unknown, -2 when this build or processor lacks it. NULL: the best. */
 int fc_select(const char *isa);
-const fc_kernels *fc_table_f32(void);
-const fc_kernels *fc_table_f64(void);
+const fc_kernels *fc_table(int dtype);
 
 #endif

@@ -56,9 +56,9 @@
     void fc_norm_gradient_sums_##real##_##set(const fc_norm *);            \
     void fc_norm_gradient_##real##_##set(const fc_norm *);
 
-#define FC_TABLE(real, set, size, vl, rows)                                \
+#define FC_TABLE(real, set, code, size, vl, rows)                                \
     {                                                                      \
-        .isa = #set, .itemsize = size, .lanes = vl, .mr = rows, .nr = 2 * vl,                        \
+        .isa = #set, .dtype = code, .itemsize = size, .lanes = vl, .mr = rows, .nr = 2 * vl,                        \
         .tile = fc_tile_##real##_##set,                                    \
         .outer = fc_outer_##real##_##set,                                  \
         .copy2d = fc_copy2d_##real##_##set,                                \
@@ -103,16 +103,16 @@
 #define FC_BOTH(set, bytes, rows)                                          \
     FC_DECLARE(f32, set)                                                   \
     FC_DECLARE(f64, set)                                                   \
-    static const fc_kernels set##_f32 = FC_TABLE(f32, set, 4, (bytes) / 4, rows);                    \
-    static const fc_kernels set##_f64 = FC_TABLE(f64, set, 8, (bytes) / 8, rows);
+    static const fc_kernels set##_f32 = FC_TABLE(f32, set, FC_FLOAT32, 4, (bytes) / 4, rows);                    \
+    static const fc_kernels set##_f64 = FC_TABLE(f64, set, FC_FLOAT64, 8, (bytes) / 8, rows);
 
 #if defined(__SSE2__) || defined(_M_X64)
 FC_BOTH(baseline, 16, 6)
 #else
 FC_DECLARE(f32, baseline)
 FC_DECLARE(f64, baseline)
-static const fc_kernels baseline_f32 = FC_TABLE(f32, baseline, 4, 1, 4);
-static const fc_kernels baseline_f64 = FC_TABLE(f64, baseline, 8, 1, 4);
+static const fc_kernels baseline_f32 = FC_TABLE(f32, baseline, FC_FLOAT32, 4, 1, 4);
+static const fc_kernels baseline_f64 = FC_TABLE(f64, baseline, FC_FLOAT64, 8, 1, 4);
 #endif
 #if defined(FC_HAVE_AVX2)
 FC_BOTH(avx2, 32, 6)
@@ -158,18 +158,18 @@ static int always(void) { return 1; }
 static const struct {
     const char *name;
     int (*supported)(void);
-    const fc_kernels *f32, *f64;
+    const fc_kernels *tables[FC_DTYPES];
 } sets[] = { /* best first */
 #if defined(FC_HAVE_AVX512)
-    {"avx512", has_avx512, &avx512_f32, &avx512_f64},
+    {"avx512", has_avx512, {&avx512_f32, &avx512_f64}},
 #endif
 #if defined(FC_HAVE_AVX2)
-    {"avx2", has_avx2, &avx2_f32, &avx2_f64},
+    {"avx2", has_avx2, {&avx2_f32, &avx2_f64}},
 #endif
 #if defined(FC_HAVE_NEON)
-    {"neon", always, &neon_f32, &neon_f64},
+    {"neon", always, {&neon_f32, &neon_f64}},
 #endif
-    {"baseline", always, &baseline_f32, &baseline_f64},
+    {"baseline", always, {&baseline_f32, &baseline_f64}},
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
 
@@ -190,5 +190,6 @@ int fc_select(const char *isa) {
     return -1;
 }
 
-const fc_kernels *fc_table_f32(void) { return sets[fc_load_int(&chosen)].f32; }
-const fc_kernels *fc_table_f64(void) { return sets[fc_load_int(&chosen)].f64; }
+const fc_kernels *fc_table(int dtype) {
+    return sets[fc_load_int(&chosen)].tables[dtype];
+}
