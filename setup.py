@@ -11,9 +11,13 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+from codegen import c_level
 
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"
@@ -22,11 +26,10 @@ INCLUDE = ROOT / "include"
 #: one file per kernel family; each is compiled for every (instruction set, dtype)
 KERNEL_FAMILIES = sorted(str(p) for p in KERNELS.glob("k_*.c"))
 
-MODULES = [
-    "_drivers.runtime",
-    *sorted(f"_drivers.{p.stem}" for p in (ROOT / "_drivers").glob("*.pyx") if p.stem != "runtime"),
-    "_ops",
-]
+DRIVERS = sorted(f"_drivers.{p.stem}" for p in (ROOT / "_drivers").glob("*.pyx"))
+
+#: the op layer: Python objects, no loops
+OPS = sorted(p.stem for p in ROOT.glob("*.pyx"))
 
 
 def instruction_sets(machine, msvc):
@@ -122,7 +125,7 @@ class BuildExt(build_ext):
             ext.extra_compile_args = [*self.base_flags, *compile_flags]
             if not self.msvc:
                 ext.extra_compile_args += CYTHON_FLAGS
-            if self.gcc and ext.name == "fastconv._ops":  # Python objects, no loops
+            if self.gcc and ext.name.removeprefix("fastconv.") in OPS:
                 ext.extra_compile_args += GCC_OPS_FLAGS
             ext.extra_link_args = [*link_flags, *strip_flags()]
         super().build_extensions()
@@ -197,6 +200,7 @@ class BuildExt(build_ext):
         )
 
 
+c_level.write(ROOT)
 extensions = [
     Extension(
         f"fastconv.{name}",
@@ -204,7 +208,7 @@ extensions = [
         include_dirs=[str(KERNELS), str(INCLUDE)],
         depends=[str(p) for folder in (KERNELS, INCLUDE) for p in folder.glob("*")],
     )
-    for name in MODULES
+    for name in [*DRIVERS, *OPS]
 ]
 
 setup(

@@ -1,0 +1,32 @@
+from fastconv._drivers.correlation cimport Correlation
+from fastconv._drivers.geometry cimport WINOGRAD, ConvGeometry
+from fastconv._drivers.kernels cimport fc_kernels, fc_size
+from fastconv._drivers.strided cimport Strided
+
+# WINOGRAD leaves the size of its tiles to the cost model; these do not.
+cdef enum:
+    WINOGRAD_4 = WINOGRAD + 1
+    WINOGRAD_2 = WINOGRAD + 2
+
+cdef bint allows_winograd(const ConvGeometry *g) noexcept nogil
+# The index of Winograd's tiles that `algorithm` takes, or -1 for the direct methods.
+cdef int choose_winograd(const Correlation *c, int algorithm, bint weight) noexcept nogil
+
+# y from x and w; the weight gradient is the same form with w unknown. Without bias, ReLU and packed
+# filters, which the caller adds.
+cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, Strided x, Strided w,
+                              Strided y) noexcept nogil
+# The inputs that lie `at` past multiples of the strides, as a correlation of the output's gradient.
+cdef Correlation phase_form(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
+                            Strided dx, const fc_size *at) noexcept nogil
+
+# The passes, each by the first strategy that is usable; the result is a Status.
+cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept nogil
+cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
+                             Strided dx, int algorithm, int num_threads) noexcept nogil
+cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
+                              Strided x, Strided dw, int algorithm, int num_threads) noexcept nogil
+# The sum of every channel of a gradient without gaps between its columns, in either memory format.
+cdef int conv_backward_bias(const fc_kernels *kernels, fc_size batch, fc_size channels,
+                            fc_size height, fc_size width, Strided dy, void *db,
+                            int num_threads) noexcept nogil

@@ -1,0 +1,208 @@
+"""Convolution: a geometry in the one form of the drivers, and which driver takes it.
+
+Every pass is a `Correlation` (correlation.pxd). Forward is one; the input gradient is one for each
+phase of the strides, with its share of the taps; the weight gradient is the same form with w unknown.
+Each driver says by `is_usable` what it takes. `conv_outputs` and `conv_backward_weight` ask them in
+turn; the package's __init__.py draws them.
+"""
+
+from fastconv._drivers cimport direct, grouped, planes, weight, winograd
+from fastconv._drivers.axis cimport AXES, D, H, W, Axis
+from fastconv._drivers.correlation cimport (
+    Correlation, CorrelationAxis, flip_taps, fold_steps, outputs_of, taps_of)
+from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
+from fastconv._drivers.geometry cimport AUTO, DIRECT, WINOGRAD
+from fastconv._drivers.runtime cimport OK, check_signals, strict_accuracy
+from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
+
+
+# ---------------------------------------------------------------- forms
+
+cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, Strided x, Strided w,
+                              Strided y) noexcept nogil:
+    cdef Correlation c
+    cdef const Axis *a
+    cdef int i
+    c.kernels = kernels
+    c.batch, c.groups = g.batch, g.groups
+    c.channels, c.filters = g.in_channels // g.groups, g.out_channels // g.groups
+    c.x, c.x_n, c.x_c, c.x_g = x.data, x.n, x.c, c.channels * x.c
+    c.y, c.y_n, c.y_k, c.y_g = y.data, y.n, y.c, c.filters * y.c
+    c.w, c.w_k, c.w_c, c.w_g = w.data, w.n, w.c, c.filters * w.n
+    for i in range(AXES):
+        a = &g.axis[i]
+        c.axis[i] = CorrelationAxis(a.size, a.out, a.kernel, -a.pad_before, a.stride, a.dilation,
+                                    x.axis[i], y.axis[i], w.axis[i])
+    c.packed = NULL
+    c.bias = NULL
+    c.relu = False
+    return c
+
+
+# Where the input gradient of one axis gets its values, for the inputs that lie `phase` past a
+# multiple of the stride: from every `tap_step`-th tap starting at tap0, the first of which meets
+# output `first` for the phase's first input; each further tap meets the output `output_step` above.
+ctypedef struct Phase:
+    fc_size inputs, tap0, tap_step, taps, first, output_step
+
+
+cdef Phase find_phase(const Axis *a, fc_size phase) noexcept nogil:
+    cdef Phase p
+    cdef fc_size divisor = a.stride, rest = a.dilation, r
+    while rest:  # greatest common divisor
+        divisor, rest = rest, divisor % rest
+    p.inputs = (a.size - phase + a.stride - 1) // a.stride
+    p.tap_step = a.stride // divisor
+    p.output_step = a.dilation // divisor
+    p.taps = p.tap0 = p.first = 0
+    for r in range(min(a.kernel, p.tap_step)):
+        if (phase + a.pad_before - r * a.dilation) % a.stride == 0:
+            p.tap0 = r
+            p.taps = (a.kernel - r + p.tap_step - 1) // p.tap_step
+            p.first = (phase + a.pad_before - r * a.dilation) // a.stride
+            break
+    return p
+
+
+cdef Correlation phase_form(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
+                            Strided dx, const fc_size *at) noexcept nogil:
+    cdef Correlation c
+    cdef const Axis *a
+    cdef Phase p
+    cdef int i
+    c.kernels = kernels
+    c.batch, c.groups = g.batch, g.groups
+    c.channels, c.filters = g.out_channels // g.groups, g.in_channels // g.groups
+    c.x, c.x_n, c.x_c, c.x_g = dy.data, dy.n, dy.c, c.channels * dy.c
+    c.y, c.y_n, c.y_k, c.y_g = dx.data, dx.n, dx.c, c.filters * dx.c
+    c.w, c.w_k, c.w_c, c.w_g = w.data, w.c, w.n, c.channels * w.n
+    for i in range(AXES):
+        a = &g.axis[i]
+        p = find_phase(a, at[i])
+        c.axis[i] = CorrelationAxis(a.out, p.inputs, p.taps, p.first, 1, -p.output_step,
+                                    dy.axis[i], a.stride * dx.axis[i], p.tap_step * w.axis[i])
+        c.y += at[i] * dx.axis[i]
+        c.w += p.tap0 * w.axis[i]
+    if taps_of(&c) == 0:
+        for i in range(AXES):
+            c.axis[i].taps = 0
+    c.packed = NULL
+    c.bias = NULL
+    c.relu = False
+    flip_taps(&c)
+    return c
+
+
+# ---------------------------------------------------------------- which algorithm, which driver
+
+cdef bint allows_winograd(const ConvGeometry *g) noexcept nogil:
+    cdef const Axis *a
+    cdef int i
+    for i in range(H, AXES):
+        a = &g.axis[i]
+        if a.kernel != 3 or a.stride != 1 or a.dilation != 1:
+            return False
+    return g.groups == 1 and g.axis[D].kernel == 1 and g.axis[D].size == 1
+
+
+cdef int choose_winograd(const Correlation *c, int algorithm, bint weight) noexcept nogil:
+    cdef double four, two
+    if algorithm == DIRECT or not winograd.is_usable(c):
+        return -1
+    if algorithm == WINOGRAD_4:
+        return winograd.TILE_4
+    if algorithm == WINOGRAD_2:
+        return winograd.TILE_2
+    if algorithm == AUTO and (strict_accuracy() or not wide_enough(c)):
+        return -1
+    cdef Correlation shape = c[0]
+    if algorithm == WINOGRAD:  # the same bits, packed or not
+        shape.packed = NULL
+    two = winograd_cost(&shape, 2, weight)
+    four = winograd_cost(&shape, 4, weight) if exact_enough(c, weight) else two
+    if algorithm == AUTO and direct_cost(&shape, weight) <= min(four, two):
+        return -1
+    return winograd.TILE_4 if four < two else winograd.TILE_2
+
+
+cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept nogil:
+    cdef int tile
+    if c.batch * c.groups * c.filters * outputs_of(&c) == 0:
+        return OK
+    flip_taps(&c)
+    tile = choose_winograd(&c, algorithm, False)
+    if tile >= 0:
+        return winograd.run_winograd(&c, tile, num_threads)
+    if grouped.is_usable(&c):
+        return grouped.run_grouped(&c, 1, 1, num_threads)
+    fold_steps(&c)
+    if planes.is_usable(&c):
+        return planes.run_planes(&c, num_threads)
+    return direct.run_direct(&c, num_threads)
+
+
+cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
+                              Strided x, Strided dw, int algorithm, int num_threads) noexcept nogil:
+    cdef Correlation c = forward_form(g, kernels, x, dw, dy)
+    cdef int tile = choose_winograd(&c, algorithm, True)
+    if tile >= 0 and g.batch > 0:
+        return winograd.run_winograd_weight(&c, tile, num_threads)
+    if grouped.is_usable(&c):
+        return grouped.run_grouped_weight(&c, num_threads)
+    return weight.run_weight(&c, num_threads)
+
+
+cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
+                             Strided dx, int algorithm, int num_threads) noexcept nogil:
+    """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
+
+    See docs/derivation.md, "The gradient with respect to the input".
+    """
+    cdef const Axis *a = g.axis
+    cdef Correlation c
+    cdef Correlation phases[grouped.MAX_PHASES]
+    cdef fc_size n[AXES]   # phases of each axis
+    cdef fc_size at[AXES]
+    cdef bint gaps = False  # some phases are reached by no tap
+    cdef int status = OK, i
+    if g.batch == 0:
+        return OK
+    for i in range(AXES):
+        n[i] = min(a[i].stride, a[i].size)
+        gaps |= a[i].stride > a[i].kernel
+        at[i] = 0
+    if n[D] == 1 and n[H] * n[W] <= grouped.MAX_PHASES:
+        for i in range(n[H] * n[W]):
+            at[H], at[W] = i // n[W], i % n[W]
+            phases[i] = phase_form(g, kernels, dy, w, dx, at)
+        if grouped.is_usable(&phases[0]):
+            return grouped.run_grouped(phases, n[H], n[W], num_threads)
+    if gaps:
+        status = fill_zeros(kernels, dx.data, dx.n, dx.c, dx.axis[H], dx.axis[W], g.batch,
+                            g.in_channels, a[H].size, a[W].size, num_threads)
+    for at[D] in range(n[D]):
+        if gaps and find_phase(&a[D], at[D]).taps == 0:
+            continue
+        for at[H] in range(n[H]):
+            if gaps and find_phase(&a[H], at[H]).taps == 0:
+                continue
+            for at[W] in range(n[W]):
+                if status == OK:
+                    status = check_signals()
+                if status != OK:
+                    return status
+                c = phase_form(g, kernels, dy, w, dx, at)
+                if not (gaps and taps_of(&c) == 0):
+                    status = conv_outputs(c, algorithm, num_threads)
+    return status
+
+
+cdef int conv_backward_bias(const fc_kernels *kernels, fc_size batch, fc_size channels,
+                            fc_size height, fc_size width, Strided dy, void *db,
+                            int num_threads) noexcept nogil:
+    cdef Sums s
+    s.kernels = kernels
+    s.batch, s.channels, s.height, s.width = batch, channels, height, width
+    s.x, s.x_n, s.x_c, s.x_h, s.x_w = dy.data, dy.n, dy.c, dy.axis[H], dy.axis[W]
+    s.out = <char *> db
+    return channel_sums(&s, num_threads)

@@ -1,0 +1,22 @@
+from fastconv._drivers.geometry cimport ConvGeometry, PoolGeometry
+
+# The one place where a geometry is validated. Works out every axis's out, and brings what reaches
+# beyond the input down to what it comes to. The result is a Status; unless it is OK, `where` (which
+# may be NULL) says what it is about: an axis, or one of these.
+cdef enum:
+    IN_INPUT = 3
+    IN_WEIGHT = 4
+    IN_OUTPUT = 5
+cdef int validate_conv(ConvGeometry *g, int *where) noexcept nogil
+cdef int validate_pool(PoolGeometry *g, int *where) noexcept nogil
+
+cdef class Convolution:
+    cdef ConvGeometry geometry
+    cdef readonly tuple input_shape, weight_shape, output_shape
+
+cdef class Pooling:
+    cdef PoolGeometry geometry
+    cdef readonly tuple input_shape, output_shape
+
+# An algorithm by its name, fit for the geometry.
+cdef int algorithm_code(name, const ConvGeometry *g) except -1

@@ -1,0 +1,396 @@
+"""The geometry of convolutions and poolings.
+
+`validate_conv` and `validate_pool` are the one place where a geometry is validated, for Python and for
+the C level alike. `fastconv._options` brings Python's arguments into numbers before, and a status into
+words after.
+"""
+
+from cpython.long cimport PyLong_CheckExact
+from cpython.pyport cimport PY_SSIZE_T_MAX
+from cpython.tuple cimport PyTuple_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact
+
+from fastconv._drivers.axis cimport AXES, D, H, Axis
+from fastconv._drivers.conv cimport WINOGRAD_2, WINOGRAD_4, allows_winograd
+from fastconv._drivers.geometry cimport (
+    ACTIVATION_NONE, ACTIVATION_RELU, AUTO, CHANNELS_LAST, CONTIGUOUS, DIRECT, WINOGRAD)
+from fastconv._drivers.status cimport (
+    INVALID_GROUPS, INVALID_OPTION, INVALID_PADDING, INVALID_SIZE, INVALID_STRIDE,
+    KERNEL_TOO_LARGE, OK, TOO_LARGE, UNSUPPORTED)
+
+from fastconv import _options as options
+
+
+# Of any size in bytes, so that sums of a few of them stay in 64 bits.
+cdef Py_ssize_t MAX_BYTES = PY_SSIZE_T_MAX // 16
+
+
+# ---------------------------------------------------------------- the validator
+
+cdef int validate_axis(Axis *a, bint ceil_mode) noexcept nogil:
+    """One axis in checked 64-bit arithmetic."""
+    cdef Py_ssize_t padded, room
+    if a.size < 1 or a.kernel < 1:
+        return INVALID_SIZE
+    if a.stride < 1 or a.dilation < 1:
+        return INVALID_STRIDE
+    if a.pad_before < 0 or a.pad_after < 0:
+        return INVALID_PADDING
+    if (a.size > MAX_BYTES or a.pad_before > MAX_BYTES or a.pad_after > MAX_BYTES
+            or a.size + a.pad_before + a.pad_after > MAX_BYTES):
+        return TOO_LARGE
+    padded = a.size + a.pad_before + a.pad_after
+    if a.kernel - 1 > (padded - 1) // a.dilation:
+        # with ceil_mode one window may hang over the end: it starts at the first input
+        if not ceil_mode or a.kernel - 1 > (MAX_BYTES - 1) // a.dilation:
+            return KERNEL_TOO_LARGE
+        if a.stride <= a.dilation * (a.kernel - 1) + 1 - padded:
+            return KERNEL_TOO_LARGE
+        a.kernel = (padded - 1) // a.dilation + 1  # taps beyond the end read nothing
+        a.out = 1
+        a.stride = min(a.stride, padded)
+    else:
+        room = padded - a.dilation * (a.kernel - 1) - 1
+        # a step past the end is as good as one to the end
+        a.stride = min(a.stride, padded)
+        a.out = (room + (a.stride - 1 if ceil_mode else 0)) // a.stride + 1
+        if ceil_mode and (a.out - 1) * a.stride >= a.size + a.pad_before:
+            a.out -= 1  # the last window would start beyond the input
+    if a.kernel == 1:
+        a.dilation = 1
+    return OK
+
+
+cdef bint addressable(Py_ssize_t n, Py_ssize_t c, Py_ssize_t d, Py_ssize_t h,
+                      Py_ssize_t w) noexcept nogil:
+    # sizes are positive but for n; a double is precise enough for a bound
+    return <double> n * c * d * h * w * 8 <= <double> MAX_BYTES
+
+
+cdef bint is_format(Py_ssize_t value) noexcept nogil:
+    return value == CONTIGUOUS or value == CHANNELS_LAST
+
+
+cdef int validate_conv(ConvGeometry *g, int *where) noexcept nogil:
+    cdef Axis *a = g.axis
+    cdef int unused, i, status
+    if where == NULL:
+        where = &unused
+    where[0] = IN_INPUT
+    if g.batch < 0 or g.in_channels < 1:
+        return INVALID_SIZE
+    where[0] = IN_WEIGHT
+    if g.out_channels < 1:
+        return INVALID_SIZE
+    if g.groups < 1 or g.in_channels % g.groups or g.out_channels % g.groups:
+        return INVALID_GROUPS
+    if (not is_format(g.input_format) or not is_format(g.output_format)
+            or g.activation not in (ACTIVATION_NONE, ACTIVATION_RELU)
+            or g.algorithm not in (AUTO, DIRECT, WINOGRAD)
+            or g.algorithm == WINOGRAD and not allows_winograd(g)):
+        return INVALID_OPTION
+    for i in range(AXES):
+        where[0] = i
+        status = validate_axis(&a[i], False)
+        if status != OK:
+            return status
+    if a[D].size != 1 or a[D].kernel != 1 or a[D].out != 1:
+        where[0] = D
+        return UNSUPPORTED
+    where[0] = IN_INPUT
+    if not addressable(g.batch, g.in_channels, a[0].size, a[1].size, a[2].size):
+        return TOO_LARGE
+    where[0] = IN_WEIGHT
+    if not addressable(g.out_channels, g.in_channels // g.groups, a[0].kernel, a[1].kernel,
+                       a[2].kernel):
+        return TOO_LARGE
+    where[0] = IN_OUTPUT
+    if not addressable(g.batch, g.out_channels, a[0].out, a[1].out, a[2].out):
+        return TOO_LARGE
+    return OK
+
+
+cdef bint padding_fits(const Axis *a) noexcept nogil:
+    """Whether padding is at most half of what the kernel spans, in whatever sizes."""
+    cdef Py_ssize_t most = max(a.pad_before, a.pad_after)
+    return most <= 0 or a.kernel < 1 or a.dilation < 1 or (
+        <double> most <= (<double> a.dilation * (a.kernel - 1) + 1) / 2)
+
+
+cdef int validate_pool(PoolGeometry *g, int *where) noexcept nogil:
+    cdef Axis *a = g.axis
+    cdef int unused, i, status
+    if where == NULL:
+        where = &unused
+    where[0] = IN_INPUT
+    if g.batch < 0 or g.channels < 1:
+        return INVALID_SIZE
+    if (not is_format(g.input_format) or not is_format(g.output_format)
+            or g.ceil_mode not in (0, 1) or g.adaptive not in (0, 1)
+            or g.count_include_pad not in (0, 1) or g.divisor_override < 0):
+        return INVALID_OPTION
+    for i in range(AXES):
+        where[0] = i
+        if g.adaptive:
+            status = OK if a[i].size >= 1 and a[i].out >= 1 else INVALID_SIZE
+        elif not padding_fits(&a[i]):
+            status = INVALID_PADDING
+        else:
+            status = validate_axis(&a[i], g.ceil_mode)
+        if status != OK:
+            return status
+    if a[D].size != 1 or a[D].out != 1:
+        where[0] = D
+        return UNSUPPORTED
+    where[0] = IN_INPUT
+    if not addressable(g.batch, g.channels, a[0].size, a[1].size, a[2].size):
+        return TOO_LARGE
+    where[0] = IN_OUTPUT
+    if not addressable(g.batch, g.channels, a[0].out, a[1].out, a[2].out):
+        return TOO_LARGE
+    return OK
+
+
+# ---------------------------------------------------------------- geometries
+
+cdef dict STATUS_NAMES = {
+    INVALID_SIZE: "INVALID_SIZE", INVALID_STRIDE: "INVALID_STRIDE",
+    INVALID_PADDING: "INVALID_PADDING", INVALID_GROUPS: "INVALID_GROUPS",
+    KERNEL_TOO_LARGE: "KERNEL_TOO_LARGE", TOO_LARGE: "TOO_LARGE", UNSUPPORTED: "UNSUPPORTED",
+}
+
+
+cdef void set_axes(Axis *axes, int ndim, tuple sizes, tuple kernel, tuple stride, tuple sides,
+                   tuple dilation) except *:
+    """Those that are asked for, and before them those that are not there."""
+    cdef Axis *a
+    cdef int i
+    for i in range(AXES):
+        axes[i] = Axis(size=1, kernel=1, stride=1, pad_before=0, pad_after=0, dilation=1, out=1)
+    for i in range(ndim):
+        a = &axes[AXES - ndim + i]
+        a.size, a.kernel, a.stride, a.dilation = sizes[i], kernel[i], stride[i], dilation[i]
+        a.pad_before, a.pad_after = sides[i]
+
+
+cdef object refusal(int status, int where, const Axis *asked, dict said):
+    cdef const Axis *a = &asked[where if where < AXES else 0]
+    about = ("axis", "input", "weight", "output")[max(0, where - AXES + 1)]
+    return options.refusal(
+        STATUS_NAMES[status], about, where - AXES,
+        options.Asked(a.size, a.kernel, a.stride, a.pad_before, a.pad_after, a.dilation), said)
+
+
+cdef tuple outs_of(const Axis *axes, int ndim):
+    return tuple([axes[i].out for i in range(AXES - ndim, AXES)])
+
+
+cdef class Convolution:
+    """The geometry of one convolution: sizes, strides, padding, dilation, groups.
+
+    Parameters
+    ----------
+    input_shape : (N, C, ...) with one to three sizes of axes
+    weight_shape : (K, C / groups, ...)
+    stride, dilation : int or one for each axis, at least 1
+    padding : int, one for each axis, two sides of each axis in their order, as many pairs
+        (before, after), 'same' or 'valid'
+    groups : int
+
+    Attributes
+    ----------
+    output_shape : (N, K, ...)
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes, when they do not make a convolution.
+    """
+
+    def __init__(self, input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, *,
+                 input_name="input", weight_name="weight"):
+        cdef ConvGeometry *g = &self.geometry
+        cdef ConvGeometry asked
+        cdef int where, status, ndim
+        self.input_shape = input_shape = options.sizes(input_name, input_shape)
+        ndim = len(input_shape) - 2
+        self.weight_shape = weight_shape = options.sizes(weight_name, weight_shape, ndim + 2)
+        kernel = weight_shape[2:]
+        strides = options.per_axis("stride", stride, ndim)
+        dilations = options.per_axis("dilation", dilation, ndim)
+        sides = options.sides(padding, kernel, strides, dilations)
+        groups = options.integer("groups", groups)
+        g.batch, g.in_channels = input_shape[:2]
+        g.out_channels, g.groups = weight_shape[0], groups
+        set_axes(g.axis, ndim, input_shape[2:], kernel, strides, sides, dilations)
+        g.input_format = g.output_format = CONTIGUOUS
+        g.activation, g.algorithm = ACTIVATION_NONE, AUTO
+        asked = g[0]
+        status = validate_conv(g, &where)
+        self.output_shape = (input_shape[0], weight_shape[0], *outs_of(g.axis, ndim))
+        if status != INVALID_GROUPS and weight_shape[1] * groups != input_shape[1]:
+            raise ValueError(
+                f"{weight_name} has {weight_shape[1]} channels per filter, expected "
+                f"{input_shape[1] // groups} ({input_shape[1]} input channels / "
+                f"groups={groups}): {input_name} {input_shape}, {weight_name} {weight_shape}")
+        if status != OK:
+            raise refusal(status, where, asked.axis, dict(
+                input_name=input_name, weight_name=weight_name, input_shape=input_shape,
+                weight_shape=weight_shape, output_shape=self.output_shape, stride=stride,
+                padding=padding, dilation=dilation, groups=groups))
+
+    def __repr__(self):
+        cdef const Axis *a = self.geometry.axis
+        axes = range(AXES + 2 - len(self.input_shape), AXES)
+        strides = tuple([a[i].stride for i in axes])
+        sides = tuple([(a[i].pad_before, a[i].pad_after) for i in axes])
+        dilations = tuple([a[i].dilation for i in axes])
+        return (f"Convolution(input={self.input_shape}, weight={self.weight_shape}, "
+                f"output={self.output_shape}, stride={strides}, padding={sides}, "
+                f"dilation={dilations}, groups={self.geometry.groups})")
+
+
+# "winograd" leaves the size of its tiles to the cost model; tests choose that as well
+cdef dict ALGORITHMS = {
+    "auto": AUTO, "direct": DIRECT, "winograd": WINOGRAD,
+    "winograd 4x4": WINOGRAD_4, "winograd 2x2": WINOGRAD_2,
+}
+
+
+cdef int algorithm_code(name, const ConvGeometry *g) except -1:
+    code = ALGORITHMS.get(name) if isinstance(name, str) else None
+    if code is None:
+        raise ValueError(f"algorithm must be 'auto', 'direct' or 'winograd', got {name!r}")
+    if code >= WINOGRAD and not allows_winograd(g):
+        kernel = " x ".join([str(g.axis[i].kernel) for i in range(H, AXES)])
+        strides = tuple([g.axis[i].stride for i in range(H, AXES)])
+        dilations = tuple([g.axis[i].dilation for i in range(H, AXES)])
+        raise ValueError(
+            f"algorithm={name!r} needs a 3 x 3 kernel, stride 1, dilation 1 and groups 1, got a "
+            f"{kernel} kernel, stride={strides}, dilation={dilations}, groups={g.groups}")
+    return code
+
+
+def check_algorithm(name, Convolution shape not None):
+    """Refuse an algorithm that there is not, or that cannot compute this convolution."""
+    algorithm_code(name, &shape.geometry)
+
+
+cdef class Pooling:
+    """The geometry of one pooling.
+
+    Parameters
+    ----------
+    input_shape : (N, C, ...) with one to three sizes of axes
+    kernel_size, stride, padding, dilation : int or one for each axis
+        `stride` None or () means `kernel_size`. Padding is at most half the kernel's reach.
+    ceil_mode : bool
+        Round output sizes up, but start no window in the padding at the end.
+    adaptive : int, or one for each axis, or None
+        The output's sizes, where None keeps the input's; the window of each output then shares the
+        input out evenly, and the arguments above are unused.
+
+    Attributes
+    ----------
+    output_shape : (N, C, ...)
+    """
+
+    def __init__(self, input_shape, kernel_size=1, stride=None, padding=0, dilation=1,
+                 ceil_mode=False, adaptive=None, *, input_name="input"):
+        cdef PoolGeometry *g = &self.geometry
+        cdef PoolGeometry asked
+        cdef int i, where, status, ndim
+        self.input_shape = input_shape = options.sizes(input_name, input_shape)
+        ndim = len(input_shape) - 2
+        if stride is None or stride == ():
+            stride = kernel_size
+        said = dict(input_name=input_name, input_shape=input_shape, kernel_size=kernel_size,
+                    stride=stride, padding=padding, dilation=dilation)
+        g.batch, g.channels = input_shape[:2]
+        g.adaptive, g.ceil_mode = adaptive is not None, bool(ceil_mode)
+        g.count_include_pad = g.divisor_override = 0
+        g.input_format = g.output_format = CONTIGUOUS
+        if adaptive is not None:
+            said["output_size"] = adaptive
+            ones = (1,) * ndim
+            outs = options.output_sizes(adaptive, input_shape[2:])
+            set_axes(g.axis, ndim, input_shape[2:], ones, ones, ((0, 0),) * ndim, ones)
+            for i in range(ndim):
+                g.axis[AXES - ndim + i].out = outs[i]
+        else:
+            pads = options.per_axis("padding", padding, ndim)
+            set_axes(g.axis, ndim, input_shape[2:],
+                     options.per_axis("kernel_size", kernel_size, ndim),
+                     options.per_axis("stride", stride, ndim), tuple(zip(pads, pads)),
+                     options.per_axis("dilation", dilation, ndim))
+        asked = g[0]
+        status = validate_pool(g, &where)
+        self.output_shape = said["output_shape"] = (*input_shape[:2], *outs_of(g.axis, ndim))
+        if status != OK:
+            raise refusal(status, where, asked.axis, said)
+
+
+# ---------------------------------------------------------------- remembered
+#
+# Geometries seen before, by their arguments: a network asks for the same few over and over.
+
+cdef enum:
+    MAX_REMEMBERED = 1024
+
+
+cdef bint plain(object value) noexcept:
+    """An int, a tuple of ints, a str or None: nothing that only compares equal to one."""
+    if PyTuple_CheckExact(value):
+        for item in <tuple> value:
+            if not PyLong_CheckExact(item):
+                return False
+        return True
+    return PyLong_CheckExact(value) or PyUnicode_CheckExact(value) or value is None
+
+
+cdef object remembered(dict known, tuple key):
+    for part in key:
+        if not plain(part):
+            return None
+    try:
+        # Not `get`, which Cython makes a borrowed reference first: without the GIL, another thread
+        # that clears the dictionary could free the geometry then.
+        return known[key]
+    except KeyError:
+        return None
+
+
+cdef object remember(dict known, tuple key, object geometry):
+    for part in key:
+        if not plain(part):
+            return geometry
+    if len(known) >= MAX_REMEMBERED:
+        known.clear()
+    known[key] = geometry
+    return geometry
+
+
+cdef dict known_convolutions = {}
+cdef dict known_poolings = {}
+
+
+def convolution(input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, *,
+                input_name="input", weight_name="weight"):
+    """The Convolution of these arguments, made once and remembered."""
+    key = (input_shape, weight_shape, stride, padding, dilation, groups)
+    found = remembered(known_convolutions, key)
+    if found is None:
+        found = Convolution(*key, input_name=input_name, weight_name=weight_name)
+        remember(known_convolutions, key, found)
+    return found
+
+
+def pooling(input_shape, kernel_size=1, stride=None, padding=0, dilation=1, ceil_mode=False,
+            adaptive=None, *, input_name="input"):
+    """The Pooling of these arguments, made once and remembered."""
+    key = (input_shape, kernel_size, stride, padding, dilation, 1 if ceil_mode else 0, adaptive)
+    found = remembered(known_poolings, key)
+    if found is None:
+        found = Pooling(*key, input_name=input_name)
+        remember(known_poolings, key, found)
+    return found

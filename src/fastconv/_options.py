@@ -1,0 +1,206 @@
+"""Options of convolutions and poolings as integers, and what is wrong with them in words.
+
+`fastconv._geometry` takes integers from here, validates them, and comes back with a status for a
+message that names the argument, its value and the shapes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from operator import index
+from typing import Any, NamedTuple
+
+Sides = tuple[tuple[int, int], ...]
+
+#: what has no name in a message about one axis
+_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+def integer(name: str, value: object) -> int:
+    """`value` as a Python int of 64 bits."""
+    try:
+        result = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if abs(result) > sys.maxsize:
+        raise ValueError(f"{name} is too large: {value!r}")
+    return result
+
+
+def per_axis(name: str, value: object, ndim: int) -> tuple[int, ...]:
+    """`ndim` integers, from that many of them or from one for every axis."""
+    if isinstance(value, tuple | list):
+        if len(value) not in (1, ndim):
+            many = "a pair of" if ndim == 2 else str(ndim)
+            raise ValueError(f"{name} must be an integer or {many} integers, got {value!r}")
+        if len(value) == ndim:
+            return tuple(integer(name, v) for v in value)
+        value = value[0]
+    return (integer(name, value),) * ndim
+
+
+def sides(
+    value: object, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Sides:
+    """(before, after) for every axis of a convolution's padding.
+
+    From an integer, one for every axis, as many sides, pairs of sides, ``"same"`` or ``"valid"``.
+    """
+    ndim = len(kernel)
+    if isinstance(value, str):
+        if value == "valid":
+            return ((0, 0),) * ndim
+        if value != "same":
+            raise ValueError(f"padding must be 'same', 'valid' or integers, got {value!r}")
+        if any(s != 1 for s in stride):
+            raise ValueError(f"padding='same' needs stride 1, got stride={stride}")
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)  # the odd one last
+    if isinstance(value, tuple | list):
+        if len(value) == ndim and all(isinstance(v, tuple | list) for v in value):
+            if all(len(v) == 2 for v in value):
+                return tuple((integer("padding", a), integer("padding", b)) for a, b in value)
+        elif len(value) == 2 * ndim:
+            flat = [integer("padding", v) for v in value]
+            return tuple(zip(flat[::2], flat[1::2], strict=True))
+        elif len(value) in (1, ndim):
+            return tuple((p, p) for p in per_axis("padding", value, ndim))
+        forms = (
+            "a pair (vertical, horizontal), four sides (top, bottom, left, right)"
+            if ndim == 2
+            else f"{ndim} integers, {2 * ndim} sides (before and after each axis)"
+        )
+        raise ValueError(f"padding must be an integer, {forms}, 'same' or 'valid', got {value!r}")
+    return ((integer("padding", value),) * 2,) * ndim
+
+
+def sizes(name: str, shape: Any, rank: int | None = None) -> tuple[int, ...]:
+    """A shape as integers: of `rank`, else of a batch, channels and one to three axes."""
+    try:
+        result = tuple(map(index, shape))
+    except TypeError:
+        raise TypeError(f"{name} must be a tuple of integers, got {shape!r}") from None
+    if len(result) not in ((3, 4, 5) if rank is None else (rank,)):
+        expected = "3 to 5" if rank is None else rank
+        raise ValueError(f"{name} must have {expected} sizes, got {result}")
+    if any(abs(size) > sys.maxsize for size in result):
+        raise ValueError(f"{name} of shape {result} is too large to address")
+    return result
+
+
+def output_sizes(value: object, input_sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes of an adaptive pooling's output; None keeps that of the input."""
+    if isinstance(value, tuple | list) and len(value) == len(input_sizes):
+        pairs = zip(value, input_sizes, strict=True)
+        return tuple(size if v is None else integer("output_size", v) for v, size in pairs)
+    return per_axis("output_size", value, len(input_sizes))
+
+
+class Asked(NamedTuple):
+    """One axis as it was asked for, before validation brought anything down."""
+
+    size: int
+    kernel: int
+    stride: int
+    pad_before: int
+    pad_after: int
+    dilation: int
+
+
+def refusal(status: str, about: str, axis: int, asked: Asked, said: dict[str, Any]) -> ValueError:
+    """The error for what the validator refused.
+
+    Parameters
+    ----------
+    status : str
+        The name of a Status.
+    about : {"input", "weight", "output", "axis"}
+        What it is about; an axis is numbered by `axis`, from the last one backwards, and `asked`.
+    said : dict
+        The arguments by name, as they came, and the shapes; ``input_name`` and ``weight_name`` are
+        what these are called where they came from.
+    """
+    return ValueError(_MESSAGES[status](about, axis, asked, said))
+
+
+def _name(about: str, said: dict[str, Any]) -> tuple[str, Any]:
+    return said.get(f"{about}_name", about), said[f"{about}_shape"]
+
+
+def _context(said: dict[str, Any]) -> str:
+    names = [about for about in ("input", "weight") if f"{about}_name" in said]
+    return ", ".join(f"{name} {shape}" for name, shape in (_name(about, said) for about in names))
+
+
+def _size(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    if about == "axis":
+        if asked.size >= 1 and "weight_name" not in said:
+            option = "output_size" if "output_size" in said else "kernel_size"
+            return f"{option} must be at least 1, got {said[option]!r}"
+        about = "input" if asked.size < 1 else "weight"
+    name, shape = _name(about, said)
+    return f"{name} must have positive sizes, got {shape}"
+
+
+def _stride(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    option = "stride" if asked.stride < 1 else "dilation"
+    return f"{option} must be at least 1, got {said[option]!r}"
+
+
+def _padding(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    if min(asked.pad_before, asked.pad_after) < 0:
+        return f"padding must be at least 0, got {said['padding']!r}"
+    return (
+        f"padding={said['padding']!r} must be at most half of what the kernel spans: "
+        f"kernel_size={said['kernel_size']!r}, dilation={said['dilation']!r}"
+    )
+
+
+def _groups(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    if said["groups"] < 1:
+        return f"groups must be at least 1, got {said['groups']!r}"
+    return (
+        f"groups={said['groups']} must divide the input's channels ({said['input_shape'][1]}) and "
+        f"the weight's filters ({said['weight_shape'][0]}): {_context(said)}"
+    )
+
+
+def _kernel(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    words = _AXES[len(said["input_shape"]) - 2]
+    word = words[len(words) + axis]
+    kernel = f"a {word} of {asked.kernel}"
+    where = "kernel_size"
+    if "weight_name" in said:
+        kernel, where = f"a kernel of {word} {asked.kernel}", said["weight_name"]
+    return (
+        f"{where}: {kernel} with dilation={asked.dilation} spans "
+        f"{asked.dilation * (asked.kernel - 1) + 1}, more than the padded input's "
+        f"{asked.size + asked.pad_before + asked.pad_after}: {_context(said)}, "
+        f"padding={said['padding']!r}"
+    )
+
+
+def _too_large(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    if about == "axis":
+        most = max(asked.pad_before, asked.pad_after)
+        return f"padding={most} is too large: {_context(said)}, padding={said['padding']!r}"
+    name, shape = _name(about, said)
+    return f"{name} of shape {shape} is too large to address"
+
+
+def _unsupported(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    return f"three dimensions are not offered yet: {_context(said)}"
+
+
+_MESSAGES: dict[str, Callable[[str, int, Asked, dict[str, Any]], str]] = {
+    "INVALID_SIZE": _size,
+    "INVALID_STRIDE": _stride,
+    "INVALID_PADDING": _padding,
+    "INVALID_GROUPS": _groups,
+    "KERNEL_TOO_LARGE": _kernel,
+    "TOO_LARGE": _too_large,
+    "UNSUPPORTED": _unsupported,
+}
