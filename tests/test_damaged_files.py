@@ -1,11 +1,11 @@
-"""Damaged files: the short form of tests/fuzz_files.py."""
+"""Damaged files: the short form of fuzz/files.py."""
 
 from pathlib import Path
 
 import pytest
-from children import output
+from support.child import output
 
-FUZZ = Path(__file__).with_name("fuzz_files.py")
+FUZZ = Path(__file__).with_name("fuzz") / "files.py"
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])

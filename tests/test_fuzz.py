@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import calls, growth, recipes
+from fuzz import calls, growth, recipes, targets
 
 import fastconv.functional as F
 from fastconv import nn, optim
@@ -107,7 +107,7 @@ def test_training_survives_every_failing_allocation(rng):
 def planted(monkeypatch, name, call):
     """The verdicts on calls of `name`, which does something else now."""
     target = calls.TARGETS[name]
-    monkeypatch.setitem(calls.TARGETS, name, recipes.Target(call, target.reference, target.mutates))
+    monkeypatch.setitem(calls.TARGETS, name, targets.Target(call, target.reference, target.mutates))
     return [calls.run(calls.make(0, n, name)).finding for n in range(60)]
 
 
@@ -153,7 +153,7 @@ def test_finds_memory_that_a_failure_loses(monkeypatch):
         lost.append(F.relu(input))
         lost.clear()
 
-    monkeypatch.setitem(calls.TARGETS, "functional.relu", recipes.Target(pair))
+    monkeypatch.setitem(calls.TARGETS, "functional.relu", targets.Target(pair))
     verdicts = (calls.run_failing(calls.make(0, n, "functional.relu")) for n in range(60))
     assert any("bytes lost" in verdict.finding for verdict in verdicts)
 
@@ -161,7 +161,7 @@ def test_finds_memory_that_a_failure_loses(monkeypatch):
 def test_finds_growth():
     kept = []
     before, after = growth.rounds(
-        range(20), 2, judge=lambda call: kept.append((str(call), F.relu(np.ones(5000))))
+        range(20), 2, check=lambda call: kept.append((str(call), F.relu(np.ones(5000))))
     )
     found = after.grown_from(before)
     assert "bytes of fastconv's memory" in found

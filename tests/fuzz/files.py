@@ -1,4 +1,4 @@
-"""Damages files in many ways, and loads them: python tests/fuzz_files.py --mutations 10000
+"""Damages files in many ways, and loads them: cd tests && python -m fuzz.files --mutations 10000
 
 Each must load, or be refused with a ValueError that names the file, and take no more memory than
 twice the file, or, where compressed, than twice what it holds. Of formats that keep checksums, what
@@ -28,9 +28,8 @@ from fastconv.io import load, save
 
 NUMBERS = [0, 1, 2, 7, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1]
 ROOM = 1 << 21  # bytes for what a parser needs beside the arrays: an npy header is Python
-HIDDEN = (
-    1 << 28
-)  # bytes beyond what Python sees: address space, and what a library's own code takes
+# bytes beyond what Python sees: address space, and what a library's own code takes
+HIDDEN = 1 << 28
 
 
 # ---------------------------------------------------------------- damage, to any file
@@ -267,8 +266,8 @@ def limit_memory():
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except (ImportError, OSError):
         return
-    most = pages * resource.getpagesize() + HIDDEN
-    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    limit = pages * resource.getpagesize() + HIDDEN
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
 def main():
