@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from support import isas
 
 # "repeat" draws the same examples in every run, so that a failure is one; look further afield with
 # HYPOTHESIS_PROFILE=explore. Emulators are slow: "brief" is for them.
@@ -27,3 +28,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(params=isas.available())
+def isa(request):
+    """Runs the test once with the kernels of each instruction set."""
+    with isas.selected(request.param):
+        yield request.param

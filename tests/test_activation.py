@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from geometries import LAYOUTS, channels_last, distinct, is_channels_last
 from hypothesis import given
 from hypothesis import strategies as st
+from support.arrays import LAYOUTS, channels_last, distinct, is_channels_last
 
 import fastconv
 import fastconv.functional as F

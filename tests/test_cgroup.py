@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from children import output
 from hypothesis import given
 from hypothesis import strategies as st
+from support.child import output
 
 from fastconv._cgroup import cpu_quota
 

@@ -2,17 +2,11 @@
 
 import numpy as np
 import pytest
-from geometries import (
-    LAYOUTS,
-    Conv,
-    channels_last,
-    convolutions,
-    distinct,
-    integers,
-    is_channels_last,
-)
 from hypothesis import given
 from hypothesis import strategies as st
+from support.arrays import LAYOUTS, channels_last, distinct, integers, is_channels_last
+from support.convolutions import CASES, FEW_CASES, assert_identical, run_reference
+from support.geometries import Conv, convolutions
 
 import fastconv
 import fastconv.functional as F
@@ -20,40 +14,6 @@ from fastconv import _ops, reference
 from fastconv.testing import assert_close, assert_within, gradcheck, rounding_bound
 
 DTYPES = [np.float32, np.float64]
-
-# one of everything that the hypothesis tests mix
-CASES = [
-    Conv((2, 3, 8, 9), (4, 3, 3, 3)),
-    Conv((2, 3, 8, 9), (4, 3, 3, 3), padding=1),
-    Conv((1, 1, 28, 28), (6, 1, 5, 5), padding=2),
-    Conv((2, 16, 7, 7), (32, 16, 1, 1)),
-    Conv((2, 16, 7, 7), (32, 16, 1, 1), stride=2),
-    Conv((2, 3, 17, 19), (8, 3, 7, 7), stride=2, padding=3),
-    Conv((2, 5, 9, 11), (3, 5, 2, 4), stride=(3, 2), padding=(1, 2)),
-    Conv((2, 4, 12, 13), (4, 4, 3, 3), padding=2, dilation=2),
-    Conv((1, 2, 15, 20), (3, 2, 3, 2), stride=(2, 3), padding=(4, 1), dilation=(3, 2)),
-    Conv((2, 4, 6, 7), (6, 4, 3, 2), padding="same"),
-    Conv((2, 4, 9, 9), (6, 4, 4, 3), padding="same", dilation=2),
-    Conv((2, 4, 6, 7), (6, 4, 3, 2), padding="valid", stride=2),
-    Conv((2, 3, 6, 7), (2, 3, 3, 3), padding=((0, 2), (3, 1))),
-    Conv((2, 3, 6, 7), (2, 3, 3, 3), padding=(2, 0, 1, 3), stride=2),
-    Conv((2, 6, 8, 8), (9, 2, 3, 3), padding=1, groups=3),
-    Conv((2, 8, 9, 9), (8, 1, 3, 3), padding=1, groups=8),
-    Conv((2, 8, 9, 9), (16, 1, 3, 3), stride=2, padding=1, groups=8),
-    Conv((2, 19, 9, 9), (19, 1, 5, 5), padding=2, groups=19),
-    Conv((1, 8, 9, 9), (8, 1, 3, 3), padding=2, dilation=2, groups=8),
-    Conv((1, 2, 200, 3), (3, 2, 5, 3), padding=(2, 1)),
-    Conv((1, 2, 1, 150), (3, 2, 1, 7), padding=(0, 3)),
-    Conv((1, 2, 5, 5), (3, 2, 5, 5)),
-    Conv((1, 2, 5, 5), (3, 2, 3, 3), stride=9),
-    Conv((1, 33, 6, 6), (35, 33, 3, 3), padding=1),
-    Conv((2, 64, 14, 14), (64, 64, 3, 3), padding=1),
-    Conv((3, 8, 9), (4, 3, 3, 3), padding=1),
-    Conv((6, 8, 8), (6, 1, 3, 3), padding=1, groups=6),
-    Conv((0, 3, 8, 8), (4, 3, 3, 3), padding=1),
-]
-# a few on which to try what does not depend on the geometry
-SOME = [CASES[1], CASES[5], CASES[8], CASES[14], CASES[15], CASES[25]]
 
 
 def run_all(case, x, w, b, g, algorithm="direct"):
@@ -64,21 +24,6 @@ def run_all(case, x, w, b, g, algorithm="direct"):
         "grad_weight": F.conv2d_backward_weight(g, x, w.shape, *case.options, algorithm=algorithm),
         "grad_bias": F.conv2d_backward_bias(g),
     }
-
-
-def run_reference(case, x, w, b, g):
-    return {
-        "output": reference.conv2d(x, w, b, *case.options),
-        "grad_input": reference.conv2d_backward_input(g, w, x.shape, *case.options),
-        "grad_weight": reference.conv2d_backward_weight(g, x, w.shape, *case.options),
-        "grad_bias": reference.conv2d_backward_bias(g),
-    }
-
-
-def assert_identical(actual, expected):
-    for name, e in expected.items():
-        assert actual[name].dtype == e.dtype, name
-        np.testing.assert_array_equal(actual[name], e, err_msg=name, strict=True)
 
 
 # ---------------------------------------------------------------------- values
@@ -108,7 +53,7 @@ def test_exact_on_integers_for_any_geometry(case, dtype, layouts, seed):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_any_strides(case, layout, rng):
     x, w, b, g = case.operands(rng, np.float32)
     change = LAYOUTS[layout]
@@ -146,7 +91,7 @@ def test_broadcast_weight(shape, rng):
     assert_identical(run_all(case, x, w, b, g), run_reference(case, x, w, b, g))
 
 
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_unbatched_is_a_batch_of_one(case, rng):
     case = Conv(case.input_shape[-3:], case.weight_shape, *case.options)
     x, w, b, g = case.operands(rng)
@@ -202,7 +147,7 @@ def test_float32_within_its_rounding_bound_of_float64(case, algorithm, rng):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_nan_and_infinity_propagate(case, bad, rng):
     x, w, b, g = (a + 0.5 for a in case.operands(rng))  # nothing is 0: no 0 * inf but by padding
     x[(..., *[n // 2 for n in x.shape[-2:]])] = bad
@@ -282,7 +227,9 @@ def test_gradcheck(case, layout, rng):
 
 @pytest.mark.parametrize("algorithm", ["auto", "direct"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [*SOME, Conv((3, 48, 20, 20), (40, 48, 3, 3), padding=1)], ids=str)
+@pytest.mark.parametrize(
+    "case", [*FEW_CASES, Conv((3, 48, 20, 20), (40, 48, 3, 3), padding=1)], ids=str
+)
 def test_same_bits_for_any_number_of_threads(case, dtype, algorithm, rng):
     operands = case.operands(
         rng, draw=lambda rng, shape, _: rng.standard_normal(shape).astype(dtype)
@@ -300,7 +247,7 @@ def test_same_bits_for_any_number_of_threads(case, dtype, algorithm, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [c for c in SOME if c.groups == 1], ids=str)
+@pytest.mark.parametrize("case", [c for c in FEW_CASES if c.groups == 1], ids=str)
 def test_output_has_the_format_of_the_input_and_gradients_of_grad_output(case, dtype, rng):
     x, w, b, g = case.operands(rng, dtype)
     for change, last in ((np.ascontiguousarray, False), (channels_last, True)):
@@ -335,7 +282,7 @@ def out_calls(case, x, w, b, g):
     ]
 
 
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_out_is_filled_and_returned(case, rng):
     for call, expected in out_calls(case, *case.operands(rng, np.float32)):
         out = np.full(expected.shape, np.nan, np.float32)
@@ -569,7 +516,7 @@ def test_byte_swapped_operands_are_converted_or_refused(rng):
 # -------------------------------------------------------------------------- peers
 
 
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_agrees_with_torch(case, rng):
     torch = pytest.importorskip("torch")
     x, w, b, g = case.operands(rng)

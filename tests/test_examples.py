@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from extensions import build
-from geometries import integers
+from support.arrays import integers
+from support.extensions import build
 
 import fastconv
 from fastconv import reference

@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from children import output
+from support.child import output
 
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="no timer that sends a signal on this system"

@@ -9,25 +9,14 @@ import pytest
 import fastconv
 import fastconv.functional as F
 from fastconv import _ops, reference
-from fastconv._drivers import runtime
 from fastconv.testing import gradcheck
 
+pytestmark = pytest.mark.usefixtures("isa")
 DTYPES = [np.float32, np.float64]
-ISAS = ["baseline", "avx2", "avx512", "neon"]
-
-
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request):
-    before = runtime.build_info()["isa"]
-    try:
-        runtime.select_isa(request.param)
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
-    yield request.param
-    runtime.select_isa(before)
 
 
 def channels_last(a):
+    """(N, C, ...) of any rank, with channels innermost in memory."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
 
 

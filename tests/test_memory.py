@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from support.arrays import LAYOUTS
+from support.memory import MAX_SCRATCH, block
 
 import fastconv
 import fastconv.functional as F
@@ -50,9 +52,7 @@ def address(array):
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("op", CALLS)
 def test_results_start_on_a_cache_line(op, layout):
-    images = x
-    if layout == "channels_last":
-        images = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    images = LAYOUTS[layout](x)
     for _ in range(4):  # NumPy's own memory is aligned so by chance, one time in four
         result = CALLS[op](images)
         assert result.nbytes >= 4096
@@ -105,11 +105,6 @@ def test_results_are_copied_and_pickled_as_any_array():
 
 
 # ---------------------------------------------------------------- memory that is used again
-
-
-def block(nbytes):
-    """A writable array of bytes in memory that may have been used before."""
-    return np.frombuffer(memory.Memory(nbytes), np.uint8)
 
 
 @pytest.fixture
@@ -347,13 +342,6 @@ EXTREMES = {
     "depthwise, large": ((1, 4, 1500, 1500), (4, 1, 3, 3), 1, 1, 1, 4),
     "depthwise, channels": ((1, 40000, 5, 5), (40000, 1, 3, 3), 1, 1, 1, 40000),
 }
-MOST_SCRATCH = 4 << 20
-
-
-def laid_out(array, layout):
-    if layout == "channels_last":
-        return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    return array
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
@@ -361,7 +349,7 @@ def laid_out(array, layout):
 @pytest.mark.parametrize("name", EXTREMES)
 def test_scratch_of_convolutions_is_bounded(name, dtype, layout):
     input_shape, weight_shape, *options = EXTREMES[name]
-    images = laid_out(np.zeros(input_shape, dtype), layout)
+    images = LAYOUTS[layout](np.zeros(input_shape, dtype))
     filters = np.zeros(weight_shape, dtype)
     runtime.largest_scratch()
     y = F.conv2d(images, filters, None, *options)
@@ -371,15 +359,15 @@ def test_scratch_of_convolutions_is_bounded(name, dtype, layout):
     F.conv2d_backward_weight(y, images, weight_shape, *options)
     backward_weight = runtime.largest_scratch()
     assert max(forward, backward_input, backward_weight) > 0
-    assert forward <= MOST_SCRATCH
-    assert backward_input <= MOST_SCRATCH
-    assert backward_weight <= MOST_SCRATCH
+    assert forward <= MAX_SCRATCH
+    assert backward_input <= MAX_SCRATCH
+    assert backward_weight <= MAX_SCRATCH
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("shape", [(1, 100000, 3, 3), (1, 2, 900, 900), (1, 2, 3, 40000)])
 def test_scratch_of_other_ops_is_bounded(shape, layout):
-    images = laid_out(np.zeros(shape), layout)
+    images = LAYOUTS[layout](np.zeros(shape))
     runtime.largest_scratch()
     y, indices = F.max_pool2d(images, 3, return_indices=True)
     F.max_pool2d_backward(y, indices, shape)
@@ -391,7 +379,7 @@ def test_scratch_of_other_ops_is_bounded(shape, layout):
     F.softmax(images, -1)
     matrix = np.zeros((3, 200000))
     F.linear_backward(F.linear(matrix, np.zeros((20, 200000))), matrix, np.zeros((20, 200000)))
-    assert 0 < runtime.largest_scratch() <= MOST_SCRATCH
+    assert 0 < runtime.largest_scratch() <= MAX_SCRATCH
 
 
 def test_blocks_of_channels_of_a_pointwise_convolution(rng):

@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from children import output
+from support.child import output
 
 from fastconv._drivers import runtime
 
@@ -49,7 +49,7 @@ right = 1e6
 OURS = f"""
 import sys
 sys.path.insert(0, {TESTS})
-import every_op
+from support import every_op
 """
 
 TOGETHER = """

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from geometries import LAYOUTS, channels_last, distinct, is_channels_last
+from support.arrays import LAYOUTS, channels_last, distinct, is_channels_last
 
 import fastconv
 import fastconv.functional as F

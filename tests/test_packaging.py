@@ -288,3 +288,16 @@ print(*sorted(roots - sys.stdlib_module_names - {"fastconv", "numpy", "cython_ru
 def test_public_names_exist(module):
     imported = import_module(f"fastconv{module}")
     assert [name for name in imported.__all__ if not hasattr(imported, name)] == []
+
+
+# ---------------------------------------------------------------- tests
+
+
+def test_test_modules_import_no_other_test_module():
+    """What they share is in tests/support, so that each can be read, run and split alone."""
+    paths = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(paths) > 40
+    for path in paths:
+        names = imports(ast.parse(path.read_text(encoding="utf-8")))
+        others = sorted(n for n in names if n.startswith(("test_", "conftest.")))
+        assert others == [], path.name

@@ -7,9 +7,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from geometries import LAYOUTS
-from test_conv import SOME
-from test_drivers import SHAPES
+from support import isas
+from support.arrays import LAYOUTS
+from support.convolutions import DRIVER_CASES, FEW_CASES
 
 import fastconv
 import fastconv.functional as F
@@ -27,9 +27,9 @@ def packed_like(weight, groups):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", DRIVER_CASES)
 def test_bits_of_every_driver(name, layout, dtype, rng):
-    input_shape, weight_shape, *options = SHAPES[name]
+    input_shape, weight_shape, *options = DRIVER_CASES[name]
     x = LAYOUTS[layout](rng.standard_normal(input_shape).astype(dtype))
     w, b = (rng.standard_normal(s).astype(dtype) for s in (weight_shape, weight_shape[0]))
     packed = packed_like(w, options[-1])
@@ -47,7 +47,7 @@ def test_bits_of_every_driver(name, layout, dtype, rng):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_weight_of_any_strides(case, layout, rng):
     x, w, b, _ = case.operands(rng)
     packed = F.pack_conv2d_weight(LAYOUTS[layout](w), case.groups)
@@ -88,12 +88,8 @@ def test_out_is_filled(rng):
 def test_another_instruction_set_takes_the_filters_as_they_are(rng):
     x, w = rng.standard_normal((2, 20, 9, 9)), rng.standard_normal((40, 20, 3, 3))
     packed = F.pack_conv2d_weight(w)
-    before = runtime.build_info()["isa"]
-    try:
-        runtime.select_isa("baseline")
+    with isas.selected("baseline"):
         np.testing.assert_array_equal(F.conv2d(x, packed), F.conv2d(x, w))
-    finally:
-        runtime.select_isa(before)
 
 
 X, W = np.ones((2, 4, 8, 8)), np.ones((6, 2, 3, 3))

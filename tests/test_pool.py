@@ -2,21 +2,21 @@
 
 import numpy as np
 import pytest
-from geometries import (
+from hypothesis import given
+from hypothesis import strategies as st
+from support.arrays import (
     LAYOUTS,
+    assert_equal,
     channels_last,
     distinct,
     integers,
     is_channels_last,
-    poolings,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+from support.geometries import poolings
 
 import fastconv
 import fastconv.functional as F
 from fastconv import reference
-from fastconv._drivers import runtime
 from fastconv.testing import assert_close, gradcheck
 
 DTYPES = [np.float32, np.float64]
@@ -44,10 +44,6 @@ AVG_OPTIONS = [
     {"kernel_size": (9, 11)},
 ]
 ADAPTIVE_SIZES = [1, (1, 1), (3, 4), (9, 11), (4, 7), (13, 2)]
-
-
-def assert_equal(actual, expected, name="array"):
-    np.testing.assert_array_equal(actual, expected, err_msg=name, strict=True)
 
 
 def ties(rng, shape, dtype=np.float64):
@@ -122,21 +118,13 @@ def test_equals_reference(pool, options, layout, dtype, rng):
     assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), LAYOUTS[layout])
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("pool", "options"), POOLS)
-def test_whole_vectors_of_channels_and_some(pool, options, dtype, isa, rng):
-    before = runtime.build_info()["isa"]
-    try:
-        runtime.select_isa(isa)
-    except ValueError:
-        pytest.skip(f"no {isa} here")
-    try:
-        x = ties(rng, (2, 71, 9, 11), dtype)
-        for layout in (np.ascontiguousarray, LAYOUTS["channels_last"]):
-            assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), layout)
-    finally:
-        runtime.select_isa(before)
+def test_whole_vectors_of_channels_and_some(pool, options, dtype, rng):
+    x = ties(rng, (2, 71, 9, 11), dtype)
+    for layout in (np.ascontiguousarray, LAYOUTS["channels_last"]):
+        assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), layout)
 
 
 @pytest.mark.parametrize("options", [MAX_OPTIONS[0], MAX_OPTIONS[1]])

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from children import output
+from support.child import output
 
 from fastconv._drivers import runtime
 
@@ -15,7 +15,7 @@ TESTS = repr(str(Path(__file__).parent))
 START = f"""
 import os, sys, threading
 sys.path.insert(0, {TESTS})
-import every_op
+from support import every_op
 expected = every_op.digests()
 def child(*functions):
     "Exit status of a forked child in which every function returns true."
@@ -115,7 +115,7 @@ def test_pools_of_processes(method, tmp_path):
         f"""
 import multiprocessing, sys
 sys.path.insert(0, {TESTS})
-import every_op
+from support import every_op
 def task(n):
     return every_op.digests()
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from extensions import build
+from support.extensions import build
 
 import fastconv
 

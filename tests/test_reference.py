@@ -6,17 +6,14 @@ from itertools import product
 
 import numpy as np
 import pytest
-from geometries import Conv, convolutions, distinct, integers, poolings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.arrays import assert_equal, distinct, integers
+from support.geometries import Conv, convolutions, poolings
 
 import fastconv.functional as F
 from fastconv import reference
 from fastconv.testing import assert_close, gradcheck
-
-
-def assert_equal(actual, expected):
-    np.testing.assert_array_equal(actual, expected, strict=True)
 
 
 def test_names_and_signatures_are_those_of_functional():

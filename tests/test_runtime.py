@@ -7,15 +7,16 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from children import output, run
-from geometries import LAYOUTS, Conv, convolutions, integers, poolings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import isas
+from support.arrays import LAYOUTS, integers
+from support.child import output, run
+from support.geometries import Conv, convolutions, poolings
 
 import fastconv
 import fastconv.functional as F
@@ -24,29 +25,8 @@ from fastconv._drivers import runtime
 from fastconv.testing import assert_within, rounding_bound
 
 BUILD = runtime.build_info()
-NAMES = ("baseline", "avx2", "avx512", "neon")
-
-
-@contextmanager
-def instruction_set(name):
-    """Run the body with the kernels of an instruction set."""
-    runtime.select_isa(name)
-    try:
-        yield
-    finally:
-        runtime.select_isa(BUILD["isa"])
-
-
-def is_available(name):
-    try:
-        with instruction_set(name):
-            return True
-    except ValueError:
-        return False
-
-
-AVAILABLE = [name for name in NAMES if is_available(name)]
-
+# not the fixture "isa": Hypothesis would enter it once for all of a test's examples
+every_isa = pytest.mark.parametrize("name", isas.available())
 
 # ---------------------------------------------------------------- the number of threads
 
@@ -189,7 +169,7 @@ def pools(x, g):
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", AVAILABLE)
+@every_isa
 def test_same_bits_for_any_number_of_threads(name, dtype, layout, rng):
     def normal(rng, shape, dtype):
         return rng.standard_normal(shape).astype(dtype)
@@ -201,7 +181,7 @@ def test_same_bits_for_any_number_of_threads(name, dtype, layout, rng):
         calls.append((passes, case, change(x), w, b, change(g)))
     images = change(normal(rng, (3, 33, 32, 32), dtype))
     calls.append((pools, images, change(normal(rng, (3, 33, 16, 16), dtype))))
-    with instruction_set(name):
+    with isas.selected(name):
         results = []
         for n in (1, 2, 3, 7):
             with fastconv.threads(n):
@@ -259,16 +239,15 @@ def test_bad_accuracies(call, mode):
 
 
 def test_baseline_is_always_there_and_the_best_is_taken():
-    assert "baseline" in AVAILABLE
+    assert "baseline" in isas.available()
     best = output("import fastconv._drivers.runtime as r, fastconv; print(r.build_info()['isa'])")
-    order = ["baseline", "neon", "avx2", "avx512"]
-    assert best == max(AVAILABLE, key=order.index)
+    assert best == isas.available()[-1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", isas.names())
 def test_environment_forces_the_instruction_set(name):
     code = "import fastconv; fastconv.show_config()"
-    if name in AVAILABLE:
+    if isas.is_available(name):
         shown = output(code, FASTCONV_ISA=name)
         assert re.search(rf"instruction set +{name}$", shown, re.MULTILINE)
     else:
@@ -283,10 +262,7 @@ def test_unknown_instruction_set_is_refused():
     failed = run("import fastconv", FASTCONV_ISA="sse9")
     assert failed.returncode != 0
     assert "ValueError: FASTCONV_ISA: unknown instruction set 'sse9'" in failed.stderr
-    assert all(name in failed.stderr for name in NAMES)
-
-
-ISAS = pytest.mark.parametrize("name", AVAILABLE)
+    assert all(name in failed.stderr for name in isas.names())
 
 
 def test_show_config_says_what_is_in_use(capsys):
@@ -314,7 +290,7 @@ def test_show_config_says_what_is_in_use(capsys):
     }
 
 
-@ISAS
+@every_isa
 @settings(max_examples=60)
 @given(
     case=convolutions(),
@@ -325,7 +301,7 @@ def test_show_config_says_what_is_in_use(capsys):
 def test_convolution_is_exact_on_integers(name, case, dtype, layout, seed):
     x, w, b, g = case.operands(np.random.default_rng(seed), dtype)
     change = LAYOUTS[layout]
-    with instruction_set(name):
+    with isas.selected(name):
         actual = passes(case, change(x), w, b, change(g))
     expected = [
         reference.conv2d(x, w, b, *case.options),
@@ -337,7 +313,7 @@ def test_convolution_is_exact_on_integers(name, case, dtype, layout, seed):
         np.testing.assert_array_equal(a, e, strict=True)
 
 
-@ISAS
+@every_isa
 @settings(max_examples=60)
 @given(
     case=convolutions(),
@@ -349,7 +325,7 @@ def test_convolution_is_within_the_rounding_bound(name, case, layout, seed):
         return rng.standard_normal(shape).astype(dtype)
 
     x, w, b, _ = case.operands(np.random.default_rng(seed), np.float32, normal)
-    with instruction_set(name):
+    with isas.selected(name):
         actual = F.conv2d(LAYOUTS[layout](x), w, b, *case.options)
     double = [a.astype(np.float64) for a in (x, w, b)]
     magnitude = reference.conv2d(*map(np.abs, double), *case.options)
@@ -357,7 +333,7 @@ def test_convolution_is_within_the_rounding_bound(name, case, layout, seed):
     assert_within(actual, reference.conv2d(*double, *case.options), bound)
 
 
-@ISAS
+@every_isa
 @settings(max_examples=60)
 @given(
     pooling=poolings(dilated=True),
@@ -368,7 +344,7 @@ def test_convolution_is_within_the_rounding_bound(name, case, layout, seed):
 def test_max_pooling_agrees_with_the_reference(name, pooling, dtype, layout, seed):
     shape, options = pooling
     x = integers(np.random.default_rng(seed), shape, dtype)  # with ties
-    with instruction_set(name):
+    with isas.selected(name):
         actual = F.max_pool2d(LAYOUTS[layout](x), return_indices=True, **options)
     expected = reference.max_pool2d(x, return_indices=True, **options)
     for a, e in zip(actual, expected, strict=True):
@@ -411,7 +387,9 @@ def owners(library):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
-@pytest.mark.skipif("avx2" not in AVAILABLE, reason="has no kernels for more than the baseline")
+@pytest.mark.skipif(
+    not isas.is_available("avx2"), reason="has no kernels for more than the baseline"
+)
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
 def test_only_the_kernels_of_an_instruction_set_use_it():
     folder = Path(fastconv.__file__).parent

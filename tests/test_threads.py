@@ -6,10 +6,10 @@ import sysconfig
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import every_op
 import numpy as np
 import pytest
-from children import output
+from support import every_op
+from support.child import output
 
 import fastconv
 import fastconv.functional as F

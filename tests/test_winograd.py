@@ -12,12 +12,13 @@ from itertools import count, product
 
 import numpy as np
 import pytest
-from geometries import LAYOUTS, Conv, integers
 from hypothesis import given
 from hypothesis import strategies as st
-from test_conv import assert_identical, run_reference
-from test_memory import MOST_SCRATCH, block, laid_out
-from test_runtime import NAMES, instruction_set, is_available
+from support import isas
+from support.arrays import LAYOUTS, integers
+from support.convolutions import assert_identical, run_reference
+from support.geometries import Conv
+from support.memory import MAX_SCRATCH, block
 
 import fastconv
 import fastconv.functional as F
@@ -38,14 +39,6 @@ every_format = pytest.mark.parametrize("layout", FORMATS)
 dtypes_and_formats = pytest.mark.parametrize(
     ("dtype", "layout"), list(zip(DTYPES, FORMATS, strict=True))
 )
-
-
-@pytest.fixture(params=NAMES)
-def isa(request):
-    if not is_available(request.param):
-        pytest.skip(f"no {request.param} here")
-    with instruction_set(request.param):
-        yield request.param
 
 
 def spoil_kept_memory(largest=1 << 20):
@@ -437,7 +430,7 @@ EXTREMES = {
 @pytest.mark.parametrize("name", EXTREMES)
 def test_scratch_is_bounded(name, tile, dtype, layout):
     case = Conv(*EXTREMES[name], padding=1)
-    x, w = laid_out(np.zeros(case.input_shape, dtype), layout), np.zeros(case.weight_shape, dtype)
+    x, w = LAYOUTS[layout](np.zeros(case.input_shape, dtype)), np.zeros(case.weight_shape, dtype)
     n, filters = len(x), len(w)
     shape = _ops.conv_shape(case.input_shape, case.weight_shape, *case.options)
     y = empty_like_format(x, (n, filters, *x.shape[2:]))
@@ -449,7 +442,7 @@ def test_scratch_is_bounded(name, tile, dtype, layout):
     _ops.conv2d_backward_weight(y, x, w, shape, algorithm=tile)
     backward_weight = runtime.largest_scratch()
     for nbytes in (forward, backward_input, backward_weight):
-        assert 0 < nbytes <= MOST_SCRATCH
+        assert 0 < nbytes <= MAX_SCRATCH
 
 
 # ---------------------------------------------------------------- packed weights
@@ -483,8 +476,8 @@ def test_packed_weight_owns_its_filters_and_is_pickled(rng):
 def test_packed_weight_of_another_instruction_set(rng):
     x, w, b, _ = normal(CASE, rng)
     packed = F.pack_conv2d_weight(w)
-    for name in filter(is_available, NAMES):
-        with instruction_set(name):
+    for name in isas.available():
+        with isas.selected(name):
             y, expected = (
                 F.conv2d(x, weight, b, padding=CASE.padding, algorithm="winograd")
                 for weight in (packed, w)
