@@ -64,18 +64,18 @@ def check_passes(case, dtype, channels_last, rng):
 @every_format
 @every_dtype
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_all_passes_on_one_geometry(case, dtype, channels_last, rng):
+def test_all_passes_equal_reference(case, dtype, channels_last, rng):
     check_passes(case, dtype, channels_last, rng)
 
 
 @given(case=convolutions(), dtype=st.sampled_from([np.float32, np.float64]), last=st.booleans())
-def test_all_passes_on_any_geometry(case, dtype, last):
+def test_all_passes_equal_reference_on_any_geometry(case, dtype, last):
     if len(case.input_shape) == 3:
         case = Conv((1, *case.input_shape), *astuple(case)[1:])
     check_passes(case, dtype, last, np.random.default_rng(0))
 
 
-def test_formats_may_differ(rng):
+def test_output_format_may_differ_from_input_format(rng):
     case = CASES[3]
     x, w, b, _ = case.operands(rng, np.float32)
     s = conv_shape(case, output_format=CONSTANTS["CHANNELS_LAST"])
@@ -85,7 +85,7 @@ def test_formats_may_differ(rng):
     np.testing.assert_array_equal(out, flat(expected, channels_last=True))
 
 
-def test_relu_rides_along(rng):
+def test_relu_is_fused_into_convolution(rng):
     case = CASES[0]
     x, w, b, _ = case.operands(rng, np.float32)
     s = conv_shape(case, activation=CONSTANTS["ACTIVATION_RELU"])
@@ -97,7 +97,7 @@ def test_relu_rides_along(rng):
 
 
 @pytest.mark.parametrize("name", ["direct", "winograd"])
-def test_algorithms_are_the_ones_of_python(name, rng):
+def test_algorithms_give_the_bits_of_the_python_functions(name, rng):
     case = Conv((1, 33, 20, 21), (35, 33, 3, 3), padding=1)
     x, w, b = (rng.standard_normal(s) for s in (case.input_shape, case.weight_shape, 35))
     g = rng.standard_normal((1, 35, 20, 21))
@@ -177,7 +177,7 @@ def check_avg_pool(input_shape, options, dtype, channels_last, rng, **fields):
 @every_format
 @every_dtype
 @pytest.mark.parametrize(("input_shape", "options"), POOLINGS)
-def test_pooling(input_shape, options, dtype, channels_last, rng):
+def test_pooling_equals_reference(input_shape, options, dtype, channels_last, rng):
     check_max_pool(input_shape, options, dtype, channels_last, rng)
     check_avg_pool(input_shape, options, dtype, channels_last, rng)
     check_avg_pool(input_shape, options, dtype, channels_last, rng, count_include_pad=False)
@@ -185,14 +185,14 @@ def test_pooling(input_shape, options, dtype, channels_last, rng):
 
 
 @given(pooling=poolings(dilated=True), last=st.booleans())
-def test_max_pooling_of_any_geometry(pooling, last):
+def test_max_pooling_equals_reference_on_any_geometry(pooling, last):
     shape, options = pooling
     shape = shape if len(shape) == 4 else (1, *shape)
     check_max_pool(shape, options, np.float32, last, np.random.default_rng(0))
 
 
 @given(pooling=poolings(dilated=False), last=st.booleans())
-def test_average_pooling_of_any_geometry(pooling, last):
+def test_average_pooling_equals_reference_on_any_geometry(pooling, last):
     shape, options = pooling
     shape = shape if len(shape) == 4 else (1, *shape)
     check_avg_pool(shape, options, np.float32, last, np.random.default_rng(0))
@@ -200,7 +200,7 @@ def test_average_pooling_of_any_geometry(pooling, last):
 
 @every_format
 @pytest.mark.parametrize("size", [(1, 1), (3, 4), (7, 5), (9, 12)])
-def test_adaptive_pooling(size, channels_last, rng):
+def test_adaptive_pooling_equals_reference(size, channels_last, rng):
     x = integers(rng, (2, 5, 7, 9), np.float32)
     s = Pool2dShape()
     assert call("pool2d_shape_init_adaptive", s, *x.shape, *size) == 0
@@ -215,7 +215,7 @@ def test_adaptive_pooling(size, channels_last, rng):
     np.testing.assert_array_equal(out, expected)
 
 
-def test_an_empty_batch():
+def test_empty_batch_reads_no_arrays_and_clears_gradients():
     case = Conv((0, 3, 8, 8), (4, 3, 3, 3))
     s, w = conv_shape(case), np.ones((4, 3, 3, 3), np.float32)
     assert call_op("conv2d_f32", s, None, w, None, None) == 0
@@ -259,7 +259,7 @@ def test_threads_share_a_geometry_and_packed_weights(rng):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
-def test_signals_wait_until_a_call_returns():
+def test_signal_handlers_run_after_a_call_returns():
     """A handler's exception has nowhere to go while the caller holds no GIL."""
     code = """
 import signal

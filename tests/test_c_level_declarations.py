@@ -115,7 +115,7 @@ def promised():
     return found
 
 
-def test_the_header_s_functions_are_the_promised_ones():
+def test_header_functions_match_the_published_abi():
     found = {
         name: (result, parameters.replace("fastconv_", ""))
         for name, (result, parameters) in PROTOTYPES.items()
@@ -124,7 +124,7 @@ def test_the_header_s_functions_are_the_promised_ones():
     assert " ".join(PROTOTYPES) == ORDER
 
 
-def test_the_header_s_structures_and_statuses_are_the_promised_ones():
+def test_header_structures_and_statuses_match_the_published_abi():
     for structure, fields in FIELDS.items():
         assert " ".join(name for name, _ in structure._fields_) == fields
     assert {kind for _, kind in Conv2dShape._fields_ + Pool2dShape._fields_} == {ctypes.c_ssize_t}
@@ -132,7 +132,7 @@ def test_the_header_s_structures_and_statuses_are_the_promised_ones():
     assert re.search(r"#define FASTCONV_ABI_VERSION 1\n", HEADER)
 
 
-def test_the_table_says_what_it_is():
+def test_table_has_its_version_and_size():
     assert TABLE.abi_version == 1
     assert TABLE.size == ctypes.sizeof(TABLE)
     assert all(getattr(TABLE, name) for name in PROTOTYPES)
@@ -151,7 +151,7 @@ def cython_type(text):
     return re.sub(r"^const (\w+)", r"\1 const", text)
 
 
-def test_cython_s_functions_are_the_header_s():
+def test_cython_functions_match_the_header():
     found = {
         name: single_spaced(
             re.sub(r"__pyx_t_8fastconv_4_ops_", "", re.search(r'"(.*)"', repr(capsule))[1])
@@ -171,7 +171,7 @@ def declarations(name):
     return re.sub(r"#.*", "", text)
 
 
-def test_cython_s_structures_and_constants_are_the_header_s():
+def test_cython_structures_and_constants_match_the_header():
     text = declarations("_ops.pxd")
     for structure in FIELDS:
         body = re.search(rf"ctypedef struct {structure.__name__}:\n((?:    .*\n|\n)+)", text)[1]
@@ -183,7 +183,7 @@ def test_cython_s_structures_and_constants_are_the_header_s():
     assert found == CONSTANTS
 
 
-def test_the_package_offers_all_that_ops_declares():
+def test_package_cimports_everything_that_ops_declares():
     text = declarations("_ops.pxd")
     patterns = (
         r"^cdef (?:int|void|const char \*) ?\*?(\w+)\(",
@@ -204,7 +204,7 @@ def test_the_package_offers_all_that_ops_declares():
         ("} fastconv_api;", "    void (*of_a_later_version)(void);\n} fastconv_api;"),
     ],
 )
-def test_an_extension_for_another_level_is_refused(change, tmp_path):
+def test_extension_built_for_another_abi_is_refused(change, tmp_path):
     """By its own copy of the header, which is of an older level or a later version."""
     header = (Path(fastconv.get_include()) / "fastconv.h").read_text(encoding="utf-8")
     assert change[0] in header
@@ -227,7 +227,7 @@ fastconv_import()
         build("another", tmp_path)
 
 
-def test_every_status_has_a_text_of_its_own():
+def test_every_status_has_its_own_text():
     texts = [call("status_text", value) for value in STATUSES.values()]
     assert all(texts)
     assert len(set(texts)) == len(texts)
@@ -236,6 +236,6 @@ def test_every_status_has_a_text_of_its_own():
         assert call("status_text", unknown) == b"unknown status"
 
 
-def test_get_include_is_where_the_header_is():
+def test_get_include_names_the_folder_of_the_header():
     assert fastconv.get_include() == str(resources.files("fastconv") / "include")
     assert set(FUNCTIONS) == set(PROTOTYPES)

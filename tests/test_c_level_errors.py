@@ -56,7 +56,7 @@ from fastconv import reference
         ({"out_channels": 2**62}, "TOO_LARGE"),
     ],
 )
-def test_what_is_no_convolution(fields, status):
+def test_invalid_conv2d_shapes_are_refused(fields, status):
     s = conv_shape(Conv((2, 8, 8, 8), (4, 8, 3, 3)))
     for name, value in fields.items():
         setattr(s, name, value)
@@ -95,7 +95,7 @@ def test_what_is_no_convolution(fields, status):
         ({"adaptive": 1, "out_h": 2**40, "out_w": 2**40}, "TOO_LARGE"),
     ],
 )
-def test_what_is_no_pooling(fields, status):
+def test_invalid_pool2d_shapes_are_refused(fields, status):
     s = pool_shape((2, 8, 8, 8), {"kernel_size": 3})
     for name, value in fields.items():
         setattr(s, name, value)
@@ -109,7 +109,7 @@ def test_what_is_no_pooling(fields, status):
     assert call_op("avg_pool2d_backward_f64", s, x, x) == STATUSES[status]
 
 
-def test_huge_steps_are_what_they_come_to(rng):
+def test_huge_strides_give_one_output_pixel(rng):
     x = integers(rng, (1, 4, 5, 5))
     w = integers(rng, (4, 4, 1, 1))
     case = Conv(x.shape, w.shape)
@@ -122,7 +122,7 @@ def test_huge_steps_are_what_they_come_to(rng):
     assert np.count_nonzero(out) <= 4
 
 
-def test_a_shape_that_was_not_checked_is_refused():
+def test_unchecked_shape_is_refused():
     s = conv_shape(CASES[0])
     x = np.zeros(4096)
     for field in ("out_h", "out_w"):
@@ -136,7 +136,7 @@ def test_a_shape_that_was_not_checked_is_refused():
     assert call_op("max_pool2d_f64", p, x, x, None) == STATUSES["SHAPE_NOT_CHECKED"]
 
 
-def test_missing_arrays_are_refused():
+def test_null_pointers_are_refused():
     case = CASES[0]
     s, p = conv_shape(case), pool_shape(*POOLINGS[0])
     x, null = np.zeros(4096), STATUSES["NULL_POINTER"]
@@ -168,7 +168,7 @@ def test_missing_arrays_are_refused():
 
 
 @pytest.mark.parametrize("num_threads", [-1, 1025])
-def test_impossible_numbers_of_threads_are_refused(num_threads):
+def test_invalid_numbers_of_threads_are_refused(num_threads):
     s, p, x = conv_shape(CASES[0]), pool_shape(*POOLINGS[0]), np.zeros(4096)
     many = {"num_threads": num_threads}
     assert call_op("conv2d_f64", s, x, x, None, x, **many) == STATUSES["INVALID_OPTION"]
@@ -184,7 +184,7 @@ def test_indices_outside_their_plane_are_refused():
         assert status == STATUSES["INDEX_OUT_OF_RANGE"]
 
 
-def test_packed_weights_fit_their_convolution_only(rng):
+def test_packed_weights_of_another_convolution_are_refused(rng):
     case = Conv((1, 8, 9, 9), (8, 4, 3, 3), groups=2)
     w = integers(rng, case.weight_shape)
     packed, s, x = ctypes.c_void_p(), conv_shape(case), np.zeros(4096)

@@ -72,7 +72,7 @@ def check_workspace(name, *arguments, out, num_threads):
 @pytest.mark.parametrize("num_threads", [1, 3])
 @every_format
 @pytest.mark.parametrize("case", WORKSPACES, ids=str)
-def test_convolution_in_the_caller_s_memory(case, channels_last, num_threads, rng):
+def test_convolution_uses_only_the_callers_workspace(case, channels_last, num_threads, rng):
     x, w, b, g = case.operands(rng, np.float32)
     s = conv_shape(case, channels_last)
     packed = ctypes.c_void_p()
@@ -91,7 +91,9 @@ def test_convolution_in_the_caller_s_memory(case, channels_last, num_threads, rn
 @pytest.mark.parametrize("num_threads", [1, 3])
 @every_format
 @pytest.mark.parametrize(("input_shape", "options"), [*POOLINGS, ((4, 40, 64, 64), POOLINGS[1][1])])
-def test_pooling_in_the_caller_s_memory(input_shape, options, channels_last, num_threads, rng):
+def test_pooling_uses_only_the_callers_workspace(
+    input_shape, options, channels_last, num_threads, rng
+):
     s = pool_shape(input_shape, options, channels_last)
     x = integers(rng, input_shape, np.float32).ravel()
     y = unfilled((*input_shape[:2], s.out_h, s.out_w), np.float32)
@@ -108,7 +110,7 @@ def test_pooling_in_the_caller_s_memory(input_shape, options, channels_last, num
     check_workspace("avg_pool2d_backward_f32", s, y, x, out=x, **many)
 
 
-def test_a_query_reads_and_writes_no_array():
+def test_workspace_query_reads_and_writes_no_array():
     case = CASES[6]
     s = conv_shape(case)
     nowhere = ctypes.c_void_p(1).value  # a pointer that no process may follow
@@ -124,7 +126,7 @@ def test_a_query_reads_and_writes_no_array():
     assert workspace_size("avg_pool2d_backward_f32", p, nowhere, nowhere) > 64
 
 
-def test_more_threads_than_the_workspace_is_for_are_refused(rng):
+def test_workspace_for_fewer_threads_is_refused(rng):
     case = Conv((4, 40, 30, 30), (40, 40, 3, 3), padding=1)
     x, w, _, g = case.operands(rng, np.float32)
     s = conv_shape(case)

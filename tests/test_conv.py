@@ -54,7 +54,7 @@ def test_exact_on_integers_for_any_geometry(case, dtype, layouts, seed):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("case", FEW_CASES, ids=str)
-def test_any_strides(case, layout, rng):
+def test_operands_may_have_any_strides(case, layout, rng):
     x, w, b, g = case.operands(rng, np.float32)
     change = LAYOUTS[layout]
     before = [a.copy() for a in (x, w, b, g)]
@@ -64,7 +64,7 @@ def test_any_strides(case, layout, rng):
         np.testing.assert_array_equal(a, original, err_msg="an operand was changed")
 
 
-def test_any_strides_of_bias(rng):
+def test_bias_may_have_any_strides(rng):
     case = CASES[1]
     x, w, b, _ = case.operands(rng)
     expected = reference.conv2d(x, w, b, *case.options)
@@ -72,7 +72,7 @@ def test_any_strides_of_bias(rng):
         np.testing.assert_array_equal(F.conv2d(x, w, bias, *case.options), expected)
 
 
-def test_broadcast_operands(rng):
+def test_operands_may_be_broadcast(rng):
     """Stride-0 views read the same element again and again."""
     w = integers(rng, (4, 3, 3, 3))
     x = np.broadcast_to(integers(rng, (1, 3, 1, 1)), (2, 3, 6, 6))
@@ -83,7 +83,7 @@ def test_broadcast_operands(rng):
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 1, 3), (6, 5, 1, 1), (1, 1, 3, 1), (1, 1, 1, 1)])
-def test_broadcast_weight(shape, rng):
+def test_weight_may_be_broadcast(shape, rng):
     """More taps than elements that they span."""
     case = Conv((2, 5, 9, 10), (6, 5, 3, 3), padding=1)
     x, _, b, g = case.operands(rng)
@@ -111,7 +111,7 @@ def test_empty_batch_has_zero_gradients():
     np.testing.assert_array_equal(result["grad_bias"], np.zeros(4))
 
 
-def test_cs231n_numbers():
+def test_equals_the_values_of_the_cs231n_assignment():
     """The values that the Stanford course's assignment prints."""
     x = np.linspace(-0.1, 0.5, 96).reshape(2, 3, 4, 4)
     w = np.linspace(-0.2, 0.3, 144).reshape(3, 3, 4, 4)
@@ -166,7 +166,7 @@ def test_nan_and_infinity_propagate(case, bad, rng):
 
 
 @given(case=convolutions(), seed=st.integers(0, 99))
-def test_adjoint(case, seed):
+def test_backward_passes_are_the_adjoints_of_forward(case, seed):
     """<conv(x, w), g> = <x, backward_input(g, w)> = <w, backward_weight(g, x)>, exactly."""
     x, w, _, g = case.operands(np.random.default_rng(seed))
     result = run_all(case, x, w, None, g)
@@ -291,7 +291,7 @@ def test_out_is_filled_and_returned(case, rng):
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "negative_strides", "every_second"])
-def test_out_of_any_strides(layout, rng):
+def test_out_may_have_any_strides(layout, rng):
     case = CASES[1]
     for call, expected in out_calls(case, *case.operands(rng)):
         out = LAYOUTS[layout](np.full(expected.shape, np.nan))
@@ -299,7 +299,7 @@ def test_out_of_any_strides(layout, rng):
         np.testing.assert_array_equal(out, expected)
 
 
-def test_out_that_cannot_be_used_is_refused_untouched(rng):
+def test_unusable_out_is_refused_and_not_written(rng):
     case = Conv((2, 3, 6, 6), (3, 3, 3, 3), padding=1)
     x, w, b, g = case.operands(rng)
     for call, expected in out_calls(case, x, w, b, g):
@@ -410,7 +410,7 @@ BAD_FORWARD = [
 
 
 @pytest.mark.parametrize(("change", "error", "contains"), BAD_FORWARD)
-def test_bad_arguments_of_forward(change, error, contains):
+def test_forward_refuses_invalid_arguments(change, error, contains):
     F.conv2d(**GOOD)  # the rest is good
     with pytest.raises(error) as caught:
         F.conv2d(**{**GOOD, **change})
@@ -444,7 +444,7 @@ BAD_BACKWARD = [
         (F.conv2d_backward_weight, {"grad_output": G, "input": X, "weight_shape": W.shape}),
     ],
 )
-def test_bad_arguments_of_backward(function, good, change, error, contains):
+def test_backward_refuses_invalid_arguments(function, good, change, error, contains):
     good = {**good, "groups": 2}
     function(**good)
     with pytest.raises(error) as caught:
@@ -456,14 +456,14 @@ def test_bad_arguments_of_backward(function, good, change, error, contains):
 @pytest.mark.parametrize(
     "shape", [(2, 4, 8), (2, 5, 8, 8), (2, 4, 0, 8), (2, 4, -8, 8), (2, 4, 2, 8)]
 )
-def test_bad_input_shape(shape):
+def test_invalid_input_shape_is_refused(shape):
     with pytest.raises(ValueError, match="input_shape") as caught:
         F.conv2d_backward_input(G, W, shape, groups=2)
     assert str(shape)[1:-1] in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 8.5, 8), (2, 4, "8", 8), "2488", 2488, None])
-def test_shapes_are_integers(shape):
+def test_shapes_that_are_not_integers_are_refused(shape):
     for call, name in (
         (lambda: F.conv2d_backward_input(G, W, shape, groups=2), "input_shape"),
         (lambda: F.conv2d_backward_weight(G, X, shape, groups=2), "weight_shape"),
@@ -478,13 +478,13 @@ def test_shapes_are_integers(shape):
 @pytest.mark.parametrize(
     "shape", [(6, 2, 3), (6, 4, 3, 3), (5, 2, 3, 3), (6, 2, 0, 3), (6, 2, 9, 9)]
 )
-def test_bad_weight_shape(shape):
+def test_invalid_weight_shape_is_refused(shape):
     with pytest.raises(ValueError, match="weight_shape") as caught:
         F.conv2d_backward_weight(G, X, shape, groups=2)
     assert str(shape) in str(caught.value)
 
 
-def test_bad_grad_output_of_bias():
+def test_backward_bias_refuses_invalid_grad_output():
     with pytest.raises(ValueError, match=r"grad_output.*\(6, 6\)"):
         F.conv2d_backward_bias(np.ones((6, 6)))
     with pytest.raises(TypeError, match=r"grad_output.*int64"):
@@ -559,7 +559,7 @@ def unaligned(a):
     ],
     ids=["dtype", "integers", "byte order", "unaligned", "list", "rank", "size"],
 )
-def test_op_layer_refuses_by_name(change, error):
+def test_op_layer_names_the_refused_argument(change, error):
     for function, operands, geometry in op_calls():
         function(*operands.values(), *geometry)
         names = [n for n in operands if (function, n) != (_ops.conv2d_backward_bias, "grad_output")]
@@ -578,7 +578,7 @@ def test_op_layer_refuses_to_write_to_read_only_arrays():
             function(*operands.values(), *geometry)
 
 
-def test_op_layer_needs_contiguous_vectors():
+def test_op_layer_refuses_strided_bias_vectors():
     for function, operands, geometry in op_calls():
         for name in operands.keys() & {"bias", "grad_bias"}:
             strided = {**operands, name: np.ones(12)[::2]}
@@ -586,7 +586,7 @@ def test_op_layer_needs_contiguous_vectors():
                 function(*strided.values(), *geometry)
 
 
-def test_op_layer_takes_any_strides(rng):
+def test_op_layer_accepts_any_strides(rng):
     case = CASES[1]
     x, w, b, g = case.operands(rng)
     shape = _ops.conv_shape(x.shape, w.shape, *case.options)

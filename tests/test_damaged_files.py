@@ -9,7 +9,7 @@ FUZZ = Path(__file__).with_name("fuzz") / "files.py"
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])
-def test_damage_is_refused_or_harmless(seed):
+def test_damaged_files_are_refused_or_load_correctly(seed):
     lines = output(FUZZ, "--mutations", "600", "--seed", seed).splitlines()
     assert len(lines) >= 5
     assert all("refused" in line and "loaded" in line for line in lines)

@@ -77,7 +77,7 @@ def has_fields(value):
 
 
 @pytest.mark.parametrize("value", [pytest.param(v, id=name) for v, name in PUBLIC.items()])
-def test_docstring_says_what_is_taken_returned_and_raised(value):
+def test_docstrings_have_parameters_returns_and_raises_sections(value):
     found = sections(inspect.getdoc(value))
     summary, signature = found[""].strip(), inspect.signature(value)
     assert summary.splitlines()[0].endswith((".", ":"))

@@ -22,7 +22,7 @@ def small_integers(rng, shape, layout="contiguous"):
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", DRIVER_CASES)
-def test_every_way_through_the_drivers(name, layout, rng):
+def test_every_driver_branch_equals_reference(name, layout, rng):
     input_shape, weight_shape, *options = DRIVER_CASES[name]
     x, w = small_integers(rng, input_shape, layout), small_integers(rng, weight_shape)
     b = rng.integers(-9, 10, weight_shape[0]).astype(np.float32)
@@ -44,7 +44,7 @@ def test_every_way_through_the_drivers(name, layout, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", DRIVER_CASES)
-def test_relu_in_the_epilogue_has_the_bits_of_relu_after(name, layout, dtype, rng):
+def test_fused_relu_has_the_bits_of_a_separate_relu(name, layout, dtype, rng):
     input_shape, weight_shape, *options = DRIVER_CASES[name]
     x, w = (small_integers(rng, s, layout) * dtype(0.1) for s in (input_shape, weight_shape))
     x[0, 0, -1, -1], x[-1, -1, 0, 0] = np.nan, -np.inf
@@ -83,7 +83,7 @@ def test_same_bits_for_any_number_of_threads(name, layout, rng):
 
 
 @pytest.mark.parametrize("shape", [(1, 5000, 40), (2, 300, 7), (13, 700, 300), (130, 90, 200)])
-def test_fully_connected_blocks(shape, rng):
+def test_large_linear_layers_equal_reference(shape, rng):
     n, inputs, outputs = shape
     x, w, g = (small_integers(rng, s) for s in ((n, inputs), (outputs, inputs), (n, outputs)))
     b = rng.integers(-9, 10, outputs).astype(np.float32)

@@ -25,7 +25,7 @@ def test_dropout_keeps_and_scales(p, dtype):
     assert_close(F.dropout_backward(g, mask, p), np.where(kept, g / dtype(1 - p), dtype(0)))
 
 
-def test_dropout_of_everything_and_of_nothing(rng):
+def test_dropout_with_probability_one_zero_and_in_evaluation(rng):
     x = rng.standard_normal((5, 6))
     assert_equal(F.dropout(x, 1.0, rng=rng), np.zeros_like(x))
     assert_equal(F.dropout(x, 0.0, rng=rng), x)
@@ -42,7 +42,7 @@ def test_dropout_follows_its_generator(rng):
     F.dropout(x)  # a generator of its own
 
 
-def test_dropout_draws_alike_for_every_dtype_and_memory_format(rng):
+def test_dropout_mask_does_not_depend_on_dtype_or_memory_format(rng):
     x = rng.random((2, 3, 4, 5)) + 1
     y, mask = F.dropout(x, 0.3, rng=1, return_mask=True)
     assert_equal(F.dropout(x.astype(np.float32), 0.3, rng=1) != 0, mask)
@@ -74,12 +74,12 @@ def test_dropout_gradcheck(rng):
         ({"rng": "seed"}, TypeError, "rng.*seed"),
     ],
 )
-def test_bad_arguments_of_dropout(change, error, text):
+def test_dropout_refuses_invalid_arguments(change, error, text):
     with pytest.raises(error, match=text):
         F.dropout(**{"input": np.ones((2, 2)), **change})
 
 
-def test_bad_arguments_of_dropout_backward():
+def test_dropout_backward_refuses_invalid_arguments():
     with pytest.raises(ValueError, match=r"mask.*\(3,\)"):
         F.dropout_backward(np.ones(2), np.ones(3, bool), 0.5)
     with pytest.raises(ValueError, match=r"p.*2\.0"):

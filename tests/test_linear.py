@@ -20,7 +20,7 @@ DTYPES = [np.float32, np.float64]
     layout=st.sampled_from(["contiguous", "fortran", "every_second", "read_only"]),
     seed=st.integers(0, 99),
 )
-def test_linear_is_exact_on_integers(leading, features, dtype, layout, seed):
+def test_exact_on_integers(leading, features, dtype, layout, seed):
     rng, change = np.random.default_rng(seed), LAYOUTS[layout]
     x, w = integers(rng, (*leading, features[1]), dtype), integers(rng, features, dtype)
     b, g = integers(rng, features[:1], dtype), integers(rng, (*leading, features[0]), dtype)
@@ -32,7 +32,7 @@ def test_linear_is_exact_on_integers(leading, features, dtype, layout, seed):
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4)])
-def test_linear_gradcheck(shape, rng):
+def test_gradcheck(shape, rng):
     gradcheck(
         F.linear,
         lambda g, x, w, b: F.linear_backward(g, x, w),
@@ -59,7 +59,7 @@ X, W, B = np.ones((2, 4)), np.ones((3, 4)), np.ones(3)
         ((None, W, B), TypeError, ["input"]),
     ],
 )
-def test_bad_arguments_of_linear(arguments, error, contains):
+def test_forward_refuses_invalid_arguments(arguments, error, contains):
     with pytest.raises(error) as caught:
         F.linear(*arguments)
     for text in contains:
@@ -74,7 +74,7 @@ def test_bad_arguments_of_linear(arguments, error, contains):
         (np.ones((2, 3), np.float32), TypeError, ["float32", "float64"]),
     ],
 )
-def test_bad_grad_output_of_linear(g, error, contains):
+def test_backward_refuses_invalid_grad_output(g, error, contains):
     with pytest.raises(error) as caught:
         F.linear_backward(g, X, W)
     for text in contains:

@@ -59,7 +59,7 @@ def test_licences_are_shipped(distribution):
     assert "Creative Commons Attribution 4.0" in texts[1]
 
 
-def test_only_what_is_of_use_is_shipped(distribution):
+def test_only_expected_file_types_are_shipped(distribution):
     shipped = [f for f in distribution.files if f.parts[0] == "fastconv"]
     shipped = [f for f in shipped if f.suffix != ".pyc"]
     allowed = {".py", ".pyi", ".pxd", ".so", ".pyd", ".gz", ".txt"}
@@ -68,7 +68,7 @@ def test_only_what_is_of_use_is_shipped(distribution):
     assert others == [*headers, "fastconv/py.typed"]
 
 
-def test_the_wheel_is_about_a_megabyte(distribution):
+def test_wheel_is_smaller_than_1500_kilobytes(distribution):
     """Beside the OpenMP library that a repaired wheel brings along: fastconv.libs, .dylibs."""
     files = [f for f in distribution.files if f.suffix != ".pyc"]
     ours = [f for f in files if f.parts[0] != "fastconv.libs" and ".dylibs" not in f.parts]
@@ -93,7 +93,7 @@ def test_pinned_actions_are_named_by_hash_and_version():
         ("windows", "AMD64", {"win_amd64"}),
     ],
 )
-def test_wheels_are_built_for(platform, machine, tags):
+def test_wheels_are_built_for_every_platform_and_python(platform, machine, tags):
     pytest.importorskip("cibuildwheel")
     command = [sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", str(ROOT)]
     command += ["--platform", platform, "--archs", machine]
@@ -215,7 +215,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PYTHON}
 CYTHON = sorted(p for p in SOURCE.rglob("*.p[xy][xd]") if p.suffix != ".py")
 
 
-def test_every_room_is_known():
+def test_every_module_has_import_rules():
     assert {room_of(p) for p in [*PYTHON, *CYTHON]} == set(MAY_IMPORT)
 
 
@@ -243,12 +243,12 @@ def test_cimports_run_one_way(path):
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "_kernels").iterdir()), ids=lambda p: p.name)
-def test_kernels_know_neither_python_nor_openmp(path):
+def test_kernels_include_neither_python_nor_openmp(path):
     text = path.read_text(encoding="utf-8")
     assert not re.search(r'#include *[<"](Python|omp|numpy|pthread)|#pragma omp', text)
 
 
-def test_there_is_no_circle():
+def test_there_are_no_circular_imports():
     graph = {}
     modules = {module_of(path): path for path in PYTHON}
     for name, path in modules.items():

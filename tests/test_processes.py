@@ -89,7 +89,7 @@ def test_forked_children_compute_the_same(rounds):
 @FORKS
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks for libraries in /proc")
 @pytest.mark.skipif(not runtime.build_info()["openmp"], reason="built without OpenMP")
-def test_a_forked_child_does_not_wait_for_another_library_s_threads():
+def test_forked_child_does_not_wait_for_threads_of_another_library():
     code = """
 import ctypes, os, re, sys, numpy as np, fastconv.functional as F
 found = re.search(r"\\S*/libgomp\\S*$", open("/proc/self/maps").read(), re.M)
@@ -109,7 +109,7 @@ os._exit(0 if (y == 288).all() else 1)
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_pools_of_processes(method, tmp_path):
+def test_process_pools_compute_the_same(method, tmp_path):
     script = tmp_path / "pool.py"
     script.write_text(
         f"""

@@ -82,7 +82,7 @@ def test_default_number_of_threads_is_what_affinity_allows():
     assert output(code) == "1"
 
 
-def test_threads_are_set_and_put_back():
+def test_threads_are_set_and_restored():
     before = fastconv.get_num_threads()
     with fastconv.threads(3):
         assert fastconv.get_num_threads() == 3
@@ -93,14 +93,14 @@ def test_threads_are_set_and_put_back():
     assert fastconv.get_num_threads() == before
 
 
-def test_threads_are_put_back_after_an_error():
+def test_threads_are_restored_after_an_error():
     before = fastconv.get_num_threads()
     with pytest.raises(KeyError), fastconv.threads(before + 1):
         raise KeyError
     assert fastconv.get_num_threads() == before
 
 
-def test_number_of_threads_is_the_whole_process_s():
+def test_number_of_threads_applies_to_the_whole_process():
     with fastconv.threads(3):
         seen = []
         thread = threading.Thread(target=lambda: seen.append(fastconv.get_num_threads()))
@@ -119,7 +119,7 @@ def test_number_of_threads_is_the_whole_process_s():
 @pytest.mark.parametrize(
     "call", [fastconv.set_num_threads, lambda n: fastconv.threads(n).__enter__()]
 )
-def test_bad_numbers_of_threads(call, n, error):
+def test_invalid_numbers_of_threads_are_refused(call, n, error):
     before = fastconv.get_num_threads()
     with pytest.raises(error, match=re.escape(f"got {n!r}")):
         call(n)
@@ -198,7 +198,7 @@ def test_environment_sets_the_accuracy(value, expected):
     assert output(code, FASTCONV_ACCURACY=value) == expected
 
 
-def test_accuracy_is_set_and_put_back():
+def test_accuracy_is_set_and_restored():
     before = fastconv.get_accuracy()
     with fastconv.accuracy("strict"):
         assert runtime.get_strict_accuracy() is True
@@ -211,7 +211,7 @@ def test_accuracy_is_set_and_put_back():
     assert fastconv.get_accuracy() == before
 
 
-def test_accuracy_is_put_back_after_an_error():
+def test_accuracy_is_restored_after_an_error():
     before = fastconv.get_accuracy()
     other = {"fast": "strict", "strict": "fast"}[before]
     with pytest.raises(KeyError), fastconv.accuracy(other):
@@ -219,7 +219,7 @@ def test_accuracy_is_put_back_after_an_error():
     assert fastconv.get_accuracy() == before
 
 
-def test_accuracy_is_the_whole_process_s():
+def test_accuracy_applies_to_the_whole_process():
     with fastconv.accuracy("strict"), ThreadPoolExecutor(1) as pool:
         assert pool.submit(fastconv.get_accuracy).result(timeout=60) == "strict"
 
@@ -228,7 +228,7 @@ def test_accuracy_is_the_whole_process_s():
 @pytest.mark.parametrize(
     "call", [fastconv.set_accuracy, lambda mode: fastconv.accuracy(mode).__enter__()]
 )
-def test_bad_accuracies(call, mode):
+def test_invalid_accuracies_are_refused(call, mode):
     with fastconv.accuracy("strict"):
         with pytest.raises(ValueError, match=re.escape(f"got {mode!r}")):
             call(mode)
@@ -238,14 +238,14 @@ def test_bad_accuracies(call, mode):
 # ---------------------------------------------------------------- instruction sets
 
 
-def test_baseline_is_always_there_and_the_best_is_taken():
+def test_baseline_is_always_available_and_the_best_is_default():
     assert "baseline" in isas.available()
     best = output("import fastconv._drivers.runtime as r, fastconv; print(r.build_info()['isa'])")
     assert best == isas.available()[-1]
 
 
 @pytest.mark.parametrize("name", isas.names())
-def test_environment_forces_the_instruction_set(name):
+def test_environment_sets_the_instruction_set(name):
     code = "import fastconv; fastconv.show_config()"
     if isas.is_available(name):
         shown = output(code, FASTCONV_ISA=name)
@@ -265,7 +265,7 @@ def test_unknown_instruction_set_is_refused():
     assert all(name in failed.stderr for name in isas.names())
 
 
-def test_show_config_says_what_is_in_use(capsys):
+def test_show_config_shows_the_settings_in_use(capsys):
     with fastconv.threads(3), fastconv.accuracy("strict"):
         fastconv.show_config()
     first, *rows = capsys.readouterr().out.splitlines()
@@ -391,7 +391,7 @@ def owners(library):
     not isas.is_available("avx2"), reason="has no kernels for more than the baseline"
 )
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
-def test_only_the_kernels_of_an_instruction_set_use_it():
+def test_each_instruction_set_is_used_by_its_kernels_alone():
     folder = Path(fastconv.__file__).parent
     checked = {None: 0, "baseline": 0, "avx2": 0, "avx512": 0}
     for library in sorted(folder.rglob("*.so")):

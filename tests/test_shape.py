@@ -20,7 +20,7 @@ import fastconv.functional as F
     ],
 )
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_flatten(start, end, shape, layout, rng):
+def test_flatten_equals_reshape(start, end, shape, layout, rng):
     x = integers(rng, (2, 3, 4, 5))
     y = F.flatten(LAYOUTS[layout](x), start, end)
     assert_equal(y, x.reshape(shape))
@@ -39,13 +39,13 @@ def test_flatten_backward_to_channels_last(shape, rng):
         F.flatten_backward(np.ones((2, 12)), (2, 3, 4), channels_last=True)
 
 
-def test_flatten_of_an_empty_batch():
+def test_empty_batch_is_flattened():
     y = F.flatten(np.ones((0, 3, 4)))
     assert y.shape == (0, 12)
     assert F.flatten_backward(y, (0, 3, 4)).shape == (0, 3, 4)
 
 
-def test_bad_arguments_of_flatten():
+def test_flatten_refuses_invalid_arguments():
     x = np.ones((2, 3, 4))
     for start, end, text in ((3, -1, "start_dim.*3"), (1, 5, "end_dim.*5"), (2, 1, "start_dim.*2")):
         with pytest.raises(ValueError, match=text):
