@@ -2,6 +2,7 @@
 
 import os
 import signal
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -23,6 +24,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 # A shell's background jobs ignore Ctrl-C, and so would the children in which tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item):
+    """Skips a test whose ``peer`` marker names a library that is not installed."""
+    for mark in item.iter_markers("peer"):
+        for package in mark.args:
+            if find_spec(package) is None:
+                pytest.skip(f"{package} is not installed")
 
 
 @pytest.fixture

@@ -313,9 +313,11 @@ def test_invalid_approximation_is_refused():
 # -------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 @every
 def test_agrees_with_torch(name, options, wants_output, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x, g = (2 * rng.standard_normal((2, 3, 4, 5)) for _ in range(2))
     t = torch.tensor(x, requires_grad=True)
     their_options = {"dim" if k == "axis" else k: v for k, v in options.items()}

@@ -133,9 +133,9 @@ def test_reference_agrees_in_every_case(row):
     assert len(seen) == steps * len(row.formats)
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("row", DISTINCT, ids=lambda row: row.name)
 def test_torch_agrees(row):
-    pytest.importorskip("torch")
     loaded = {name: sides.load(name, 1) for name in ("fastconv", "torch")}
     with fastconv.threads(1):
         for case in cases(shrunk(row), 2, "float64"):
@@ -144,10 +144,11 @@ def test_torch_agrees(row):
             assert "torch" in record.seconds or case.function == "dropout"
 
 
-@pytest.mark.parametrize("peer", ["onnxruntime", "ncnn"])
+@pytest.mark.parametrize(
+    "peer",
+    [pytest.param(p, marks=pytest.mark.peer(*sides.PEERS[p])) for p in ("onnxruntime", "ncnn")],
+)
 def test_forward_peers_agree(peer):
-    for package in sides.PEERS[peer]:
-        pytest.importorskip(package)
     loaded = {name: sides.load(name, 1) for name in ("fastconv", peer)}
     with fastconv.threads(1):
         for row in [r for r in DISTINCT if r.op == "conv2d"]:
@@ -382,7 +383,7 @@ def test_picture_is_written_as_png(results, tmp_path):
 @pytest.fixture
 def training(monkeypatch):
     """The module, on small networks and images, nothing compiled, with the threads put back."""
-    torch = pytest.importorskip("torch")
+    import torch
     from benchmarks import training
 
     def residual(rng):
@@ -403,6 +404,7 @@ def training(monkeypatch):
     torch.set_num_threads(threads[1])
 
 
+@pytest.mark.peer("torch")
 def test_fastconv_and_torch_have_the_same_losses_in_training(training):
     found = list(training.losses("A", batch=4, steps=5))
     assert [s.format for s in found] == list(rows.FORMATS)
@@ -411,9 +413,10 @@ def test_fastconv_and_torch_have_the_same_losses_in_training(training):
     assert found[0].own < first.own
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("make", [nn.models.vgg11, nn.models.resnet18])
 def test_translated_torch_networks_compute_the_same(make):
-    torch = pytest.importorskip("torch")
+    import torch
     from benchmarks.sides.torch_training import translated
 
     model = make(rng=0)
@@ -427,14 +430,15 @@ def test_translated_torch_networks_compute_the_same(make):
     np.testing.assert_allclose(model.eval()(x), theirs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.peer("torch")
 def test_layer_without_a_torch_counterpart_is_refused():
-    pytest.importorskip("torch")
     from benchmarks.sides.torch_training import translated
 
     with pytest.raises(TypeError, match="GELU"):
         translated(nn.Sequential(nn.GELU()))
 
 
+@pytest.mark.peer("torch")
 def test_parts_cover_a_training_step_and_restore_the_functions(training):
     before = dict(vars(F))
     found = [p for p in training.parts("A", 1, 2, 0.0, 2) if p.format == "contiguous"]
@@ -448,6 +452,7 @@ def test_parts_cover_a_training_step_and_restore_the_functions(training):
     assert all(p.seconds > 0 for p in found)
 
 
+@pytest.mark.peer("torch")
 def test_training_results_survive_and_join(training, tmp_path):
     machine = {"cpu": "a CPU"}
     sides = {"fastconv": "1", "torch": "2"}
@@ -473,6 +478,7 @@ def test_training_results_survive_and_join(training, tmp_path):
     assert "| conv2d | 3 | 200.00 (100%) |" in text
 
 
+@pytest.mark.peer("torch")
 def test_training_command_prints_and_saves(training, tiny, tmp_path, capsys):
     file = tmp_path / "training.json"
     options = ["--training", "--rows", "a", "--batch", "4", "--threads", "1", "--json", str(file)]

@@ -33,7 +33,7 @@ WORKSPACES = [
     Conv((2, 64, 20, 20), (64, 4, 3, 3), padding=1, groups=16),
     Conv((8, 20, 40, 40), (24, 20, 5, 5), stride=(2, 1)),
 ]
-ROOM = 4096  # bytes around a workspace that nobody may touch
+MARGIN = 4096  # bytes around a workspace that nobody may touch
 
 
 def check_workspace(name, *arguments, out, num_threads):
@@ -41,8 +41,8 @@ def check_workspace(name, *arguments, out, num_threads):
     assert call_op(name, *arguments, num_threads=num_threads) == 0
     expected = out.tobytes()
     size = workspace_size(name, *arguments, num_threads=num_threads)
-    memory = np.full(2 * ROOM + size + 1, 0xA5, np.uint8)
-    for start in (ROOM, ROOM + 1):
+    memory = np.full(2 * MARGIN + size + 1, 0xA5, np.uint8)
+    for start in (MARGIN, MARGIN + 1):
         out[:] = -7
         memory[:] = 0xA5
         workspace = Workspace(memory.ctypes.data + start, size)

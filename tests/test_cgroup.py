@@ -44,7 +44,7 @@ def tree(root, groups, mounts, limits):
         ("0::/\n", V2, {"cpu.max": "150000 100000"}, 1.5),
         ("0::/\n", V2, {"cpu.max": "max 100000"}, math.inf),
         ("0::/\n", V2, {}, math.inf),
-        # a group within, and the least of those around it
+        # a nested group, and the minimum over those around it
         ("0::/a/b\n", V2, {"a/b/cpu.max": "300000 100000"}, 3),
         ("0::/a/b\n", V2, {"a/b/cpu.max": "max 100000", "a/cpu.max": "50000 50000"}, 1),
         ("0::/a/b\n", V2, {"a/b/cpu.max": "1 2", "a/cpu.max": "2 1", "cpu.max": "3 1"}, 0.5),

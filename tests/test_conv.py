@@ -516,9 +516,11 @@ def test_byte_swapped_operands_are_converted_or_refused(rng):
 # -------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_agrees_with_torch(case, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x, w, b, g = case.operands(rng)
     tx, tw, tb = (torch.tensor(a, requires_grad=True) for a in (x, w, b))
     y = torch.nn.functional.conv2d(tx, tw, tb, *case.options)

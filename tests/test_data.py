@@ -148,8 +148,11 @@ def test_digits_are_the_uci_test_set():
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
+@pytest.mark.peer("sklearn")
 def test_digits_equal_those_of_scikit_learn():
-    peer = pytest.importorskip("sklearn.datasets").load_digits()
+    from sklearn.datasets import load_digits
+
+    peer = load_digits()
     images, labels = data.load_digits()
     np.testing.assert_array_equal(images[:, 0], peer.images)
     np.testing.assert_array_equal(labels, peer.target)
@@ -386,7 +389,7 @@ def test_balanced_indices_draw_classes_equally(counts, size, seed):
     assert len(drawn) == (len(counts) * max(counts) if size is None else size)
     per_class = np.bincount(labels[drawn], minlength=len(counts))
     assert np.ptp(per_class) <= 1
-    # within a class no example runs ahead of another by more than one draw
+    # within a class the numbers of draws of two examples differ by at most one
     per_example = np.bincount(drawn, minlength=len(labels))
     for label in range(len(counts)):
         assert np.ptp(per_example[labels == label]) <= 1

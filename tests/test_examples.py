@@ -252,7 +252,6 @@ def test_code_on_the_examples_page_runs(edges, peaks, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def deblur_numba():
-    pytest.importorskip("numba")
     spec = importlib.util.spec_from_file_location("deblur_numba", EXAMPLES / "deblur_numba.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -266,12 +265,13 @@ def deblurred(seen, kernel, steps):
     def back(x):
         return reference.conv2d_backward_input(x, kernel, seen.shape, 1, padding)
 
-    most = back(np.ones_like(seen))
+    weight = back(np.ones_like(seen))
     for _ in range(steps):
-        images *= back(seen / reference.conv2d(images, kernel, None, 1, padding)) / most
+        images *= back(seen / reference.conv2d(images, kernel, None, 1, padding)) / weight
     return images[:, 0]
 
 
+@pytest.mark.peer("numba")
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_deblurring_equals_reference(deblur_numba, size, rng):
     kernel = rng.uniform(0.1, 1, (size, size))
@@ -287,6 +287,7 @@ def test_deblurring_equals_reference(deblur_numba, size, rng):
     )
 
 
+@pytest.mark.peer("numba")
 def test_deblurring_script_reduces_the_error(deblur_numba, capsys):
     deblur_numba.main()
     lines = capsys.readouterr().out.splitlines()
@@ -296,6 +297,7 @@ def test_deblurring_script_reduces_the_error(deblur_numba, capsys):
     assert errors[-1] < errors[0] / 2
 
 
+@pytest.mark.peer("numba")
 @pytest.mark.parametrize(
     ("seen", "kernel", "message"),
     [

@@ -109,8 +109,10 @@ def test_invalid_arguments_are_refused(call, text):
         call()
 
 
+@pytest.mark.peer("torch")
 def test_gains_and_fans_agree_with_torch():
-    torch = pytest.importorskip("torch")
+    import torch
+
     theirs = torch.nn.init
     for name in ("linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"):
         assert init.calculate_gain(name) == pytest.approx(theirs.calculate_gain(name), rel=1e-15)

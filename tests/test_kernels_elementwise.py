@@ -144,8 +144,8 @@ SLOPES = {  # of those that are given the input; relu hands g through at NaN, th
 def test_limits_of_activations_at_infinities_and_extremes(name, approximate, dtype):
     options = {"approximate": approximate} if name == "gelu" else {}
     info = np.finfo(dtype)
-    least = info.smallest_subnormal
-    x = np.array([np.nan, np.inf, -np.inf, info.max, -info.max, least, -least], dtype)
+    smallest = info.smallest_subnormal
+    x = np.array([np.nan, np.inf, -np.inf, info.max, -info.max, smallest, -smallest], dtype)
     with np.errstate(all="ignore"):
         scaled = {"x": x, "x/2": x * dtype(0.5), "x/100": x * dtype(0.01)}
 
@@ -154,7 +154,7 @@ def test_limits_of_activations_at_infinities_and_extremes(name, approximate, dty
 
     y = getattr(F, name)(x, **options).astype(float)
     # half of the smallest number is 0 or itself
-    np.testing.assert_allclose(y, resolve(LIMITS[name]), rtol=1e-6, atol=float(least))
+    np.testing.assert_allclose(y, resolve(LIMITS[name]), rtol=1e-6, atol=float(smallest))
     if name in SLOPES:
         slope = getattr(F, f"{name}_backward")(np.ones_like(x), x, **options)
         np.testing.assert_allclose(slope, resolve(SLOPES[name]), rtol=1e-6)
@@ -240,14 +240,14 @@ def test_softmax_of_any_number_of_classes(classes, dtype, rng):
 def test_softmax_writes_no_neighbours(change, dtype, rng):
     for classes in range(1, 40):
         x = rng.standard_normal((2, classes, 5)).astype(dtype)
-        room = np.full(x.size + 64, -7, dtype)
+        buffer = np.full(x.size + 64, -7, dtype)
         like = change(x)
-        out = np.lib.stride_tricks.as_strided(room[32:], like.shape, like.strides)
+        out = np.lib.stride_tricks.as_strided(buffer[32:], like.shape, like.strides)
         for log in (False, True):
             _ops.softmax(like, out, 1, log)
             _ops.softmax_backward(like, like, out, 1, log)
-        assert np.all(room[:32] == -7)
-        assert np.all(room[32 + x.size :] == -7)
+        assert np.all(buffer[:32] == -7)
+        assert np.all(buffer[32 + x.size :] == -7)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -315,7 +315,7 @@ def test_batch_norm_of_any_size(change, shape, dtype, rng):
     np.testing.assert_allclose(
         y, u * weight.reshape(column) + bias.reshape(column), atol=200 * eps * np.abs(u).max()
     )
-    # from statistics that are exact, so that only this pass is judged
+    # from statistics that are exact, so that only this pass is compared
     m, invstd = mean.astype(dtype), (1 / np.sqrt(var)).astype(dtype)
     v = (wide - m.astype(float).reshape(column)) * invstd.astype(float).reshape(column)
     dx, dw, db = F.batch_norm_backward(change(g), change(x), weight, m, invstd)

@@ -372,10 +372,12 @@ def test_invalid_grad_output_is_refused():
 # -------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("option", CROSS_ENTROPY, ids=str)
 def test_cross_entropy_agrees_with_torch(option, reduction, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x, y = rng.standard_normal(SHAPES[2]), indices_for(rng, SHAPES[2])
     options = cross_entropy_options(rng, np.float64, option, reduction)
     t = torch.tensor(x, requires_grad=True)

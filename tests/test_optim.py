@@ -428,8 +428,10 @@ def test_every_optimizer_minimizes_a_quadratic(name, options):
 # ----------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 def test_constructors_have_torchs_arguments():
-    torch = pytest.importorskip("torch")
+    import torch
+
     for name in ("SGD", "Adam", "AdamW", "RMSprop"):
         theirs = inspect.signature(getattr(torch.optim, name)).parameters
         for argument in inspect.signature(getattr(optim, name)).parameters.values():
@@ -437,10 +439,12 @@ def test_constructors_have_torchs_arguments():
                 assert argument.default == theirs[argument.name].default, (name, argument)
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
 def test_agrees_with_torch_step_by_step(name, options, dtype, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     ours = parameters(rng, dtype)
     theirs = [torch.nn.Parameter(torch.tensor(p.data)) for p in ours]
     optimizer, peer = make(name, options, ours), getattr(torch.optim, name)(theirs, **options)

@@ -1,6 +1,5 @@
 """Other libraries with threads of their own, in one process: right results, limits that hold."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -78,10 +77,8 @@ if hasattr(os, "fork"):
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["imported_before", "imported_after"])
-@pytest.mark.parametrize("name", COMPUTE)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.peer(n)) for n in COMPUTE])
 def test_both_libraries_compute_correctly_in_one_process(name, first):
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
     # Numba's own threads take calls of one thread at a time unless TBB or OpenMP lies under them
     together = TOGETHER.replace("CHOSEN", "threads[:2]" if name == "numba" else "threads")
     parts = (COMPUTE[name], OURS) if first else (OURS, COMPUTE[name])
@@ -157,8 +154,8 @@ print(threads_after())
 """
         assert output(LIMIT + code, OMP_NUM_THREADS="3", OPENBLAS_NUM_THREADS="1") == "1 3"
 
+    @pytest.mark.peer("threadpoolctl")
     def test_threadpoolctl_finds_and_limits_openmp(self):
-        pytest.importorskip("threadpoolctl")
         code = """
 import fastconv, threadpoolctl
 assert any(pool["user_api"] == "openmp" for pool in threadpoolctl.threadpool_info())

@@ -83,6 +83,7 @@ def test_pinned_actions_are_named_by_hash_and_version():
     assert [u for u in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d[\d.]*", u)] == []
 
 
+@pytest.mark.peer("cibuildwheel")
 @pytest.mark.parametrize(
     ("platform", "machine", "tags"),
     [
@@ -94,7 +95,6 @@ def test_pinned_actions_are_named_by_hash_and_version():
     ],
 )
 def test_wheels_are_built_for_every_platform_and_python(platform, machine, tags):
-    pytest.importorskip("cibuildwheel")
     command = [sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", str(ROOT)]
     command += ["--platform", platform, "--archs", machine]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -154,9 +154,9 @@ def test_stubs_name_the_parameters_of_every_function(module):
 
 CHAIN = ("cli", "training", "nn", "functional", "_ops", "_drivers")
 ASIDE = {"optim", "init", "data", "io"}
-#: the rooms that a room may import from, beside itself; docs/architecture.md has the picture
+#: the top-level modules that each may import from, beside itself; see docs/architecture.md
 MAY_IMPORT = {
-    **{room: set(CHAIN[i + 1 :]) for i, room in enumerate(CHAIN)},
+    **{top: set(CHAIN[i + 1 :]) for i, top in enumerate(CHAIN)},
     **dict.fromkeys(ASIDE, ASIDE),
     "_arguments": set(),
     "runtime": {"_drivers", "_cgroup"},
@@ -166,15 +166,15 @@ MAY_IMPORT = {
     "__init__": {"runtime"},
     "__main__": {"cli"},
 }
-for room in (*CHAIN, *ASIDE):
-    MAY_IMPORT[room] |= {"_arguments"}
+for top in (*CHAIN, *ASIDE):
+    MAY_IMPORT[top] |= {"_arguments"}
 MAY_IMPORT["nn"] |= {"init"}
 MAY_IMPORT["optim"] |= {"_ops"}
 MAY_IMPORT["training"] |= ASIDE
 MAY_IMPORT["cli"] |= {*ASIDE, "__init__"}
 
 
-def room_of(path):
+def top_of(path):
     return path.relative_to(SOURCE).parts[0].partition(".")[0]
 
 
@@ -204,8 +204,8 @@ def at_import(tree):
     return ast.Module(body, [])
 
 
-def room_imported(name):
-    """The room of fastconv that a full name lies in: its face, if it is no module."""
+def top_imported(name):
+    """The top-level module of fastconv that a full name lies in: __init__, if it names none."""
     part = name.removeprefix("fastconv").lstrip(".").partition(".")[0]
     return part if part in MAY_IMPORT else "__init__"
 
@@ -216,15 +216,15 @@ CYTHON = sorted(p for p in SOURCE.rglob("*.p[xy][xd]") if p.suffix != ".py")
 
 
 def test_every_module_has_import_rules():
-    assert {room_of(p) for p in [*PYTHON, *CYTHON]} == set(MAY_IMPORT)
+    assert {top_of(p) for p in [*PYTHON, *CYTHON]} == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_imports_run_one_way(path):
-    room = room_of(path)
-    ours = {room_imported(n) for n in imports(TREES[path]) if n.split(".")[0] == "fastconv"}
-    allowed = MAY_IMPORT[room] | {room}
-    if room == "runtime":
+    top = top_of(path)
+    ours = {top_imported(n) for n in imports(TREES[path]) if n.split(".")[0] == "fastconv"}
+    allowed = MAY_IMPORT[top] | {top}
+    if top == "runtime":
         allowed |= {"__init__"}  # the version, asked for when it is shown
     assert ours <= allowed
 
@@ -235,8 +235,8 @@ def test_cimports_run_one_way(path):
     found = re.findall(
         r"^ *(?:from +fastconv\.(\w+)\S* +c?import|cimport +fastconv\.(\w+))", text, re.M
     )
-    room = room_of(path)
-    allowed = {"_ops"} if room == "__init__" else MAY_IMPORT[room] | {room}
+    top = top_of(path)
+    allowed = {"_ops"} if top == "__init__" else MAY_IMPORT[top] | {top}
     assert {a or b for a, b in found} <= allowed
     if "cimport parallel" in text or "prange(" in text:
         assert path.name == "runtime.pyx"

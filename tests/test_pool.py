@@ -132,7 +132,7 @@ def test_more_channels_than_a_vector_equal_reference(pool, options, dtype, rng):
     "shape", [(3, 80, 33, 20), (4, 37, 6, 150), (5, 64, 3, 2), (2, 17, 5, 900)]
 )
 def test_max_pool_of_strided_planes_equals_reference(shape, options, rng):
-    """Narrow planes are turned in blocks, those of all images if they lie evenly apart."""
+    """Narrow planes are transposed in blocks, across images if they lie evenly apart."""
     wide = ties(rng, shape, np.float32)
     for x in (wide, wide[:, ::2], wide[::2, 5:], wide[1:2], wide[..., 1:, :]):
         expected = reference.max_pool2d(x, **options, return_indices=True)
@@ -564,9 +564,11 @@ def test_sizes_beyond_memory_are_refused():
 # -------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("options", MAX_OPTIONS, ids=str)
 def test_max_pool_agrees_with_torch(options, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = ties(rng, SHAPE)
     x[rng.random(x.shape) < 0.05] = np.nan
     theirs = torch.nn.functional.max_pool2d(torch.tensor(x), **options, return_indices=True)
@@ -574,17 +576,21 @@ def test_max_pool_agrees_with_torch(options, rng):
         assert_equal(a, b.numpy())
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("options", AVG_OPTIONS, ids=str)
 def test_avg_pool_agrees_with_torch(options, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = integers(rng, SHAPE)
     theirs = torch.nn.functional.avg_pool2d(torch.tensor(x), **options)
     assert_close(F.avg_pool2d(x, **options), theirs.numpy())
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("size", ADAPTIVE_SIZES, ids=str)
 def test_adaptive_pools_agree_with_torch(size, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = ties(rng, SHAPE)
     t = torch.tensor(x)
     assert_close(

@@ -125,8 +125,8 @@ def windows(shape, options):
         dilation,
         strict=True,
     ):
-        room = n + 2 * p - d * (k - 1) - 1
-        steps = math.ceil(room / s) if options["ceil_mode"] else math.floor(room / s)
+        extent = n + 2 * p - d * (k - 1) - 1
+        steps = math.ceil(extent / s) if options["ceil_mode"] else math.floor(extent / s)
         starts = [i * s - p for i in range(steps + 1) if i * s < n + p]
         axes.append([[start + d * j for j in range(k)] for start in starts])
     return axes

@@ -101,10 +101,10 @@ def test_forward_error_is_within_its_bound(channels, draw, rng):
 
 @for_every_accuracy
 def test_input_gradient_error_is_within_its_bound(channels, draw, rng):
-    grad, turned = operands(rng, channels, draw)  # the filters that it is the correlation with
-    w = np.ascontiguousarray(turned.swapaxes(0, 1)[:, :, ::-1, ::-1])
+    grad, flipped = operands(rng, channels, draw)  # the filters of the equivalent correlation
+    w = np.ascontiguousarray(flipped.swapaxes(0, 1)[:, :, ::-1, ::-1])
     actual, expected = winograd(backward_input, grad, w), exact(backward_input, grad, w)
-    assert ratio(actual, sequential(grad, turned), expected) < 2.5
+    assert ratio(actual, sequential(grad, flipped), expected) < 2.5
 
 
 @for_every_accuracy
