@@ -8,7 +8,7 @@ What makes the comparison fair:
   loads, and with --packed fastconv does so before. Nobody records a graph, but in whole training
   steps (--training): there PyTorch runs as its user trains, eagerly and compiled.
 - The sides take turns within one process, so that the clock frequency, the neighbours and the
-  state of the memory are the same for all, and the least time of many calls counts: noise only
+  state of the memory are the same for all, and the shortest time of many calls counts: noise only
   ever adds. A turn is a short burst: its first calls are not timed, because the threads of the
   side before still spin for a while (see `benchmarks.timing`).
 - All sides have the same number of threads. Where fastconv shares a peer's OpenMP runtime, that

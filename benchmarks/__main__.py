@@ -70,9 +70,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--seconds",
         type=float,
-        help="least time for a side and a row (default: 0.1; of --training 1)",
+        help="minimum time for a side and a row (default: 0.1; of --training 1)",
     )
-    p.add_argument("--repeat", type=_positive, default=3, help="least timed calls of a side")
+    p.add_argument(
+        "--repeat", type=_positive, default=3, help="minimum number of timed calls of a side"
+    )
     p.add_argument(
         "--quick", action="store_true", help="the first row of each kind, N = 1, few calls"
     )
@@ -83,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="report on saved results instead; of several runs of one build, the least times",
+        help="report on saved results instead; of several runs of one build, the shortest times",
     )
     p.add_argument(
         "--overhead",

@@ -92,7 +92,7 @@ class Results(Saved):
 
 
 def join(runs: Sequence[Results]) -> Results:
-    """Several runs as one: of each time the least."""
+    """Several runs as one: of each time the shortest."""
     records: dict[Hashable, Record] = {}
     for run in runs:
         for r in run.records:
@@ -223,12 +223,12 @@ def line(record: Record) -> str:
     return f"{cells} {r.chosen or '':>8} {r.best or '':>8} {loss:>10}"
 
 
-def report(results: Results, least: int = 10) -> str:
+def report(results: Results, minimum: int = 10) -> str:
     """What each pass gains by Winograd, what "auto" loses, and where it loses most."""
     known = [r for r in results.records if r.loss is not None]
     if not known:
         return "There is one algorithm only for these convolutions."
-    return f"{_pass_table(known)}\n\n{_worst_table(known, least)}"
+    return f"{_pass_table(known)}\n\n{_worst_table(known, minimum)}"
 
 
 def _pass_table(records: Sequence[Record]) -> str:
@@ -255,8 +255,8 @@ def _pass_table(records: Sequence[Record]) -> str:
     return markdown(head, lines)
 
 
-def _worst_table(records: Sequence[Record], least: int) -> str:
-    """Every record where "auto" loses too much; at least the `least` worst."""
+def _worst_table(records: Sequence[Record], minimum: int) -> str:
+    """Every record where "auto" loses too much; at least the `minimum` worst."""
     ranked = sorted(records, key=_loss, reverse=True)
     lost = sum(_loss(r) > LOSS for r in records)
     return markdown(
@@ -273,7 +273,7 @@ def _worst_table(records: Sequence[Record], least: int) -> str:
                 r.best or "",
                 f"{_loss(r):.1%}",
             ]
-            for r in ranked[: max(lost, least)]
+            for r in ranked[: max(lost, minimum)]
         ),
     )
 

@@ -54,7 +54,7 @@ class Results(Saved):
 
 
 def join(runs: Sequence[Results]) -> Results:
-    """Several runs as one: of each time the least, of each peak the largest."""
+    """Several runs as one: of each time the shortest, of each peak the largest."""
     first = runs[0]
     records: dict[Hashable, Record] = {}
     peaks: dict[Hashable, Peak] = {}
@@ -228,8 +228,8 @@ def _kind_table(convolutions: Sequence[Pair]) -> str:
     return markdown([f"convolution, {BEST}", *steps], lines)
 
 
-def _worst_table(found: Sequence[Pair], least: int = 5) -> str:
-    """Every row that fastconv lost; at least the `least` closest."""
+def _worst_table(found: Sequence[Pair], minimum: int = 5) -> str:
+    """Every row that fastconv lost; at least the `minimum` closest."""
     ranked = sorted(
         ((p.ratios[r.format], r) for p in found for r in p.records if r.format in p.ratios),
         key=lambda item: item[0],
@@ -239,7 +239,7 @@ def _worst_table(found: Sequence[Pair], least: int = 5) -> str:
         ["worst rows", "pass", "format", "N", "threads", "ratio"],
         (
             [r.row, r.step, r.format, str(r.batch), str(r.threads), f"{ratio:.2f}"]
-            for ratio, r in ranked[: max(lost, least)]
+            for ratio, r in ranked[: max(lost, minimum)]
         ),
     )
 

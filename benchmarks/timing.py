@@ -1,4 +1,4 @@
-"""The least time of calls that take turns."""
+"""The shortest time of calls that take turns."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Name = TypeVar("Name", bound=Hashable)
 SETTLE = 0.004
 TURN = 0.016
 LONG = 0.04
-# The least time is believed when the next is as good but for NOISE; on a busy machine that may take
-# up to PATIENCE times as long as was asked for.
+# The shortest time is believed when the next is as good but for NOISE; on a busy machine that may
+# take up to PATIENCE times as long as was asked for.
 NOISE = 0.05
 PATIENCE = 10
 
@@ -29,7 +29,7 @@ class _Tally:
     count: int = 0
     spent: float = 0.0  # seconds
     best: float = inf
-    next: float = inf  # the second least time
+    next: float = inf  # the second shortest time
 
     def add(self, seconds: float) -> None:
         self.count += 1

@@ -42,7 +42,7 @@ TOLERANCE = 1e-3  # of the losses' difference, relative
 
 @dataclass(frozen=True)
 class Step:
-    """The least time of a training step."""
+    """The shortest time of a training step."""
 
     network: str
     threads: int
@@ -103,7 +103,7 @@ class Results(Saved):
 
 
 def join(runs: Sequence[Results]) -> Results:
-    """Several runs as one: the least times, the losses of the last, the fastest steps' parts."""
+    """Several runs as one: the shortest times, the losses of the last, the fastest steps' parts."""
     steps: dict[Hashable, Step] = {}
     losses: dict[Hashable, Losses] = {}
     parts: dict[Hashable, list[Part]] = {}
@@ -216,7 +216,7 @@ def measure(
 
 
 def times(network: str, threads: int, batch: int, seconds: float, repeat: int) -> list[Step]:
-    """Every side's least time in each format; the sides take turns."""
+    """Every side's shortest time in each format; the sides take turns."""
     torch._dynamo.reset()  # compiled code has its number of threads built in
     calls = _calls(network, batch)
     for call in calls.values():

@@ -2,10 +2,12 @@
 
 import os
 import signal
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from support import isas
 
 # "repeat" draws the same examples in every run, so that a failure is one; look further afield with
 # HYPOTHESIS_PROFILE=explore. Emulators are slow: "brief" is for them.
@@ -24,6 +26,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_runtest_setup(item):
+    """Skips a test whose ``peer`` marker names a library that is not installed."""
+    for mark in item.iter_markers("peer"):
+        for package in mark.args:
+            if find_spec(package) is None:
+                pytest.skip(f"{package} is not installed")
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(params=isas.available())
+def isa(request):
+    """Runs the test once with the kernels of each instruction set."""
+    with isas.selected(request.param):
+        yield request.param

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from geometries import LAYOUTS, channels_last, distinct, is_channels_last
 from hypothesis import given
 from hypothesis import strategies as st
+from support.arrays import LAYOUTS, channels_last, distinct, is_channels_last
 
 import fastconv
 import fastconv.functional as F
@@ -80,7 +80,7 @@ def test_float32_within_a_few_roundings_of_float64(name, options, wants_output, 
     dtype=st.sampled_from(DTYPES),
     seed=st.integers(0, 9),
 )
-def test_any_shape(name, options, wants_output, shape, dtype, seed):
+def test_activations_take_any_shape(name, options, wants_output, shape, dtype, seed):
     rng = np.random.default_rng(seed)
     x = np.asarray(rng.standard_normal(shape), dtype)
     y, grad = run(F, name, options, wants_output, x, np.ones_like(x))
@@ -106,7 +106,7 @@ def test_softmax_of_any_shape_and_axis(name, shape, data, dtype):
         assert_close(a, e, rtol=32 * np.finfo(dtype).eps, atol=32 * np.finfo(dtype).eps)
 
 
-def test_known_values():
+def test_activations_equal_values_computed_by_hand():
     x = np.array([-1.0, 0.0, 1.0])
     phi = (1 + math.erf(1 / math.sqrt(2))) / 2
     assert_close(F.gelu(x), np.array([phi - 1, 0.0, phi]), rtol=1e-14)
@@ -117,7 +117,7 @@ def test_known_values():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_identities(dtype):
+def test_activations_satisfy_their_identities(dtype):
     x = np.linspace(-9, 9, 1001).astype(dtype)
     eps = 8 * np.finfo(dtype).eps
     assert_close(F.sigmoid(x) + F.sigmoid(-x), np.ones_like(x), rtol=eps, atol=0)
@@ -167,7 +167,7 @@ def test_nan_propagates(name, options, wants_output, dtype):
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-def test_nan_stays_in_its_row(name):
+def test_softmax_keeps_nan_in_its_row(name):
     x = np.ones((3, 5))
     x[1, 2] = np.nan
     y = getattr(F, name)(x)
@@ -176,7 +176,7 @@ def test_nan_stays_in_its_row(name):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_infinities(dtype):
+def test_infinite_inputs_give_the_limits(dtype):
     x = np.array([-np.inf, np.inf], dtype)
     for f, expected in (
         (F.relu, [0, np.inf]),
@@ -235,7 +235,7 @@ def test_output_and_gradient_have_the_format_of_the_input(name, options, wants_o
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 37, 1, 1), (1, 70, 33, 17), (3, 1, 5, 5)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_gradient_in_another_format_is_the_same_gradient(shape, dtype, rng):
+def test_gradient_does_not_depend_on_the_memory_format_of_grad_output(shape, dtype, rng):
     x, g = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
     expected = F.tanh_backward(g, x)
     for change in LAYOUTS.values():
@@ -244,7 +244,7 @@ def test_a_gradient_in_another_format_is_the_same_gradient(shape, dtype, rng):
 
 
 @every
-def test_arguments_are_left_alone(name, options, wants_output, rng):
+def test_arguments_are_not_modified(name, options, wants_output, rng):
     x, g = (rng.standard_normal((2, 3, 4, 5)) for _ in range(2))
     before = x.copy(), g.copy()
     y, grad = run(F, name, options, wants_output, x, g)
@@ -269,13 +269,13 @@ def test_arguments_are_left_alone(name, options, wants_output, rng):
         ("x", TypeError),
     ],
 )
-def test_bad_input(name, options, wants_output, bad, error):
+def test_invalid_input_is_refused(name, options, wants_output, bad, error):
     with pytest.raises(error, match=f"input.*{getattr(bad, 'dtype', '')}"):
         getattr(F, name)(bad, **options)
 
 
 @every
-def test_bad_grad_output(name, options, wants_output):
+def test_invalid_grad_output_is_refused(name, options, wants_output):
     backward = getattr(F, f"{name}_backward")
     x = np.full((2, 3, 4), 0.5)
     for g, error, text in (
@@ -290,7 +290,7 @@ def test_bad_grad_output(name, options, wants_output):
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-def test_bad_axis(name):
+def test_invalid_axis_is_refused(name):
     x = np.ones((2, 3))
     for axis in (2, -3):
         with pytest.raises(ValueError, match=f"axis.*{axis}"):
@@ -301,7 +301,7 @@ def test_bad_axis(name):
         getattr(F, name)(x, axis=0.5)
 
 
-def test_bad_approximation():
+def test_invalid_approximation_is_refused():
     for call in (
         lambda: F.gelu(np.ones(3), "fast"),
         lambda: F.gelu_backward(np.ones(3), np.ones(3), "fast"),
@@ -313,9 +313,11 @@ def test_bad_approximation():
 # -------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 @every
 def test_agrees_with_torch(name, options, wants_output, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x, g = (2 * rng.standard_normal((2, 3, 4, 5)) for _ in range(2))
     t = torch.tensor(x, requires_grad=True)
     their_options = {"dim" if k == "axis" else k: v for k, v in options.items()}
@@ -346,7 +348,7 @@ def test_add_equals_reference_in_every_layout(activation, shape, dtype, rng):
         assert is_channels_last(F.add(channels_last(a), b, activation=activation))
 
 
-def test_bad_arguments_of_add():
+def test_add_refuses_invalid_arguments():
     x = np.ones((2, 3))
     with pytest.raises(ValueError, match=r"other has shape \(3,\), expected \(2, 3\)"):
         F.add(x, np.ones(3))

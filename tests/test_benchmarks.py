@@ -105,7 +105,7 @@ def test_each_convolution_takes_what_another_puts_out(table, image):
     assert {(r.shape[0], r.shape[1]) for r in table} <= made
 
 
-def test_select():
+def test_select_filters_rows_by_name():
     chosen = rows.select(ROWS, ["resnet-50 3x3", "LeNet-5"])
     assert {r.group for r in chosen} == {"ResNet-50", "LeNet-5", "linear"}
     assert rows.select(ROWS, []) == ROWS
@@ -118,7 +118,7 @@ def test_select():
 
 
 @pytest.mark.parametrize("row", DISTINCT, ids=lambda row: row.name)
-def test_every_side_can_do_every_case_and_agrees(row):
+def test_reference_agrees_in_every_case(row):
     loaded = {name: sides.load(name, 1) for name in ("fastconv", "reference")}
     seen = set()
     with fastconv.threads(1):
@@ -133,9 +133,9 @@ def test_every_side_can_do_every_case_and_agrees(row):
     assert len(seen) == steps * len(row.formats)
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("row", DISTINCT, ids=lambda row: row.name)
 def test_torch_agrees(row):
-    pytest.importorskip("torch")
     loaded = {name: sides.load(name, 1) for name in ("fastconv", "torch")}
     with fastconv.threads(1):
         for case in cases(shrunk(row), 2, "float64"):
@@ -144,10 +144,11 @@ def test_torch_agrees(row):
             assert "torch" in record.seconds or case.function == "dropout"
 
 
-@pytest.mark.parametrize("peer", ["onnxruntime", "ncnn"])
+@pytest.mark.parametrize(
+    "peer",
+    [pytest.param(p, marks=pytest.mark.peer(*sides.PEERS[p])) for p in ("onnxruntime", "ncnn")],
+)
 def test_forward_peers_agree(peer):
-    for package in sides.PEERS[peer]:
-        pytest.importorskip(package)
     loaded = {name: sides.load(name, 1) for name in ("fastconv", peer)}
     with fastconv.threads(1):
         for row in [r for r in DISTINCT if r.op == "conv2d"]:
@@ -158,7 +159,7 @@ def test_forward_peers_agree(peer):
                 assert (peer in record.seconds) == can
 
 
-def test_packed_weights_change_nothing_but_the_call():
+def test_packed_cases_have_the_results_of_unpacked_ones():
     loaded = {"fastconv": sides.load("packed", 1), "reference": sides.load("reference", 1)}
     packed = []
     for case in cases(rows.conv("net", 4, 6, 3, 5, groups=2), 2, "float64"):
@@ -168,7 +169,7 @@ def test_packed_weights_change_nothing_but_the_call():
     assert packed == [True, True, False, False, False, False]
 
 
-def test_formats_hold_the_same_numbers_in_another_order():
+def test_formats_hold_equal_values_in_another_memory_order():
     row = shrunk(next(r for r in ROWS if r.op == "conv2d" and r.shape[0] > 1))
     contiguous, last = list(cases(row, 2, "float32", ("weight",)))
     for name in ("input", "grad_output"):
@@ -178,7 +179,7 @@ def test_formats_hold_the_same_numbers_in_another_order():
         assert b.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
-def test_operations_of_a_convolution():
+def test_operations_of_a_convolution_are_counted():
     row = rows.conv("net", 4, 6, 3, 5, stride=2, groups=2)
     case = next(cases(row, 2, "float32"))
     output = reference.conv2d(**case.arguments)
@@ -208,7 +209,7 @@ def test_bytes_are_of_operands_and_results():
         (lambda y: np.where(y == y.max(), np.nan, y), "nan"),
     ],
 )
-def test_disagreement_is_told_and_not_timed(wrong, words):
+def test_disagreeing_results_are_reported_and_not_timed(wrong, words):
     class Other(sides.load("reference", 1).__class__):
         def arrays(self, result):
             return [wrong(y) for y in super().arrays(result)]
@@ -230,7 +231,7 @@ def test_integers_must_be_equal():
 # ------------------------------------------------------------------ timing
 
 
-def test_best_time_is_the_least_and_each_gets_its_calls():
+def test_best_time_is_the_minimum_over_alternating_calls():
     clock = Clock()
     calls = {"a": clock.call(9.0, 5.0, 3.0, 4.0), "b": clock.call(2.0)}
     best = timing.best_times(calls, seconds=0.0, repeat=5, clock=clock)
@@ -238,7 +239,7 @@ def test_best_time_is_the_least_and_each_gets_its_calls():
     assert clock.log == [calls["a"], calls["b"]] * 5  # long calls alternate one by one
 
 
-def test_a_time_is_believed_when_it_comes_again():
+def test_timing_ends_when_the_best_time_recurs():
     clock = Clock()
     calls = {"noisy": clock.call(1.0, 0.8, 0.5, 0.9, 0.51, 2.0)}
     best = timing.best_times(calls, seconds=0.4, repeat=1, clock=clock)
@@ -246,21 +247,21 @@ def test_a_time_is_believed_when_it_comes_again():
     assert len(clock.log) == 5
 
 
-def test_patience_ends():
+def test_timing_ends_after_its_patience():
     clock = Clock()
     calls = {"ever faster": clock.call(*[1.0 / n for n in range(1, 9)], *[0.01] * 99)}
     timing.best_times(calls, seconds=2.5 / timing.PATIENCE, repeat=1, clock=clock)
     assert len(clock.log) == 7  # 1 + 1/2 + ... + 1/7 is the first sum over 2.5
 
 
-def test_a_slow_side_does_not_prolong_a_fast_one():
+def test_slow_side_does_not_prolong_the_timing_of_a_fast_one():
     clock = Clock()
     calls = {"slow": clock.call(1.0), "fast": clock.call(timing.LONG)}
     timing.best_times(calls, seconds=timing.LONG * 4.5, repeat=2, clock=clock)
     assert [clock.log.count(call) for call in calls.values()] == [2, 5]
 
 
-def test_short_calls_come_in_bursts_that_begin_untimed():
+def test_short_calls_are_timed_in_bursts_after_an_untimed_call():
     clock = Clock()
     slow_start = clock.call(*[1e-3] * 40)
     calls = {"a": slow_start, "b": clock.call(1e-3)}
@@ -316,7 +317,7 @@ def test_ratios_by_format_and_of_the_better_formats(results):
     assert report.geometric_mean([2.0, 0.5, 8.0]) == pytest.approx(2.0)
 
 
-def test_tables_say_what_the_records_hold(results):
+def test_tables_show_the_records(results):
     text = report.summary(results, "other")
     # geometric means 1.41, 1.00, 1.00 of three measured, one of them slower
     assert "| forward | 1.41 | 1.00 | 1.00 | 3 | 1 |" in text
@@ -332,7 +333,7 @@ def test_results_survive_json(results, tmp_path):
     assert report.Results.load(tmp_path / "new" / "results.json") == results
 
 
-def test_joined_runs_have_the_least_times(results):
+def test_joined_runs_have_the_minimum_times(results):
     again = replace(
         results,
         peaks=[peak.Peak(2, "float32", 500.0, 90.0), peak.Peak(1, "float32", 1.0, 1.0)],
@@ -353,24 +354,24 @@ def test_joined_runs_have_the_least_times(results):
     assert both.peaks == [peak.Peak(2, "float32", 500.0, 100.0), peak.Peak(1, "float32", 1.0, 1.0)]
 
 
-def test_peak_is_the_larger_of_two():
+def test_joined_peaks_have_the_larger_rates():
     first, second = peak.Peak(1, "float32", 10.0, 9.0), peak.Peak(1, "float32", 11.0, 8.0)
     assert first.better(second) == peak.Peak(1, "float32", 11.0, 9.0)
     assert replace(first, fma=None).best == 9.0
 
 
-def test_fma_peak_counts_what_it_did():
+def test_fma_peak_counts_its_operations():
     measured = peak.fma_peak(1, "float64", seconds=0.0)
     assert measured is None or measured > 0
 
 
-def test_overhead_of_every_level():
+def test_overhead_is_measured_for_every_level():
     times = overhead.measure(1, 3, 1, 3, seconds=0.0, repeat=1)
     assert set(times) - {"C"} == {"_ops", "functional", "out", "nn"}
     assert "functional" in overhead.report(seconds=0.0, repeat=1)
 
 
-def test_picture(results, tmp_path):
+def test_picture_is_written_as_png(results, tmp_path):
     pytest.importorskip("matplotlib")
     picture.draw(results, "other", tmp_path / "ratios.png")
     assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
@@ -382,7 +383,7 @@ def test_picture(results, tmp_path):
 @pytest.fixture
 def training(monkeypatch):
     """The module, on small networks and images, nothing compiled, with the threads put back."""
-    torch = pytest.importorskip("torch")
+    import torch
     from benchmarks import training
 
     def residual(rng):
@@ -403,7 +404,8 @@ def training(monkeypatch):
     torch.set_num_threads(threads[1])
 
 
-def test_both_sides_learn_the_same(training):
+@pytest.mark.peer("torch")
+def test_fastconv_and_torch_have_the_same_losses_in_training(training):
     found = list(training.losses("A", batch=4, steps=5))
     assert [s.format for s in found] == list(rows.FORMATS)
     assert all(s.difference < 1e-5 for s in found)
@@ -411,9 +413,10 @@ def test_both_sides_learn_the_same(training):
     assert found[0].own < first.own
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("make", [nn.models.vgg11, nn.models.resnet18])
-def test_the_networks_are_the_same_in_torch(make):
-    torch = pytest.importorskip("torch")
+def test_translated_torch_networks_compute_the_same(make):
+    import torch
     from benchmarks.sides.torch_training import translated
 
     model = make(rng=0)
@@ -427,15 +430,16 @@ def test_the_networks_are_the_same_in_torch(make):
     np.testing.assert_allclose(model.eval()(x), theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_layer_without_a_twin_is_told():
-    pytest.importorskip("torch")
+@pytest.mark.peer("torch")
+def test_layer_without_a_torch_counterpart_is_refused():
     from benchmarks.sides.torch_training import translated
 
     with pytest.raises(TypeError, match="GELU"):
         translated(nn.Sequential(nn.GELU()))
 
 
-def test_parts_sum_to_the_step_and_leave_the_functions_alone(training):
+@pytest.mark.peer("torch")
+def test_parts_cover_a_training_step_and_restore_the_functions(training):
     before = dict(vars(F))
     found = [p for p in training.parts("A", 1, 2, 0.0, 2) if p.format == "contiguous"]
     assert dict(vars(F)) == before
@@ -448,6 +452,7 @@ def test_parts_sum_to_the_step_and_leave_the_functions_alone(training):
     assert all(p.seconds > 0 for p in found)
 
 
+@pytest.mark.peer("torch")
 def test_training_results_survive_and_join(training, tmp_path):
     machine = {"cpu": "a CPU"}
     sides = {"fastconv": "1", "torch": "2"}
@@ -473,7 +478,8 @@ def test_training_results_survive_and_join(training, tmp_path):
     assert "| conv2d | 3 | 200.00 (100%) |" in text
 
 
-def test_training_command(training, tiny, tmp_path, capsys):
+@pytest.mark.peer("torch")
+def test_training_command_prints_and_saves(training, tiny, tmp_path, capsys):
     file = tmp_path / "training.json"
     options = ["--training", "--rows", "a", "--batch", "4", "--threads", "1", "--json", str(file)]
     assert main([*options, "--seconds", "0", "--repeat", "1"]) == 0
@@ -519,7 +525,7 @@ def winograd(monkeypatch):
         with_winograd(name)
 
 
-def test_grid_has_no_shape_twice_and_all_3x3_layers():
+def test_grid_has_every_3x3_layer_once():
     table = algorithms.rows()
     assert len({(r.shape, r.weight) for r in table}) == len(table) == len({r.name for r in table})
     assert all(map(algorithms.possible, table))
@@ -534,7 +540,7 @@ def test_grid_has_no_shape_twice_and_all_3x3_layers():
 
 
 @pytest.mark.parametrize("size", [4, 5])
-def test_algorithms_of_a_case(winograd, size):
+def test_every_algorithm_of_a_case_is_timed(winograd, size):
     table = [rows.conv("net", 2, 3, 3, size)]
     setting = {"batches": [2], "dtypes": ["float64"], "passes": rows.PASSES, "repeat": 1}
     found = list(algorithms.measure(table, 1, formats=rows.FORMATS, seconds=0.0, **setting))
@@ -550,7 +556,7 @@ def test_algorithms_of_a_case(winograd, size):
         assert r.operations == 2 * 2 * 2 * 3 * 9 * size * size
 
 
-def test_loss_of_auto():
+def test_loss_of_auto_is_relative_to_the_best_algorithm():
     slow = choice(seconds={"auto": 1.5, "direct": 1.6, "winograd": 1.0})
     assert slow.best == "winograd"
     assert slow.loss == pytest.approx(0.5)
@@ -562,7 +568,7 @@ def test_loss_of_auto():
     assert "50.0%" in algorithms.line(slow)
 
 
-def test_report_of_algorithms():
+def test_report_shows_every_algorithm():
     records = [
         choice("a", seconds={"auto": 1.5, "direct": 1.5, "winograd": 1.0}),
         choice("b", seconds={"auto": 1.0, "direct": 1.0, "winograd": 4.0}),
@@ -575,7 +581,7 @@ def test_report_of_algorithms():
     assert "one algorithm" in algorithms.report(algorithms.Results({}, records[2:]))
 
 
-def test_joined_algorithms_have_the_least_times(tmp_path):
+def test_joined_algorithm_runs_have_the_minimum_times(tmp_path):
     first = algorithms.Results({"cpu": "c"}, [choice(seconds={"auto": 2.0, "direct": 1.0})])
     second = algorithms.Results({}, [choice(seconds={"auto": 1.0, "direct": 3.0}), choice("b")])
     first.save(tmp_path / "a.json")
@@ -584,7 +590,7 @@ def test_joined_algorithms_have_the_least_times(tmp_path):
     assert both.records == [choice(seconds={"auto": 1.0, "direct": 1.0}), choice("b")]
 
 
-def test_algorithms_command(winograd, tiny, tmp_path, capsys):
+def test_algorithms_command_prints_and_saves(winograd, tiny, tmp_path, capsys):
     file = tmp_path / "out.json"
     options = ["--algorithms", "--channels", "8", "--maps", "2", "--batch", "1", "--threads", "1"]
     options += ["--seconds", "0", "--repeat", "1", "--rows", "8→8", "--json", str(file)]
@@ -638,7 +644,7 @@ def test_command_fails_when_results_disagree(tiny, monkeypatch, capsys):
     "arguments",
     [["--rows", "nothing"], ["--threads", "0"], ["--against", "nobody"], ["--batch", "-1"]],
 )
-def test_command_refuses(tiny, arguments):
+def test_command_refuses_invalid_arguments(tiny, arguments):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code not in (0, None)

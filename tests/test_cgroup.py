@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from children import output
 from hypothesis import given
 from hypothesis import strategies as st
+from support.child import output
 
 from fastconv._cgroup import cpu_quota
 
@@ -44,7 +44,7 @@ def tree(root, groups, mounts, limits):
         ("0::/\n", V2, {"cpu.max": "150000 100000"}, 1.5),
         ("0::/\n", V2, {"cpu.max": "max 100000"}, math.inf),
         ("0::/\n", V2, {}, math.inf),
-        # a group within, and the least of those around it
+        # a nested group, and the minimum over those around it
         ("0::/a/b\n", V2, {"a/b/cpu.max": "300000 100000"}, 3),
         ("0::/a/b\n", V2, {"a/b/cpu.max": "max 100000", "a/cpu.max": "50000 50000"}, 1),
         ("0::/a/b\n", V2, {"a/b/cpu.max": "1 2", "a/cpu.max": "2 1", "cpu.max": "3 1"}, 0.5),
@@ -77,11 +77,11 @@ def tree(root, groups, mounts, limits):
         ("4:cpu,cpuacct:/\n", V2, {"cpu.max": "1 1"}, math.inf),
     ],
 )
-def test_quota_is_the_least_of_the_groups_around(tmp_path, groups, mounts, limits, expected):
+def test_quota_is_the_minimum_over_enclosing_groups(tmp_path, groups, mounts, limits, expected):
     assert cpu_quota(tree(tmp_path, groups, mounts, limits)) == expected
 
 
-def test_no_files_no_limit(tmp_path):
+def test_missing_files_mean_no_limit(tmp_path):
     assert cpu_quota(tmp_path) == math.inf
 
 
@@ -101,7 +101,7 @@ def test_no_files_no_limit(tmp_path):
         "9" * 5000,
     ],
 )
-def test_limits_that_are_none(tmp_path, text):
+def test_max_and_malformed_limits_mean_no_limit(tmp_path, text):
     root = tree(tmp_path, "0::/\n", V2, {"cpu.max": text})
     assert cpu_quota(root) == math.inf
 
@@ -114,7 +114,7 @@ def test_limits_that_are_none(tmp_path, text):
     ),
     limit=st.binary(max_size=20),
 )
-def test_any_content_is_survived(tmp_path_factory, groups, mounts, limit):
+def test_arbitrary_file_contents_give_a_positive_quota(tmp_path_factory, groups, mounts, limit):
     root = tmp_path_factory.mktemp("root")
     tree(root, "", "", {"cpu.max": ""})
     (root / "proc/self/cgroup").write_bytes(groups)
@@ -143,7 +143,7 @@ def real_group(quota, period):
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one CPU is one CPU under any quota")
 @pytest.mark.parametrize(("quota", "threads"), [(100_000, "1"), (150_000, "1"), (-1, None)])
-def test_a_real_control_group_is_heeded(quota, threads):
+def test_threads_follow_the_quota_of_a_real_control_group(quota, threads):
     with real_group(quota, 100_000) as processes:
         code = f"""
 import os

@@ -2,17 +2,11 @@
 
 import numpy as np
 import pytest
-from geometries import (
-    LAYOUTS,
-    Conv,
-    channels_last,
-    convolutions,
-    distinct,
-    integers,
-    is_channels_last,
-)
 from hypothesis import given
 from hypothesis import strategies as st
+from support.arrays import LAYOUTS, channels_last, distinct, integers, is_channels_last
+from support.convolutions import CASES, FEW_CASES, assert_identical, run_reference
+from support.geometries import Conv, convolutions
 
 import fastconv
 import fastconv.functional as F
@@ -20,40 +14,6 @@ from fastconv import _ops, reference
 from fastconv.testing import assert_close, assert_within, gradcheck, rounding_bound
 
 DTYPES = [np.float32, np.float64]
-
-# one of everything that the hypothesis tests mix
-CASES = [
-    Conv((2, 3, 8, 9), (4, 3, 3, 3)),
-    Conv((2, 3, 8, 9), (4, 3, 3, 3), padding=1),
-    Conv((1, 1, 28, 28), (6, 1, 5, 5), padding=2),
-    Conv((2, 16, 7, 7), (32, 16, 1, 1)),
-    Conv((2, 16, 7, 7), (32, 16, 1, 1), stride=2),
-    Conv((2, 3, 17, 19), (8, 3, 7, 7), stride=2, padding=3),
-    Conv((2, 5, 9, 11), (3, 5, 2, 4), stride=(3, 2), padding=(1, 2)),
-    Conv((2, 4, 12, 13), (4, 4, 3, 3), padding=2, dilation=2),
-    Conv((1, 2, 15, 20), (3, 2, 3, 2), stride=(2, 3), padding=(4, 1), dilation=(3, 2)),
-    Conv((2, 4, 6, 7), (6, 4, 3, 2), padding="same"),
-    Conv((2, 4, 9, 9), (6, 4, 4, 3), padding="same", dilation=2),
-    Conv((2, 4, 6, 7), (6, 4, 3, 2), padding="valid", stride=2),
-    Conv((2, 3, 6, 7), (2, 3, 3, 3), padding=((0, 2), (3, 1))),
-    Conv((2, 3, 6, 7), (2, 3, 3, 3), padding=(2, 0, 1, 3), stride=2),
-    Conv((2, 6, 8, 8), (9, 2, 3, 3), padding=1, groups=3),
-    Conv((2, 8, 9, 9), (8, 1, 3, 3), padding=1, groups=8),
-    Conv((2, 8, 9, 9), (16, 1, 3, 3), stride=2, padding=1, groups=8),
-    Conv((2, 19, 9, 9), (19, 1, 5, 5), padding=2, groups=19),
-    Conv((1, 8, 9, 9), (8, 1, 3, 3), padding=2, dilation=2, groups=8),
-    Conv((1, 2, 200, 3), (3, 2, 5, 3), padding=(2, 1)),
-    Conv((1, 2, 1, 150), (3, 2, 1, 7), padding=(0, 3)),
-    Conv((1, 2, 5, 5), (3, 2, 5, 5)),
-    Conv((1, 2, 5, 5), (3, 2, 3, 3), stride=9),
-    Conv((1, 33, 6, 6), (35, 33, 3, 3), padding=1),
-    Conv((2, 64, 14, 14), (64, 64, 3, 3), padding=1),
-    Conv((3, 8, 9), (4, 3, 3, 3), padding=1),
-    Conv((6, 8, 8), (6, 1, 3, 3), padding=1, groups=6),
-    Conv((0, 3, 8, 8), (4, 3, 3, 3), padding=1),
-]
-# a few on which to try what does not depend on the geometry
-SOME = [CASES[1], CASES[5], CASES[8], CASES[14], CASES[15], CASES[25]]
 
 
 def run_all(case, x, w, b, g, algorithm="direct"):
@@ -64,21 +24,6 @@ def run_all(case, x, w, b, g, algorithm="direct"):
         "grad_weight": F.conv2d_backward_weight(g, x, w.shape, *case.options, algorithm=algorithm),
         "grad_bias": F.conv2d_backward_bias(g),
     }
-
-
-def run_reference(case, x, w, b, g):
-    return {
-        "output": reference.conv2d(x, w, b, *case.options),
-        "grad_input": reference.conv2d_backward_input(g, w, x.shape, *case.options),
-        "grad_weight": reference.conv2d_backward_weight(g, x, w.shape, *case.options),
-        "grad_bias": reference.conv2d_backward_bias(g),
-    }
-
-
-def assert_identical(actual, expected):
-    for name, e in expected.items():
-        assert actual[name].dtype == e.dtype, name
-        np.testing.assert_array_equal(actual[name], e, err_msg=name, strict=True)
 
 
 # ---------------------------------------------------------------------- values
@@ -108,8 +53,8 @@ def test_exact_on_integers_for_any_geometry(case, dtype, layouts, seed):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("case", SOME, ids=str)
-def test_any_strides(case, layout, rng):
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
+def test_operands_may_have_any_strides(case, layout, rng):
     x, w, b, g = case.operands(rng, np.float32)
     change = LAYOUTS[layout]
     before = [a.copy() for a in (x, w, b, g)]
@@ -119,7 +64,7 @@ def test_any_strides(case, layout, rng):
         np.testing.assert_array_equal(a, original, err_msg="an operand was changed")
 
 
-def test_any_strides_of_bias(rng):
+def test_bias_may_have_any_strides(rng):
     case = CASES[1]
     x, w, b, _ = case.operands(rng)
     expected = reference.conv2d(x, w, b, *case.options)
@@ -127,7 +72,7 @@ def test_any_strides_of_bias(rng):
         np.testing.assert_array_equal(F.conv2d(x, w, bias, *case.options), expected)
 
 
-def test_broadcast_operands(rng):
+def test_operands_may_be_broadcast(rng):
     """Stride-0 views read the same element again and again."""
     w = integers(rng, (4, 3, 3, 3))
     x = np.broadcast_to(integers(rng, (1, 3, 1, 1)), (2, 3, 6, 6))
@@ -138,7 +83,7 @@ def test_broadcast_operands(rng):
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 1, 3), (6, 5, 1, 1), (1, 1, 3, 1), (1, 1, 1, 1)])
-def test_broadcast_weight(shape, rng):
+def test_weight_may_be_broadcast(shape, rng):
     """More taps than elements that they span."""
     case = Conv((2, 5, 9, 10), (6, 5, 3, 3), padding=1)
     x, _, b, g = case.operands(rng)
@@ -146,7 +91,7 @@ def test_broadcast_weight(shape, rng):
     assert_identical(run_all(case, x, w, b, g), run_reference(case, x, w, b, g))
 
 
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_unbatched_is_a_batch_of_one(case, rng):
     case = Conv(case.input_shape[-3:], case.weight_shape, *case.options)
     x, w, b, g = case.operands(rng)
@@ -166,7 +111,7 @@ def test_empty_batch_has_zero_gradients():
     np.testing.assert_array_equal(result["grad_bias"], np.zeros(4))
 
 
-def test_cs231n_numbers():
+def test_equals_the_values_of_the_cs231n_assignment():
     """The values that the Stanford course's assignment prints."""
     x = np.linspace(-0.1, 0.5, 96).reshape(2, 3, 4, 4)
     w = np.linspace(-0.2, 0.3, 144).reshape(3, 3, 4, 4)
@@ -202,7 +147,7 @@ def test_float32_within_its_rounding_bound_of_float64(case, algorithm, rng):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_nan_and_infinity_propagate(case, bad, rng):
     x, w, b, g = (a + 0.5 for a in case.operands(rng))  # nothing is 0: no 0 * inf but by padding
     x[(..., *[n // 2 for n in x.shape[-2:]])] = bad
@@ -221,7 +166,7 @@ def test_nan_and_infinity_propagate(case, bad, rng):
 
 
 @given(case=convolutions(), seed=st.integers(0, 99))
-def test_adjoint(case, seed):
+def test_backward_passes_are_the_adjoints_of_forward(case, seed):
     """<conv(x, w), g> = <x, backward_input(g, w)> = <w, backward_weight(g, x)>, exactly."""
     x, w, _, g = case.operands(np.random.default_rng(seed))
     result = run_all(case, x, w, None, g)
@@ -282,7 +227,9 @@ def test_gradcheck(case, layout, rng):
 
 @pytest.mark.parametrize("algorithm", ["auto", "direct"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [*SOME, Conv((3, 48, 20, 20), (40, 48, 3, 3), padding=1)], ids=str)
+@pytest.mark.parametrize(
+    "case", [*FEW_CASES, Conv((3, 48, 20, 20), (40, 48, 3, 3), padding=1)], ids=str
+)
 def test_same_bits_for_any_number_of_threads(case, dtype, algorithm, rng):
     operands = case.operands(
         rng, draw=lambda rng, shape, _: rng.standard_normal(shape).astype(dtype)
@@ -300,7 +247,7 @@ def test_same_bits_for_any_number_of_threads(case, dtype, algorithm, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [c for c in SOME if c.groups == 1], ids=str)
+@pytest.mark.parametrize("case", [c for c in FEW_CASES if c.groups == 1], ids=str)
 def test_output_has_the_format_of_the_input_and_gradients_of_grad_output(case, dtype, rng):
     x, w, b, g = case.operands(rng, dtype)
     for change, last in ((np.ascontiguousarray, False), (channels_last, True)):
@@ -335,7 +282,7 @@ def out_calls(case, x, w, b, g):
     ]
 
 
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_out_is_filled_and_returned(case, rng):
     for call, expected in out_calls(case, *case.operands(rng, np.float32)):
         out = np.full(expected.shape, np.nan, np.float32)
@@ -344,7 +291,7 @@ def test_out_is_filled_and_returned(case, rng):
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "negative_strides", "every_second"])
-def test_out_of_any_strides(layout, rng):
+def test_out_may_have_any_strides(layout, rng):
     case = CASES[1]
     for call, expected in out_calls(case, *case.operands(rng)):
         out = LAYOUTS[layout](np.full(expected.shape, np.nan))
@@ -352,7 +299,7 @@ def test_out_of_any_strides(layout, rng):
         np.testing.assert_array_equal(out, expected)
 
 
-def test_out_that_cannot_be_used_is_refused_untouched(rng):
+def test_unusable_out_is_refused_and_not_written(rng):
     case = Conv((2, 3, 6, 6), (3, 3, 3, 3), padding=1)
     x, w, b, g = case.operands(rng)
     for call, expected in out_calls(case, x, w, b, g):
@@ -463,7 +410,7 @@ BAD_FORWARD = [
 
 
 @pytest.mark.parametrize(("change", "error", "contains"), BAD_FORWARD)
-def test_bad_arguments_of_forward(change, error, contains):
+def test_forward_refuses_invalid_arguments(change, error, contains):
     F.conv2d(**GOOD)  # the rest is good
     with pytest.raises(error) as caught:
         F.conv2d(**{**GOOD, **change})
@@ -497,7 +444,7 @@ BAD_BACKWARD = [
         (F.conv2d_backward_weight, {"grad_output": G, "input": X, "weight_shape": W.shape}),
     ],
 )
-def test_bad_arguments_of_backward(function, good, change, error, contains):
+def test_backward_refuses_invalid_arguments(function, good, change, error, contains):
     good = {**good, "groups": 2}
     function(**good)
     with pytest.raises(error) as caught:
@@ -509,14 +456,14 @@ def test_bad_arguments_of_backward(function, good, change, error, contains):
 @pytest.mark.parametrize(
     "shape", [(2, 4, 8), (2, 5, 8, 8), (2, 4, 0, 8), (2, 4, -8, 8), (2, 4, 2, 8)]
 )
-def test_bad_input_shape(shape):
+def test_invalid_input_shape_is_refused(shape):
     with pytest.raises(ValueError, match="input_shape") as caught:
         F.conv2d_backward_input(G, W, shape, groups=2)
     assert str(shape)[1:-1] in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 8.5, 8), (2, 4, "8", 8), "2488", 2488, None])
-def test_shapes_are_integers(shape):
+def test_shapes_that_are_not_integers_are_refused(shape):
     for call, name in (
         (lambda: F.conv2d_backward_input(G, W, shape, groups=2), "input_shape"),
         (lambda: F.conv2d_backward_weight(G, X, shape, groups=2), "weight_shape"),
@@ -531,13 +478,13 @@ def test_shapes_are_integers(shape):
 @pytest.mark.parametrize(
     "shape", [(6, 2, 3), (6, 4, 3, 3), (5, 2, 3, 3), (6, 2, 0, 3), (6, 2, 9, 9)]
 )
-def test_bad_weight_shape(shape):
+def test_invalid_weight_shape_is_refused(shape):
     with pytest.raises(ValueError, match="weight_shape") as caught:
         F.conv2d_backward_weight(G, X, shape, groups=2)
     assert str(shape) in str(caught.value)
 
 
-def test_bad_grad_output_of_bias():
+def test_backward_bias_refuses_invalid_grad_output():
     with pytest.raises(ValueError, match=r"grad_output.*\(6, 6\)"):
         F.conv2d_backward_bias(np.ones((6, 6)))
     with pytest.raises(TypeError, match=r"grad_output.*int64"):
@@ -569,9 +516,11 @@ def test_byte_swapped_operands_are_converted_or_refused(rng):
 # -------------------------------------------------------------------------- peers
 
 
-@pytest.mark.parametrize("case", SOME, ids=str)
+@pytest.mark.peer("torch")
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
 def test_agrees_with_torch(case, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x, w, b, g = case.operands(rng)
     tx, tw, tb = (torch.tensor(a, requires_grad=True) for a in (x, w, b))
     y = torch.nn.functional.conv2d(tx, tw, tb, *case.options)
@@ -612,7 +561,7 @@ def unaligned(a):
     ],
     ids=["dtype", "integers", "byte order", "unaligned", "list", "rank", "size"],
 )
-def test_op_layer_refuses_by_name(change, error):
+def test_op_layer_names_the_refused_argument(change, error):
     for function, operands, geometry in op_calls():
         function(*operands.values(), *geometry)
         names = [n for n in operands if (function, n) != (_ops.conv2d_backward_bias, "grad_output")]
@@ -631,7 +580,7 @@ def test_op_layer_refuses_to_write_to_read_only_arrays():
             function(*operands.values(), *geometry)
 
 
-def test_op_layer_needs_contiguous_vectors():
+def test_op_layer_refuses_strided_bias_vectors():
     for function, operands, geometry in op_calls():
         for name in operands.keys() & {"bias", "grad_bias"}:
             strided = {**operands, name: np.ones(12)[::2]}
@@ -639,7 +588,7 @@ def test_op_layer_needs_contiguous_vectors():
                 function(*strided.values(), *geometry)
 
 
-def test_op_layer_takes_any_strides(rng):
+def test_op_layer_accepts_any_strides(rng):
     case = CASES[1]
     x, w, b, g = case.operands(rng)
     shape = _ops.conv_shape(x.shape, w.shape, *case.options)

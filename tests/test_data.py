@@ -80,14 +80,14 @@ GOOD = idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 4))
         (b"\x1f\x8b\x08" + bytes(30), ""),
     ],
 )
-def test_idx_refuses_what_is_wrong(tmp_path, content, wrong):
+def test_malformed_idx_is_refused(tmp_path, content, wrong):
     path = tmp_path / "broken-idx"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="broken-idx.*" + wrong):
         data.read_idx(path)
 
 
-def test_idx_missing_file(tmp_path):
+def test_missing_idx_file_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         data.read_idx(tmp_path / "nowhere")
 
@@ -103,7 +103,7 @@ def test_idx_missing_file(tmp_path):
     ],
     ids=["raw", "gzip", "bomb"],
 )
-def test_idx_memory_follows_what_is_there(tmp_path, content):
+def test_idx_memory_is_bounded_by_file_size_not_by_declared_size(tmp_path, content):
     path = tmp_path / "hostile"
     path.write_bytes(content)
     del content
@@ -117,7 +117,7 @@ def test_idx_memory_follows_what_is_there(tmp_path, content):
 
 
 @pytest.mark.parametrize("pack", [bytes, gzipped])
-def test_idx_mutations_are_read_or_refused(tmp_path, pack):
+def test_mutated_idx_files_load_or_are_refused(tmp_path, pack):
     rng = np.random.default_rng(1)
     good = pack(idx_bytes(np.arange(60, dtype=np.uint8).reshape(3, 4, 5)))
     path = tmp_path / "mutant"
@@ -148,8 +148,11 @@ def test_digits_are_the_uci_test_set():
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
-def test_digits_are_those_of_scikit_learn():
-    peer = pytest.importorskip("sklearn.datasets").load_digits()
+@pytest.mark.peer("sklearn")
+def test_digits_equal_those_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    peer = load_digits()
     images, labels = data.load_digits()
     np.testing.assert_array_equal(images[:, 0], peer.images)
     np.testing.assert_array_equal(labels, peer.target)
@@ -184,7 +187,7 @@ def test_missing_file_is_named(tmp_path):
         ("t10k-labels-idx1-ubyte", np.full(10, 11, np.uint8), "got 11 at index 0"),
     ],
 )
-def test_files_that_do_not_fit_together(tmp_path, name, array, wrong):
+def test_inconsistent_dataset_files_are_refused(tmp_path, name, array, wrong):
     write_dataset(tmp_path)
     (tmp_path / name).write_bytes(idx_bytes(array))
     with pytest.raises(ValueError, match=wrong):
@@ -209,33 +212,33 @@ class TestDownload:
         monkeypatch.setattr(datasets, "MNIST_MIRRORS", (folder.as_uri() + "/",))
         return folder
 
-    def test_fetches_what_is_missing(self, tmp_path, served):
+    def test_missing_files_are_downloaded(self, tmp_path, served):
         target = tmp_path / "data" / "mnist"
         train, test = data.load_mnist(target, download=True)
         assert len(train[0]) == 20
         assert len(test[0]) == 10
         assert sorted(p.name for p in target.iterdir()) == sorted(p.name for p in served.iterdir())
 
-    def test_leaves_alone_what_is_there(self, tmp_path, served):
+    def test_existing_files_are_not_downloaded_again(self, tmp_path, served):
         target = tmp_path / "data"
         data.load_mnist(target, download=True)
         for path in served.iterdir():
             path.unlink()
         data.load_mnist(target, download=True)
 
-    def test_wrong_checksum_is_never_used(self, tmp_path, served):
+    def test_file_with_a_wrong_checksum_is_not_used(self, tmp_path, served):
         file = served / "train-images-idx3-ubyte.gz"
         file.write_bytes(file.read_bytes() + b"\0")
         with pytest.raises(OSError, match="SHA-256"):
             data.load_mnist(tmp_path / "data", download=True)
         assert not (tmp_path / "data").exists()
 
-    def test_second_mirror_steps_in(self, tmp_path, served, monkeypatch):
+    def test_second_mirror_is_used_when_the_first_fails(self, tmp_path, served, monkeypatch):
         dead = (tmp_path / "dead").as_uri() + "/"
         monkeypatch.setattr(datasets, "MNIST_MIRRORS", (dead, *datasets.MNIST_MIRRORS))
         data.load_mnist(tmp_path / "data", download=True)
 
-    def test_not_without_being_asked(self, tmp_path, served):
+    def test_nothing_is_downloaded_by_default(self, tmp_path, served):
         with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte"):
             data.load_mnist(tmp_path / "data")
 
@@ -254,14 +257,14 @@ def test_published_checksums_are_sha256():
 # -- preprocessing --------------------------------------------------------------------------------
 
 
-def test_normalize():
+def test_normalize_scales_to_unit_range():
     images = np.array([[0, 8, 16]], np.uint8)
     np.testing.assert_array_equal(data.normalize(images, 16), np.float32([[0, 0.5, 1]]))
     assert data.normalize(images, 16, np.float64).dtype == np.float64
 
 
 @pytest.mark.parametrize("bad", [[-1, 3], [3, 17], [np.nan, 3]])
-def test_normalize_refuses_what_lies_outside(bad):
+def test_normalize_refuses_values_out_of_range(bad):
     with pytest.raises(ValueError, match=r"\[0, 16\]"):
         data.normalize(np.array(bad), 16)
     with pytest.raises(ValueError, match="max_value"):
@@ -286,7 +289,7 @@ def test_standardizer_gives_mean_0_and_deviation_1(per, axes, dtype):
     )
 
 
-def test_standardizer_only_shifts_what_is_constant():
+def test_standardizer_only_shifts_constant_features():
     # 0.1 is not a binary fraction: its computed deviation need not be exactly zero
     train = np.full((7, 1, 3, 3), 0.1, np.float32)
     for per in ("channel", "feature"):
@@ -295,7 +298,7 @@ def test_standardizer_only_shifts_what_is_constant():
         np.testing.assert_allclose(standardizer.transform(train), 0, atol=1e-8)
 
 
-def test_standardizer_refuses():
+def test_standardizer_refuses_invalid_input():
     good = np.ones((2, 1, 3, 3), np.float32)
     with pytest.raises(ValueError, match="per"):
         data.Standardizer("image")
@@ -312,7 +315,7 @@ def test_standardizer_refuses():
         fitted.transform(np.ones((2, 1, 4, 4), np.float32))
 
 
-def test_one_hot():
+def test_one_hot_marks_each_label():
     labels = np.array([3, 0, 1])
     rows = data.one_hot(labels, 4)
     assert rows.dtype == np.float32
@@ -351,7 +354,7 @@ def test_labels_must_be_class_indices(labels, error, wrong):
     fraction=st.floats(0.2, 0.8),
     seed=st.integers(0, 99),
 )
-def test_stratified_split(counts, fraction, seed):
+def test_stratified_split_keeps_class_proportions(counts, fraction, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     train, test = data.stratified_split(labels, fraction, seed)
     np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(len(labels)))
@@ -367,7 +370,7 @@ def test_stratified_split_follows_its_seed():
     assert not np.array_equal(first, other)
 
 
-def test_stratified_split_refuses():
+def test_stratified_split_refuses_invalid_arguments():
     with pytest.raises(ValueError, match="class 1 has 1 examples"):
         data.stratified_split([0, 0, 0, 0, 1], 0.4)
     for fraction in (0, 1, np.nan):
@@ -380,20 +383,20 @@ def test_stratified_split_refuses():
     size=st.none() | st.integers(0, 60),
     seed=st.integers(0, 99),
 )
-def test_balanced_indices(counts, size, seed):
+def test_balanced_indices_draw_classes_equally(counts, size, seed):
     labels = np.repeat(np.arange(len(counts)), counts)
     drawn = data.balanced_indices(labels, size, seed)
     assert len(drawn) == (len(counts) * max(counts) if size is None else size)
     per_class = np.bincount(labels[drawn], minlength=len(counts))
     assert np.ptp(per_class) <= 1
-    # within a class no example runs ahead of another by more than one draw
+    # within a class the numbers of draws of two examples differ by at most one
     per_example = np.bincount(drawn, minlength=len(labels))
     for label in range(len(counts)):
         assert np.ptp(per_example[labels == label]) <= 1
     np.testing.assert_array_equal(drawn, data.balanced_indices(labels, size, seed))
 
 
-def test_balanced_indices_refuses():
+def test_balanced_indices_refuse_invalid_arguments():
     with pytest.raises(ValueError, match="empty"):
         data.balanced_indices(np.empty(0, int))
     with pytest.raises(ValueError, match="size"):
@@ -406,7 +409,7 @@ def test_balanced_indices_refuses():
     drop_last=st.booleans(),
     seed=st.none() | st.integers(0, 9),
 )
-def test_batches(length, batch_size, drop_last, seed):
+def test_batches_cover_the_data_once(length, batch_size, drop_last, seed):
     x, y = np.arange(length), -np.arange(length)
     got = list(data.batches(x, y, batch_size=batch_size, rng=seed, drop_last=drop_last))
     for a, b in got:
@@ -432,7 +435,7 @@ def test_batches_shuffle_with_their_seed():
     assert not np.array_equal(order(1), order(2))
 
 
-def test_batches_refuse_before_the_first():
+def test_batches_refuse_invalid_arguments_before_the_first():
     with pytest.raises(ValueError, match=r"\[3, 4\]"):
         data.batches(np.ones(3), np.ones(4), batch_size=1)
     with pytest.raises(ValueError, match="batch_size"):
@@ -469,7 +472,7 @@ def test_random_shift_fills_with_the_background():
     np.testing.assert_array_equal(data.random_shift(images + 3, 0, 0, fill=1), images + 3)
 
 
-def test_random_flip():
+def test_random_flip_mirrors_whole_images():
     images = np.random.default_rng(0).random((200, 2, 3, 4))
     flipped = data.random_flip(images, 1)
     same = (flipped == images).all((1, 2, 3))
@@ -481,7 +484,7 @@ def test_random_flip():
 
 
 @pytest.mark.parametrize("augment", [lambda x, rng: data.random_shift(x, 1, rng), data.random_flip])
-def test_augmentation_is_seeded_and_leaves_its_input_alone(augment):
+def test_augmentation_is_seeded_and_does_not_modify_its_input(augment):
     images = np.random.default_rng(0).random((30, 1, 5, 5))
     before = images.copy()
     np.testing.assert_array_equal(augment(images, 3), augment(images, 3))
@@ -489,7 +492,7 @@ def test_augmentation_is_seeded_and_leaves_its_input_alone(augment):
     np.testing.assert_array_equal(images, before)
 
 
-def test_augmentation_refuses():
+def test_augmentation_refuses_invalid_arguments():
     images = np.zeros((2, 1, 4, 4))
     for call in (
         lambda: data.random_shift(images[0], 1, 0),
@@ -519,7 +522,7 @@ def stroke(height, width):
     return picture
 
 
-def test_picture_becomes_bright_on_dark(tmp_path, pil):
+def test_picture_is_inverted_to_bright_on_dark(tmp_path, pil):
     ink = stroke(32, 32)
     pil.fromarray(ink).save(tmp_path / "ink.png")
     pil.fromarray(255 - ink).save(tmp_path / "chalk.png")
@@ -559,7 +562,7 @@ def test_picture_is_padded_to_its_shape_not_stretched(tmp_path, pil):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16"])
-def test_every_kind_of_picture(tmp_path, pil, mode):
+def test_every_picture_mode_loads(tmp_path, pil, mode):
     name = "a.jpg" if mode == "CMYK" else "a.png"
     if mode == "I;16":
         picture = pil.fromarray(stroke(32, 32).astype(np.uint16) * 257)
@@ -571,7 +574,7 @@ def test_every_kind_of_picture(tmp_path, pil, mode):
     assert image[0, 0] < 0.05
 
 
-def test_transparent_is_paper(tmp_path, pil):
+def test_transparent_pixels_count_as_background(tmp_path, pil):
     pixels = np.zeros((16, 16, 4), np.uint8)
     pixels[4:12, 6:10, 3] = 255  # black and opaque on transparent black
     pil.fromarray(pixels).save(tmp_path / "a.png")
@@ -580,7 +583,7 @@ def test_transparent_is_paper(tmp_path, pil):
     assert image[0, 0] == 0
 
 
-def test_photograph_is_turned_upright(tmp_path, pil):
+def test_exif_orientation_is_applied(tmp_path, pil):
     pixels = np.zeros((32, 32), np.uint8)
     pixels[:8] = 255
     exif = pil.Exif()
@@ -592,7 +595,7 @@ def test_photograph_is_turned_upright(tmp_path, pil):
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8), (3, 1, 8, 8), (1, 8, 8)])
-def test_arrays_are_taken_as_they_are(tmp_path, shape):
+def test_image_arrays_load_unchanged(tmp_path, shape):
     raw = np.random.default_rng(0).integers(0, 17, shape)
     n = 1 if len(shape) == 2 else shape[0]
     for array in (raw, raw.astype(np.uint8), raw / 16):
@@ -615,13 +618,13 @@ def test_arrays_are_taken_as_they_are(tmp_path, shape):
         (np.full((8, 8), "x"), "not numeric"),
     ],
 )
-def test_arrays_that_are_no_images(tmp_path, array, wrong):
+def test_arrays_of_another_shape_or_range_are_refused(tmp_path, array, wrong):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(ValueError, match=r"a\.npy.*" + wrong):
         data.load_images(tmp_path / "a.npy", (8, 8), max_value=16)
 
 
-def test_pictures_that_are_none(tmp_path, pil):
+def test_files_that_are_not_pictures_are_refused(tmp_path, pil):
     path = tmp_path / "a.png"
     with pytest.raises(FileNotFoundError):
         data.load_images(path, (8, 8))
@@ -639,7 +642,7 @@ def test_pictures_that_are_none(tmp_path, pil):
         data.load_images(path, (8, 8))
 
 
-def test_picture_bomb_is_refused(tmp_path, pil, monkeypatch):
+def test_decompression_bomb_is_refused(tmp_path, pil, monkeypatch):
     monkeypatch.setattr(pil, "MAX_IMAGE_PIXELS", 1000)
     for side in (40, 60):  # Pillow only warns of the first
         pil.fromarray(stroke(side, side)).save(tmp_path / "bomb.png")
@@ -647,7 +650,7 @@ def test_picture_bomb_is_refused(tmp_path, pil, monkeypatch):
             data.load_images(tmp_path / "bomb.png", (8, 8))
 
 
-def test_mutated_pictures_are_read_or_refused(tmp_path, pil, monkeypatch):
+def test_mutated_pictures_load_or_are_refused(tmp_path, pil, monkeypatch):
     # quick to decode, whatever size a mutant claims
     monkeypatch.setattr(pil, "MAX_IMAGE_PIXELS", 10_000)
     rng = np.random.default_rng(0)

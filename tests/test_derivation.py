@@ -153,11 +153,11 @@ def faults(page):
 # --------------------------------------------------------------------------- tests
 
 
-def test_every_number_on_the_page_is_right():
+def test_every_computed_value_on_the_page_is_right():
     assert faults(PAGE) == []
 
 
-def test_there_is_something_to_check():
+def test_page_has_values_to_check():
     names, _ = run(PAGE)
     assert len(list(equations(PAGE, names))) > 40
     assert {"X", "K", "W", "grad_K", "grad_X", "grad_P", "grad_Z"} <= dict(matrices(PAGE)).keys()
@@ -178,7 +178,7 @@ NUMBER = r"(?<![_{,\d.])(?<!0 \\cdot )\d++(?:\.\d++)?+(?![\d.,}_]*\})(?! \\cdot 
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_changed_number_is_found(place):
+def test_changed_value_is_detected(place):
     found = list(re.finditer(PLACES[place], PAGE, re.MULTILINE))
     assert len(found) >= 5
     numbers = [

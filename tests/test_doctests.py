@@ -31,19 +31,19 @@ def test_examples_run(name, tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- numpydoc
 
-ROOMS = ["", ".functional", ".nn", ".nn.models", ".optim", ".init", ".data", ".io", ".training"]
-ROOMS += [".testing"]
+MODULES = ["", ".functional", ".nn", ".nn.models", ".optim", ".init", ".data", ".io", ".training"]
+MODULES += [".testing"]
 
 
 def public():
     """Every public function and class, by the name that users import."""
     found = {}
-    for room in ROOMS:
-        module = importlib.import_module(f"fastconv{room}")
+    for suffix in MODULES:
+        module = importlib.import_module(f"fastconv{suffix}")
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.isfunction(value) or inspect.isclass(value):
-                found.setdefault(value, f"fastconv{room}.{name}")
+                found.setdefault(value, f"fastconv{suffix}.{name}")
     return found
 
 
@@ -77,7 +77,7 @@ def has_fields(value):
 
 
 @pytest.mark.parametrize("value", [pytest.param(v, id=name) for v, name in PUBLIC.items()])
-def test_docstring_says_what_is_taken_returned_and_raised(value):
+def test_docstrings_have_parameters_returns_and_raises_sections(value):
     found = sections(inspect.getdoc(value))
     summary, signature = found[""].strip(), inspect.signature(value)
     assert summary.splitlines()[0].endswith((".", ":"))

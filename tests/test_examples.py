@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from extensions import build
-from geometries import integers
+from support.arrays import integers
+from support.extensions import build
 
 import fastconv
 from fastconv import reference
@@ -58,7 +58,7 @@ def edges_of(images, threshold):
 
 @pytest.mark.parametrize("shape", [(3, 24, 31), (1, 7, 7), (2, 5, 9), (2, 9, 5), (1, 6, 40)])
 @pytest.mark.parametrize("threshold", [0.5, 4])
-def test_edges_are_those_of_the_reference(edges, shape, threshold, rng):
+def test_edges_equal_reference(edges, shape, threshold, rng):
     images = integers(rng, shape, np.float32, limit=8)
     found = edges.detect(frozen(images), threshold)
     np.testing.assert_array_equal(found, edges_of(images, threshold))
@@ -66,7 +66,7 @@ def test_edges_are_those_of_the_reference(edges, shape, threshold, rng):
     assert found.any() == (min(shape[1:]) > 6)
 
 
-def test_a_step_is_one_edge_a_pixel_wide(edges):
+def test_step_gives_an_edge_one_pixel_wide(edges):
     images = np.zeros((2, 20, 21), np.float32)
     images[0, :, 9:] = 1
     images[1, 12:] = 1
@@ -94,7 +94,7 @@ def test_edges_are_the_same_for_any_number_of_threads(edges, rng):
             np.testing.assert_array_equal(found, expected)
 
 
-def test_edges_of_no_images(edges):
+def test_edges_of_an_empty_batch_are_empty(edges):
     assert edges.detect(np.empty((0, 8, 9), np.float32), 1).shape == (0, 8, 9)
 
 
@@ -109,7 +109,7 @@ def test_edges_of_no_images(edges):
         (np.zeros((2, 0, 9), np.float32), "at least 1"),
     ],
 )
-def test_edges_refuse(edges, images, message):
+def test_edges_refuse_invalid_arguments(edges, images, message):
     with pytest.raises(ValueError, match=message):
         edges.detect(images, 1)
 
@@ -134,7 +134,7 @@ def peaks_of(image, template, threshold):
 
 @pytest.mark.parametrize("image", [(30, 41), (1, 1), (2, 50), (64, 64)])
 @pytest.mark.parametrize("template", [(1, 1), (3, 3), (5, 7), (4, 2), (9, 9)])
-def test_peaks_are_those_of_the_reference(peaks, image, template, rng):
+def test_peaks_equal_reference(peaks, image, template, rng):
     image = integers(rng, image, np.float32, limit=2)  # small: with equal neighbours
     template = integers(rng, template, np.float32, limit=2)
     find = peaks.Finder(frozen(template))
@@ -144,7 +144,7 @@ def test_peaks_are_those_of_the_reference(peaks, image, template, rng):
     assert find(image, threshold=np.inf) == []
 
 
-def test_a_finder_finds_what_it_was_made_for(peaks, rng):
+def test_finder_finds_copies_of_its_template(peaks, rng):
     y, x = np.mgrid[-3:4, -3:4]
     star = np.exp(-(x**2 + y**2) / 4).astype(np.float32)
     places = [(8, 9), (20, 31), (20, 44), (51, 5)]
@@ -156,7 +156,7 @@ def test_a_finder_finds_what_it_was_made_for(peaks, rng):
     assert [peak[:2] for peak in find(image, 3)] == places
 
 
-def test_threads_share_a_finder(peaks, rng):
+def test_threads_can_share_a_finder(peaks, rng):
     template = integers(rng, (3, 3), np.float32)
     images = [integers(rng, (20 + i, 90), np.float32) for i in range(12)]
     find = peaks.Finder(template)
@@ -177,14 +177,14 @@ def test_threads_share_a_finder(peaks, rng):
         (None, TypeError, "bytes-like"),
     ],
 )
-def test_peaks_refuse(peaks, plane, error, message):
+def test_peaks_refuse_invalid_arguments(peaks, plane, error, message):
     find = peaks.Finder(np.ones((3, 3), np.float32))
     for call in (peaks.Finder, lambda image: find(image, 1)):
         with pytest.raises(error, match=message):
             call(plane)
 
 
-def test_finders_keep_nothing(peaks, rng):
+def test_finders_leak_no_arrays_or_memory(peaks, rng):
     """Neither arrays nor memory, whether a call succeeds or fails."""
     image, template = rng.random((200, 300), np.float32), np.ones((3, 3), np.float32)
     wrong, empty = np.ones((200, 300)), np.ones((0, 3), np.float32)
@@ -223,7 +223,7 @@ def test_finders_keep_nothing(peaks, rng):
     ],
     ids=lambda command: command[0],
 )
-def test_compilers_find_nothing_to_warn_of(command):
+def test_c_example_compiles_without_warnings(command):
     """In the example and in the header, as C and as C++."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"needs {command[0]}")
@@ -238,7 +238,7 @@ def test_compilers_find_nothing_to_warn_of(command):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_page_s_code_runs(edges, peaks, monkeypatch, capsys):
+def test_code_on_the_examples_page_runs(edges, peaks, monkeypatch, capsys):
     page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     monkeypatch.setitem(sys.modules, "edges", edges)
@@ -252,7 +252,6 @@ def test_the_page_s_code_runs(edges, peaks, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def deblur_numba():
-    pytest.importorskip("numba")
     spec = importlib.util.spec_from_file_location("deblur_numba", EXAMPLES / "deblur_numba.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -266,14 +265,15 @@ def deblurred(seen, kernel, steps):
     def back(x):
         return reference.conv2d_backward_input(x, kernel, seen.shape, 1, padding)
 
-    most = back(np.ones_like(seen))
+    weight = back(np.ones_like(seen))
     for _ in range(steps):
-        images *= back(seen / reference.conv2d(images, kernel, None, 1, padding)) / most
+        images *= back(seen / reference.conv2d(images, kernel, None, 1, padding)) / weight
     return images[:, 0]
 
 
+@pytest.mark.peer("numba")
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_deblurring_is_that_of_the_reference(deblur_numba, size, rng):
+def test_deblurring_equals_reference(deblur_numba, size, rng):
     kernel = rng.uniform(0.1, 1, (size, size))
     seen = rng.uniform(0.1, 1, (3, 13, 17))
     found = deblur_numba.deblur(frozen(seen), frozen(kernel), 5)
@@ -287,7 +287,8 @@ def test_deblurring_is_that_of_the_reference(deblur_numba, size, rng):
     )
 
 
-def test_the_script_s_picture_grows_sharp(deblur_numba, capsys):
+@pytest.mark.peer("numba")
+def test_deblurring_script_reduces_the_error(deblur_numba, capsys):
     deblur_numba.main()
     lines = capsys.readouterr().out.splitlines()
     errors = [float(line.split()[-2]) for line in lines]
@@ -296,6 +297,7 @@ def test_the_script_s_picture_grows_sharp(deblur_numba, capsys):
     assert errors[-1] < errors[0] / 2
 
 
+@pytest.mark.peer("numba")
 @pytest.mark.parametrize(
     ("seen", "kernel", "message"),
     [
@@ -305,6 +307,6 @@ def test_the_script_s_picture_grows_sharp(deblur_numba, capsys):
         ((1, 0, 8), (3, 3), "at least 1"),
     ],
 )
-def test_deblurring_refuses(deblur_numba, seen, kernel, message):
+def test_deblurring_refuses_invalid_arguments(deblur_numba, seen, kernel, message):
     with pytest.raises(ValueError, match=message):
         deblur_numba.deblur(np.ones(seen), np.ones(kernel), 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import calls, growth, recipes
+from fuzz import calls, growth, recipes, targets
 
 import fastconv.functional as F
 from fastconv import nn, optim
@@ -35,7 +35,7 @@ def test_every_public_function_has_a_recipe():
 
 
 @limited
-def test_random_calls():
+def test_random_calls_give_right_results_or_documented_errors():
     said = fuzz("fuzz", "--calls", 2000, "--jobs", 1)
     outcomes = json.loads(said.splitlines()[-1])
     assert outcomes.keys() == {"ok", "right", "ValueError", "TypeError", "MemoryError"}
@@ -49,7 +49,7 @@ def test_every_allocation_of_random_calls_fails_once():
 
 
 @limited
-def test_memory_does_not_grow():
+def test_memory_does_not_grow_over_repeated_calls():
     assert "no growth" in fuzz("fuzz.growth", "--calls", 400, "--rounds", 4)
 
 
@@ -107,11 +107,11 @@ def test_training_survives_every_failing_allocation(rng):
 def planted(monkeypatch, name, call):
     """The verdicts on calls of `name`, which does something else now."""
     target = calls.TARGETS[name]
-    monkeypatch.setitem(calls.TARGETS, name, recipes.Target(call, target.reference, target.mutates))
+    monkeypatch.setitem(calls.TARGETS, name, targets.Target(call, target.reference, target.mutates))
     return [calls.run(calls.make(0, n, name)).finding for n in range(60)]
 
 
-def test_finds_an_error_of_another_kind(monkeypatch):
+def test_fuzzer_finds_an_undocumented_exception(monkeypatch):
     def relu(input):
         return F.relu(input) if input.shape else {}["shape"]
 
@@ -120,14 +120,14 @@ def test_finds_an_error_of_another_kind(monkeypatch):
     assert any("KeyError" in finding for finding in found)
 
 
-def test_finds_a_wrong_number(monkeypatch):
+def test_fuzzer_finds_a_wrong_result(monkeypatch):
     def relu(input):
         return np.nextafter(F.relu(input), 1) + np.asarray(1e-3, input.dtype)
 
     assert any("wrong result" in f for f in planted(monkeypatch, "functional.relu", relu))
 
 
-def test_finds_a_changed_argument(monkeypatch):
+def test_fuzzer_finds_a_modified_argument(monkeypatch):
     def relu(input):
         output = F.relu(input)
         if isinstance(input, np.ndarray) and input.flags.writeable:
@@ -137,7 +137,7 @@ def test_finds_a_changed_argument(monkeypatch):
     assert any("changed" in finding for finding in planted(monkeypatch, "functional.relu", relu))
 
 
-def test_finds_a_warning(monkeypatch):
+def test_fuzzer_finds_a_warning(monkeypatch):
     def exp(input):
         F.relu(input)
         return np.exp(np.asarray(input) * 1e300)
@@ -145,7 +145,7 @@ def test_finds_a_warning(monkeypatch):
     assert any("Warning" in finding for finding in planted(monkeypatch, "functional.relu", exp))
 
 
-def test_finds_memory_that_a_failure_loses(monkeypatch):
+def test_fuzzer_finds_memory_leaked_by_a_failed_allocation(monkeypatch):
     lost = []
 
     def pair(input):
@@ -153,15 +153,15 @@ def test_finds_memory_that_a_failure_loses(monkeypatch):
         lost.append(F.relu(input))
         lost.clear()
 
-    monkeypatch.setitem(calls.TARGETS, "functional.relu", recipes.Target(pair))
+    monkeypatch.setitem(calls.TARGETS, "functional.relu", targets.Target(pair))
     verdicts = (calls.run_failing(calls.make(0, n, "functional.relu")) for n in range(60))
     assert any("bytes lost" in verdict.finding for verdict in verdicts)
 
 
-def test_finds_growth():
+def test_fuzzer_finds_growing_memory():
     kept = []
     before, after = growth.rounds(
-        range(20), 2, judge=lambda call: kept.append((str(call), F.relu(np.ones(5000))))
+        range(20), 2, check=lambda call: kept.append((str(call), F.relu(np.ones(5000))))
     )
     found = after.grown_from(before)
     assert "bytes of fastconv's memory" in found

@@ -44,7 +44,7 @@ EVERY = [*UNIFORM.values(), *NORMAL.values()]
 
 
 @pytest.mark.parametrize("name", UNIFORM)
-def test_uniform_fills_its_bounds(name):
+def test_uniform_weights_fill_their_bounds(name):
     draw, bound = UNIFORM[name]
     w = draw(rng=0, dtype=np.float64)
     n = w.size
@@ -56,7 +56,7 @@ def test_uniform_fills_its_bounds(name):
 
 
 @pytest.mark.parametrize("name", NORMAL)
-def test_normal_has_its_spread(name):
+def test_normal_weights_have_their_standard_deviation(name):
     draw, std = NORMAL[name]
     w = draw(rng=0, dtype=np.float64)
     n = w.size
@@ -66,7 +66,7 @@ def test_normal_has_its_spread(name):
 
 
 @pytest.mark.parametrize(("draw", "_"), EVERY)
-def test_seeds(draw, _):
+def test_seed_decides_the_weights(draw, _):
     w = draw(rng=7)
     assert w.dtype == np.float32
     np.testing.assert_array_equal(draw(rng=7), w)
@@ -78,13 +78,13 @@ def test_seeds(draw, _):
     assert not np.array_equal(draw(rng=rng), draw(rng=rng))  # a generator moves on
 
 
-def test_fans():
+def test_fan_in_and_fan_out_follow_the_shape():
     assert init.calculate_fan_in_and_fan_out((10, 20)) == (20, 10)
     assert init.calculate_fan_in_and_fan_out((8, 3, 5, 2)) == (30, 80)
     assert init.calculate_fan_in_and_fan_out((8, 3, 2, 2, 2)) == (24, 64)
 
 
-def test_gains():
+def test_gains_follow_their_formulas():
     assert init.calculate_gain("linear") == init.calculate_gain("sigmoid") == 1
     assert init.calculate_gain("tanh") == 5 / 3
     assert init.calculate_gain("relu") == math.sqrt(2)
@@ -104,13 +104,15 @@ def test_gains():
         (lambda: init.default_bias((5, 5), dtype=int), r"dtype.*int64"),
     ],
 )
-def test_bad_arguments(call, text):
+def test_invalid_arguments_are_refused(call, text):
     with pytest.raises(ValueError, match=text):
         call()
 
 
+@pytest.mark.peer("torch")
 def test_gains_and_fans_agree_with_torch():
-    torch = pytest.importorskip("torch")
+    import torch
+
     theirs = torch.nn.init
     for name in ("linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"):
         assert init.calculate_gain(name) == pytest.approx(theirs.calculate_gain(name), rel=1e-15)

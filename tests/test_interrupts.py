@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from children import output
+from support.child import output
 
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="no timer that sends a signal on this system"
@@ -91,7 +91,7 @@ def call():
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_of_hours_ends_when_a_handler_raises(name, threads):
+def test_long_call_ends_when_a_signal_handler_raises(name, threads):
     code = """
 for _ in range(3):
     try:
@@ -113,7 +113,7 @@ WEIGHTS = {
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_what_an_interrupted_call_has_not_come_to_is_as_it_was(name, threads):
+def test_interrupted_call_leaves_unfinished_output_unmodified(name, threads):
     shape, groups, batch = WEIGHTS[name]
     code = f"""
 w = np.full({shape}, np.nan, np.float32)
@@ -129,7 +129,7 @@ except Stop:
     assert output(START + code, FASTCONV_NUM_THREADS=str(threads)) == "True"
 
 
-def test_control_c():
+def test_ctrl_c_raises_keyboard_interrupt():
     code = """
 try:
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -140,7 +140,7 @@ except KeyboardInterrupt:
     assert output(START + CALLS["direct"] + code) == "True"
 
 
-def test_a_handler_that_does_not_raise_lets_the_call_go_on():
+def test_call_continues_after_a_handler_that_does_not_raise():
     code = """
 seen = []
 def handler(*_):
@@ -157,7 +157,7 @@ except Stop:
     assert output(START + CALLS["direct"] + code) == "[True, True, True, True]"
 
 
-def test_only_python_s_main_thread_is_interrupted():
+def test_only_the_main_thread_is_interrupted():
     code = """
 x, w = normal(8, 64, 60, 60), normal(64, 64, 3, 3)
 expected, found, done = F.conv2d(x, w).tobytes(), [], threading.Event()
@@ -223,7 +223,7 @@ def update():
 
 
 @pytest.mark.parametrize("name", UPDATES)
-def test_updates_are_whole_or_not_at_all(name):
+def test_interrupted_optimizer_steps_are_complete_or_not_begun(name):
     # a step looks for signals only if 50 ms have passed: one in several rounds does
     code = """
 for n in range(60):

@@ -38,7 +38,7 @@ def assert_same(got, expected):
         assert got[name].tobytes() == expected[name].tobytes(), name
 
 
-def test_round_trip(tmp_path, suffix):
+def test_saved_arrays_and_metadata_are_loaded_again(tmp_path, suffix):
     path = tmp_path / f"model{suffix}"
     fio.save(path, ARRAYS, METADATA)
     arrays, metadata = fio.load(path)
@@ -47,7 +47,7 @@ def test_round_trip(tmp_path, suffix):
     assert all(array.flags.writeable for array in arrays.values())
 
 
-def test_nothing_is_something_too(tmp_path, suffix):
+def test_empty_dictionaries_are_saved_and_loaded(tmp_path, suffix):
     fio.save(tmp_path / f"none{suffix}", {})
     assert fio.load(str(tmp_path / f"none{suffix}")) == ({}, {})
 
@@ -62,7 +62,7 @@ def test_nothing_is_something_too(tmp_path, suffix):
         lambda a: np.broadcast_to(a[0], a.shape),
     ],
 )
-def test_any_memory_layout(tmp_path, suffix, view):
+def test_arrays_of_any_memory_layout_are_saved(tmp_path, suffix, view):
     array = view(np.random.default_rng(0).random((4, 6)).astype(np.float32))
     fio.save(tmp_path / f"a{suffix}", {"a": array})
     back = fio.load(tmp_path / f"a{suffix}")[0]["a"]
@@ -70,13 +70,13 @@ def test_any_memory_layout(tmp_path, suffix, view):
     assert back.dtype == np.float32
 
 
-def test_same_content_same_bytes(tmp_path, suffix):
+def test_equal_content_gives_equal_files(tmp_path, suffix):
     for name in ("a", "b"):
         fio.save(tmp_path / f"{name}{suffix}", ARRAYS, METADATA)
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-def test_file_of_another_program(tmp_path):
+def test_files_written_by_numpy_and_safetensors_load(tmp_path):
     np.savez_compressed(tmp_path / "numpy.npz", w=np.eye(3), f=np.asfortranarray(np.eye(2, 3)))
     arrays, metadata = fio.load(tmp_path / "numpy.npz")
     np.testing.assert_array_equal(arrays["w"], np.eye(3))
@@ -98,7 +98,7 @@ def test_numpy_and_safetensors_read_what_is_written(tmp_path):
     assert_same(peer.load_file(tmp_path / "a.safetensors"), ARRAYS)
 
 
-def test_save_refuses(tmp_path, suffix):
+def test_save_refuses_invalid_arguments(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     with pytest.raises(ValueError, match=r"\.safetensors or \.npz"):
         fio.save(tmp_path / "a.pkl", ARRAYS)
@@ -110,7 +110,7 @@ def test_save_refuses(tmp_path, suffix):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_npz_keeps_one_name_for_itself(tmp_path):
+def test_npz_refuses_its_reserved_name(tmp_path):
     with pytest.raises(ValueError, match="'fastconv'"):
         fio.save(tmp_path / "a.npz", {"fastconv": np.ones(2)})
     assert list(tmp_path.iterdir()) == []
@@ -140,14 +140,14 @@ def test_missing_extra_says_what_to_install(tmp_path, monkeypatch):
 # -- damage ---------------------------------------------------------------------------------------
 
 
-def test_load_refuses_other_names_and_no_file(tmp_path):
+def test_load_refuses_other_suffixes_and_missing_files(tmp_path):
     with pytest.raises(ValueError, match=r"\.safetensors or \.npz"):
         fio.load(tmp_path / "a.pt")
     with pytest.raises(FileNotFoundError):
         fio.load(tmp_path / "a.npz")
 
 
-def test_every_truncation_is_refused(tmp_path, suffix):
+def test_truncated_files_are_refused(tmp_path, suffix):
     path = tmp_path / f"short{suffix}"
     fio.save(path, {"a": np.arange(5.0), "b": np.arange(3)}, {"k": 1})
     whole = path.read_bytes()
@@ -165,7 +165,7 @@ def save_compressed(path, arrays, metadata):
     ("name", "save"),
     [("a.npz", fio.save), ("b.npz", save_compressed), ("c.safetensors", fio.save)],
 )
-def test_mutations_are_read_or_refused(tmp_path, name, save):
+def test_mutated_files_load_or_are_refused(tmp_path, name, save):
     if name.endswith(".safetensors"):
         pytest.importorskip("safetensors")
     path = tmp_path / name
@@ -210,7 +210,7 @@ def npy(shape, descr="<f8", payload=b"", fortran=False):
         (b"", ""),
     ],
 )
-def test_hostile_npy(tmp_path, content, wrong):
+def test_malformed_npy_headers_are_refused(tmp_path, content, wrong):
     (tmp_path / "bad.npy").write_bytes(content)
     with pytest.raises(ValueError, match="bad.npy.*" + wrong):
         fio.load_array(tmp_path / "bad.npy")
@@ -221,14 +221,14 @@ def test_hostile_npy(tmp_path, content, wrong):
 
 
 @pytest.mark.parametrize("array", [np.array(3.0), np.ones((2, 3), ">i2"), np.ones((2, 3)).T])
-def test_load_array(tmp_path, array):
+def test_load_array_reads_npy(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
     got = fio.load_array(tmp_path / "a.npy")
     np.testing.assert_array_equal(got, array)
     assert got.dtype.isnative
 
 
-def test_bombs_cost_nothing(tmp_path):
+def test_decompression_bomb_is_refused_before_it_is_expanded(tmp_path):
     # 50 MiB of zeros in 50 kB, refused by the size that it declares
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -243,7 +243,7 @@ def test_bombs_cost_nothing(tmp_path):
     assert fio.load(path)[0]["a"].nbytes == 50 << 20
 
 
-def test_size_that_lies_about_the_stream(tmp_path):
+def test_declared_size_beyond_the_stream_is_refused(tmp_path):
     # the directory declares 800 bytes more than the deflated stream gives
     path = tmp_path / "liar.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -254,7 +254,7 @@ def test_size_that_lies_about_the_stream(tmp_path):
         fio.load(path)
 
 
-def test_members_that_share_bytes_or_names(tmp_path):
+def test_members_with_shared_bytes_or_equal_names_are_refused(tmp_path):
     content = npy((10,), payload=bytes(80))
     path = tmp_path / "shared.npz"
     with zipfile.ZipFile(path, "w") as archive:
@@ -275,7 +275,7 @@ def test_members_that_share_bytes_or_names(tmp_path):
         fio.load(path)
 
 
-def test_other_compressions_are_refused(tmp_path):
+def test_other_compression_methods_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a.npy", npy((10,), payload=bytes(80)))
     with pytest.raises(ValueError, match="stored nor deflated"):
@@ -304,7 +304,7 @@ def safetensors_bytes(header, payload=b""):
         safetensors_bytes({"__metadata__": {"fastconv": "[" * 10**5}}),
     ],
 )
-def test_hostile_safetensors(tmp_path, content):
+def test_malformed_safetensors_are_refused(tmp_path, content):
     pytest.importorskip("safetensors")
     (tmp_path / "bad.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.safetensors"):

@@ -9,25 +9,14 @@ import pytest
 import fastconv
 import fastconv.functional as F
 from fastconv import _ops, reference
-from fastconv._drivers import runtime
 from fastconv.testing import gradcheck
 
+pytestmark = pytest.mark.usefixtures("isa")
 DTYPES = [np.float32, np.float64]
-ISAS = ["baseline", "avx2", "avx512", "neon"]
-
-
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request):
-    before = runtime.build_info()["isa"]
-    try:
-        runtime.select_isa(request.param)
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
-    yield request.param
-    runtime.select_isa(before)
 
 
 def channels_last(a):
+    """(N, C, ...) of any rank, with channels innermost in memory."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
 
 
@@ -92,7 +81,7 @@ def ulps(actual, exact):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", EXACT)
-def test_every_digit_in_the_middle_and_in_the_tails(name, dtype, rng):
+def test_activations_are_within_their_ulp_bounds(name, dtype, rng):
     """Errors in ulp: relative to the result, however small it is."""
     exact, bound, _ = EXACT[name]
     reach = {"gelu": {4: 13, 8: 37}, "tanh": {4: 20, 8: 30}}.get(name, {4: 87, 8: 700})
@@ -152,11 +141,11 @@ SLOPES = {  # of those that are given the input; relu hands g through at NaN, th
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 @pytest.mark.parametrize("name", LIMITS)
-def test_limits(name, approximate, dtype):
+def test_limits_of_activations_at_infinities_and_extremes(name, approximate, dtype):
     options = {"approximate": approximate} if name == "gelu" else {}
     info = np.finfo(dtype)
-    least = info.smallest_subnormal
-    x = np.array([np.nan, np.inf, -np.inf, info.max, -info.max, least, -least], dtype)
+    smallest = info.smallest_subnormal
+    x = np.array([np.nan, np.inf, -np.inf, info.max, -info.max, smallest, -smallest], dtype)
     with np.errstate(all="ignore"):
         scaled = {"x": x, "x/2": x * dtype(0.5), "x/100": x * dtype(0.01)}
 
@@ -165,7 +154,7 @@ def test_limits(name, approximate, dtype):
 
     y = getattr(F, name)(x, **options).astype(float)
     # half of the smallest number is 0 or itself
-    np.testing.assert_allclose(y, resolve(LIMITS[name]), rtol=1e-6, atol=float(least))
+    np.testing.assert_allclose(y, resolve(LIMITS[name]), rtol=1e-6, atol=float(smallest))
     if name in SLOPES:
         slope = getattr(F, f"{name}_backward")(np.ones_like(x), x, **options)
         np.testing.assert_allclose(slope, resolve(SLOPES[name]), rtol=1e-6)
@@ -184,7 +173,7 @@ OPS = [_ops.RELU, _ops.LEAKY_RELU, _ops.SIGMOID, _ops.TANH, _ops.SILU, _ops.GELU
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("op", OPS)
-def test_position_does_not_matter_and_nothing_else_is_touched(op, dtype, rng):
+def test_results_do_not_depend_on_position_and_no_neighbours_are_written(op, dtype, rng):
     """Runs of every length, unaligned to vectors: the same bits, and no write past an end."""
     x, g = (rng.standard_normal(80).astype(dtype) for _ in range(2))
     y, dx = np.empty_like(x), np.empty_like(x)
@@ -224,7 +213,7 @@ def exact_softmax(x, axis):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 15, 16, 17, 33, 64, 100, 1000])
-def test_softmax_of_any_count(classes, dtype, rng):
+def test_softmax_of_any_number_of_classes(classes, dtype, rng):
     """Classes contiguous and apart, every remainder of a vector; log-softmax and both gradients."""
     eps = np.finfo(dtype).eps
     x = (4 * rng.standard_normal((3, classes, 37))).astype(dtype)
@@ -248,23 +237,23 @@ def test_softmax_of_any_count(classes, dtype, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("change", [np.ascontiguousarray, channels_last])
-def test_softmax_touches_nothing_else(change, dtype, rng):
+def test_softmax_writes_no_neighbours(change, dtype, rng):
     for classes in range(1, 40):
         x = rng.standard_normal((2, classes, 5)).astype(dtype)
-        room = np.full(x.size + 64, -7, dtype)
+        buffer = np.full(x.size + 64, -7, dtype)
         like = change(x)
-        out = np.lib.stride_tricks.as_strided(room[32:], like.shape, like.strides)
+        out = np.lib.stride_tricks.as_strided(buffer[32:], like.shape, like.strides)
         for log in (False, True):
             _ops.softmax(like, out, 1, log)
             _ops.softmax_backward(like, like, out, 1, log)
-        assert np.all(room[:32] == -7)
-        assert np.all(room[32 + x.size :] == -7)
+        assert np.all(buffer[:32] == -7)
+        assert np.all(buffer[32 + x.size :] == -7)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("change", [np.ascontiguousarray, channels_last])
 @pytest.mark.parametrize("classes", [5, 40])
-def test_softmax_at_the_extremes(classes, change, dtype):
+def test_softmax_of_extreme_and_non_finite_values(classes, change, dtype):
     big = np.finfo(dtype).max
     x = np.zeros((6, classes, 3), dtype)
     x[1] = big  # the same everywhere
@@ -326,7 +315,7 @@ def test_batch_norm_of_any_size(change, shape, dtype, rng):
     np.testing.assert_allclose(
         y, u * weight.reshape(column) + bias.reshape(column), atol=200 * eps * np.abs(u).max()
     )
-    # from statistics that are exact, so that only this pass is judged
+    # from statistics that are exact, so that only this pass is compared
     m, invstd = mean.astype(dtype), (1 / np.sqrt(var)).astype(dtype)
     v = (wide - m.astype(float).reshape(column)) * invstd.astype(float).reshape(column)
     dx, dw, db = F.batch_norm_backward(change(g), change(x), weight, m, invstd)
@@ -340,7 +329,7 @@ def test_batch_norm_of_any_size(change, shape, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_mean_swallows_no_digit_of_the_variance(dtype, rng):
+def test_variance_is_exact_beside_a_large_mean(dtype, rng):
     """One pass of x and x² would leave nothing: the mean is 1e4 (or 1e12) deviations."""
     scale = {4: 1e4, 8: 1e12}[np.dtype(dtype).itemsize]
     x = (rng.standard_normal((6, 4, 40, 50)) + scale).astype(dtype)
@@ -353,7 +342,7 @@ def test_the_mean_swallows_no_digit_of_the_variance(dtype, rng):
 
 @pytest.mark.parametrize("shape", [(4, 3, 33, 31), (129, 3)])
 @pytest.mark.parametrize("change", [np.ascontiguousarray, channels_last])
-def test_constant_channels_have_no_variance(shape, change):
+def test_constant_channels_have_zero_variance(shape, change):
     x = np.empty(shape, np.float32)
     for value in (0.1, -1e30, 3e38):
         x[:] = value
@@ -403,7 +392,7 @@ def test_the_same_bits_for_any_number_of_threads(shape, change, dtype, rng):
 
 
 @pytest.mark.parametrize("change", [np.ascontiguousarray, channels_last])
-def test_gradients_are_the_derivatives(change, rng):
+def test_gradients_agree_with_numerical_derivatives(change, rng):
     x = rng.standard_normal((2, 3, 5, 4))
     x[np.abs(x) < 0.05] = 0.5  # no kink within the step
     for name, wants_output, options in (
@@ -435,7 +424,7 @@ def test_gradients_are_the_derivatives(change, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("classes", [1, 3, 21, 70])
-def test_cross_entropy_by_rows_blocks_and_turned(classes, layout, dtype, rng):
+def test_cross_entropy_of_every_memory_order_equals_reference(classes, layout, dtype, rng):
     x = (3 * rng.standard_normal((2, classes, 5, 31))).astype(dtype)
     target = rng.integers(0, classes, (2, 5, 31))
     target[0, 1, 3:9] = -7
@@ -471,7 +460,7 @@ def test_cross_entropy_by_rows_blocks_and_turned(classes, layout, dtype, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1, 15, 17, 255, 257, 40_000])
-def test_losses_of_single_elements(size, dtype, rng):
+def test_elementwise_losses_of_any_size_equal_reference(size, dtype, rng):
     x, t = rng.standard_normal((2, size)).astype(dtype) * 4
     np.testing.assert_allclose(
         F.mse_loss(x, t, "sum"), ((x.astype(float) - t) ** 2).sum(), rtol=8 * np.finfo(dtype).eps
@@ -493,7 +482,7 @@ def test_losses_of_single_elements(size, dtype, rng):
 # ------------------------------------------------------------------------------ the op layer
 
 
-def test_operands_that_do_not_fit_are_refused():
+def test_unsuitable_operands_are_refused():
     x, y = np.ones((4, 6)), np.empty((4, 6))
     with pytest.raises(ValueError, match="gaps"):
         _ops.activation(_ops.RELU, x[:, ::2], y[:, ::2])
@@ -521,7 +510,7 @@ def test_operands_that_do_not_fit_are_refused():
         )
 
 
-def test_any_strides_at_the_cost_of_a_copy(rng):
+def test_strided_inputs_give_the_results_of_contiguous_ones(rng):
     base = rng.standard_normal((5, 4, 6))
     repeated = np.broadcast_to(base[0], (3, 4, 6))
     for x in (base.T, base[::-1], base[:, ::2], base[:, :, None], repeated):
@@ -535,7 +524,7 @@ def test_any_strides_at_the_cost_of_a_copy(rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1, 16, 37])
-def test_add(size, dtype, rng):
+def test_add_equals_the_sum(size, dtype, rng):
     a, b = (rng.standard_normal(size).astype(dtype) for _ in range(2))
     a[0] = np.nan
     for relu in (False, True):
@@ -547,7 +536,7 @@ def test_add(size, dtype, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("ahead", [0.0, 0.5])
-def test_sgd_without_rounding(ahead, dtype, rng):
+def test_sgd_is_exact_on_integers(ahead, dtype, rng):
     p, g, v = (rng.integers(-8, 9, 37).astype(dtype) for _ in range(3))
     step = g + 2 * p
     velocity = 0.5 * v + 0.25 * step
@@ -558,7 +547,7 @@ def test_sgd_without_rounding(ahead, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_adam(dtype, rng):
+def test_adam_follows_its_formula(dtype, rng):
     p, g, m, v = (rng.standard_normal(37).astype(dtype) for _ in range(4))
     v = np.square(v)
     numbers = {"shrink": 0.9, "decay": 0.2, "beta1": 0.8, "beta2": 0.95}
@@ -572,7 +561,7 @@ def test_adam(dtype, rng):
         np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def test_arrays_of_two_layouts_are_not_updated(rng):
+def test_update_refuses_arrays_of_different_layouts(rng):
     p, g, v = np.ones((4, 5)), np.ones((4, 5)), np.asfortranarray(np.ones((4, 5)))
     with pytest.raises(ValueError, match="one layout"):
         _ops.sgd(p, g, v, rate=1, decay=0, keep=0, gain=1, ahead=0)

@@ -101,7 +101,7 @@ def test_bce_equals_reference(positive, weighted, reduction, dtype, rng):
 # ----------------------------------------------------------------- by definition
 
 
-def test_cross_entropy_by_its_definition(rng):
+def test_cross_entropy_follows_its_definition(rng):
     x, y = rng.standard_normal((6, CLASSES)), np.array([0, 1, 2, 3, 2, 4])
     log_p = np.log(np.exp(x) / np.exp(x).sum(1, keepdims=True))
     each = -log_p[np.arange(6), y]
@@ -125,7 +125,7 @@ def test_gradient_of_cross_entropy_is_probability_less_target(rng):
     assert_close(F.cross_entropy_backward(2.5, x, y, reduction="sum"), 2.5 * grad)
 
 
-def test_ignored_rows_count_for_nothing(rng):
+def test_ignored_rows_do_not_contribute(rng):
     x, y = rng.standard_normal((6, CLASSES)), np.array([0, 7, 2, 7, 4, 1])
     x[1] = np.nan  # not even a NaN of theirs is seen
     kept = y != 7
@@ -136,7 +136,7 @@ def test_ignored_rows_count_for_nothing(rng):
     np.testing.assert_array_equal(each == 0, ~kept)
 
 
-def test_probabilities_that_are_certain_equal_indices(rng):
+def test_one_hot_targets_equal_class_indices(rng):
     x, y = rng.standard_normal((2, CLASSES, 3, 4)), rng.integers(0, CLASSES, (2, 3, 4))
     certain = np.moveaxis(np.eye(CLASSES)[y], -1, 1)
     for reduction in REDUCTIONS:
@@ -145,7 +145,7 @@ def test_probabilities_that_are_certain_equal_indices(rng):
         assert_close(np.asarray(a), np.asarray(b))
 
 
-def test_bce_by_its_definition(rng):
+def test_bce_follows_its_definition(rng):
     x, t = rng.standard_normal((4, 3)), rng.random((4, 3))
     s = 1 / (1 + np.exp(-x))
     each = -(t * np.log(s) + (1 - t) * np.log(1 - s))
@@ -168,7 +168,7 @@ def test_large_logits_do_not_overflow(dtype):
     assert_close(grad, np.array([0, -1, 1, 0], dtype))
 
 
-def test_masked_logits_cost_nothing():
+def test_logits_of_minus_infinity_do_not_contribute():
     """Minus infinity rules a class out; 0 * inf must not make its row NaN."""
     x = np.array([[0.0, -np.inf, 0.0]])
     assert_close(np.float64(F.cross_entropy(x, np.array([0]))), np.log(2.0))
@@ -184,7 +184,7 @@ def test_nan_logits_make_a_nan_loss():
     assert np.isnan(F.mse_loss(x, np.zeros_like(x)))
 
 
-def test_empty_batch():
+def test_empty_batch_has_nan_mean_and_zero_sum():
     x, y = np.zeros((0, 3)), np.zeros(0, int)
     assert F.cross_entropy(x, y, reduction="sum") == 0
     assert F.cross_entropy(x, y, reduction="none").shape == (0,)
@@ -200,7 +200,7 @@ def test_mean_over_ignored_rows_alone_is_nan_and_its_gradient_zero():
 
 
 @pytest.mark.parametrize("index_type", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
-def test_any_integer_type_of_label(index_type, rng):
+def test_labels_may_have_any_integer_type(index_type, rng):
     x, y = rng.standard_normal((4, CLASSES)), np.array([0, 4, 2, 1])
     assert F.cross_entropy(x, y.astype(index_type)) == F.cross_entropy(x, y)
 
@@ -232,7 +232,7 @@ def test_same_bits_for_any_number_of_threads(dtype, rng):
         assert len(results) == 1
 
 
-def test_any_strides(rng):
+def test_operands_may_have_any_strides(rng):
     x, t = rng.standard_normal((2, 4, CLASSES, 6, 5))
     t, labels = np.abs(t), rng.integers(0, CLASSES, (4, 6, 5))
     for change in (
@@ -320,7 +320,7 @@ X, Y = np.zeros((4, 3)), np.array([0, 1, 2, 0])
         ({"reduction": "average"}, ValueError, ["reduction", "average"]),
     ],
 )
-def test_bad_arguments_of_cross_entropy(change, error, contains):
+def test_cross_entropy_refuses_invalid_arguments(change, error, contains):
     for call in (F.cross_entropy, lambda **k: F.cross_entropy_backward(1.0, **k)):
         with pytest.raises(error) as caught:
             call(**{"input": X, "target": Y, **change})
@@ -339,7 +339,7 @@ def test_bad_arguments_of_cross_entropy(change, error, contains):
         ({"reduction": "average"}, ValueError, ["reduction", "average"]),
     ],
 )
-def test_bad_arguments_of_mse_and_bce(name, change, error, contains):
+def test_mse_and_bce_refuse_invalid_arguments(name, change, error, contains):
     function, backward = getattr(F, name), getattr(F, f"{name}_backward")
     for call in (function, lambda **k: backward(1.0, **k)):
         with pytest.raises(error) as caught:
@@ -361,7 +361,7 @@ def test_nan_targets_of_bce_are_refused(weight, reduction):
     assert np.isnan(F.binary_cross_entropy_with_logits(t, X, weight, "sum"))
 
 
-def test_bad_grad_output():
+def test_invalid_grad_output_is_refused():
     for g, reduction in ((np.ones(4), "mean"), (np.ones(3), "none"), (1.0, "none")):
         with pytest.raises(ValueError, match="grad_output"):
             F.cross_entropy_backward(g, X, Y, reduction=reduction)
@@ -372,10 +372,12 @@ def test_bad_grad_output():
 # -------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("option", CROSS_ENTROPY, ids=str)
 def test_cross_entropy_agrees_with_torch(option, reduction, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x, y = rng.standard_normal(SHAPES[2]), indices_for(rng, SHAPES[2])
     options = cross_entropy_options(rng, np.float64, option, reduction)
     t = torch.tensor(x, requires_grad=True)

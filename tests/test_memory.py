@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from support.arrays import LAYOUTS
+from support.memory import MAX_SCRATCH, block
 
 import fastconv
 import fastconv.functional as F
@@ -50,9 +52,7 @@ def address(array):
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("op", CALLS)
 def test_results_start_on_a_cache_line(op, layout):
-    images = x
-    if layout == "channels_last":
-        images = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    images = LAYOUTS[layout](x)
     for _ in range(4):  # NumPy's own memory is aligned so by chance, one time in four
         result = CALLS[op](images)
         assert result.nbytes >= 4096
@@ -64,7 +64,7 @@ def test_results_start_on_a_cache_line(op, layout):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (4096,), (0, 3, 40, 50), (2, 3, 40, 50)])
-def test_empty_is_an_ordinary_array(shape, dtype):
+def test_empty_returns_an_ordinary_array(shape, dtype):
     array = _ops.empty(shape, np.dtype(dtype))
     plain = np.empty(shape, dtype)
     assert type(array) is np.ndarray
@@ -74,7 +74,7 @@ def test_empty_is_an_ordinary_array(shape, dtype):
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 30, 40, 50), (0, 3, 4, 5), (2, 1, 40, 50)])
-def test_channels_last_strides(shape):
+def test_empty_like_format_keeps_channels_last_strides(shape):
     n, c, h, w = shape
     like = np.empty((2, 9, 9, 3)).transpose(0, 3, 1, 2)
     expected = np.empty((n, h, w, c)).transpose(0, 3, 1, 2)
@@ -83,18 +83,18 @@ def test_channels_last_strides(shape):
         assert empty_like(expected).strides == expected.strides
 
 
-def test_memory_too_large_is_refused_as_numpy_does():
+def test_array_too_large_for_memory_is_refused():
     with pytest.raises((MemoryError, ValueError)):
         _ops.empty((1 << 40, 1 << 40), np.dtype(np.float64))
 
 
 @pytest.mark.parametrize("nbytes", [-1, 1 << 58, 1 << 62, sys.maxsize - 64, sys.maxsize])
-def test_absurd_sizes_are_named(nbytes):
+def test_memory_error_names_the_size(nbytes):
     with pytest.raises(MemoryError, match=re.escape(f"cannot allocate {nbytes} bytes")):
         memory.Memory(nbytes)
 
 
-def test_results_are_copied_and_pickled_as_any_array():
+def test_results_can_be_copied_and_pickled():
     result = F.relu(x)
     pickled = pickle.loads(pickle.dumps(result))  # noqa: S301
     for same in (copy.copy(result), copy.deepcopy(result), pickled):
@@ -105,11 +105,6 @@ def test_results_are_copied_and_pickled_as_any_array():
 
 
 # ---------------------------------------------------------------- memory that is used again
-
-
-def block(nbytes):
-    """A writable array of bytes in memory that may have been used before."""
-    return np.frombuffer(memory.Memory(nbytes), np.uint8)
 
 
 @pytest.fixture
@@ -127,7 +122,7 @@ from_nothing = pytest.mark.usefixtures("nothing_kept")
 
 @from_nothing
 @pytest.mark.parametrize("size", [1 << 10, 1 << 16, 3 << 20])
-def test_a_released_result_is_used_again(size):
+def test_memory_of_a_released_result_is_reused(size):
     images = np.ones(size, np.float32)
     first = F.relu(images)
     where = address(first)
@@ -138,7 +133,7 @@ def test_a_released_result_is_used_again(size):
 
 
 @from_nothing
-def test_views_keep_the_memory():
+def test_views_keep_memory_alive():
     result = F.relu(x)
     view = result[1:, :, ::2].T
     where, expected = address(result), view.copy()
@@ -154,7 +149,7 @@ def test_views_keep_the_memory():
 
 @from_nothing
 @pytest.mark.parametrize("limit", [0, 100_000, 1 << 20, 1 << 28])
-def test_memory_is_never_handed_out_twice(limit, rng):
+def test_live_blocks_never_overlap(limit, rng):
     """Many arrays live at once, released in any order; each holds what was written into it."""
     fastconv.set_memory_cache(limit)
     live = []
@@ -174,7 +169,7 @@ def test_memory_is_never_handed_out_twice(limit, rng):
 
 @from_nothing
 @pytest.mark.parametrize("log2", [12, 13, 19, 22, 25])
-def test_sizes_at_the_edges_of_classes(log2):
+def test_sizes_at_the_boundaries_of_size_classes(log2):
     for quarters in (4, 5, 6, 7):
         edge = (quarters << log2) >> 2
         for nbytes in (edge - 1, edge, edge + 1):
@@ -189,13 +184,13 @@ def test_sizes_at_the_edges_of_classes(log2):
 
 
 @from_nothing
-def test_sizes_of_a_power_of_two_waste_nothing():
+def test_power_of_two_sizes_waste_no_memory():
     block(1 << 22)
     assert memory.kept_bytes() == 1 << 22
 
 
 @from_nothing
-def test_zero_keeps_nothing():
+def test_cache_of_zero_bytes_keeps_no_memory():
     blocks = [block(nbytes) for nbytes in (4096, 100_000, 5 << 20) for _ in range(3)]
     blocks.clear()
     assert memory.kept_bytes() > 15 << 20
@@ -206,7 +201,7 @@ def test_zero_keeps_nothing():
 
 
 @from_nothing
-def test_a_lower_limit_holds_at_once():
+def test_lowering_the_limit_frees_memory_at_once():
     blocks = [block(1 << 20) for _ in range(8)]
     blocks.clear()
     assert memory.kept_bytes() == 8 << 20
@@ -215,7 +210,7 @@ def test_a_lower_limit_holds_at_once():
 
 
 @from_nothing
-def test_sizes_no_longer_asked_for_make_room():
+def test_unused_sizes_are_evicted():
     fastconv.set_memory_cache(4 << 20)
     old = [block(1 << 20) for _ in range(4)]
     old.clear()
@@ -228,7 +223,7 @@ def test_sizes_no_longer_asked_for_make_room():
 
 
 @from_nothing
-def test_memory_beyond_the_limit_pushes_nothing_out():
+def test_block_larger_than_the_limit_evicts_nothing():
     fastconv.set_memory_cache(1 << 20)
     block(1 << 20)
     block((1 << 20) + 1)
@@ -236,7 +231,7 @@ def test_memory_beyond_the_limit_pushes_nothing_out():
 
 
 @from_nothing
-def test_threads_that_take_and_release():
+def test_threads_allocate_and_release_concurrently():
     """Each finds what it wrote, while another changes the limit; in the end it all adds up."""
     wrong, done = [], threading.Event()
 
@@ -275,7 +270,7 @@ def test_threads_that_take_and_release():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_child_has_memory_of_its_own():
+def test_forked_child_has_its_own_memory():
     code = """
 import os, sys, numpy as np, fastconv.functional as F
 x = np.ones(1 << 18, np.float32)
@@ -305,7 +300,7 @@ def test_environment_sets_the_memory_cache(value, expected):
         *((n, TypeError) for n in (True, 1.5, "2", None)),
     ],
 )
-def test_bad_memory_caches(nbytes, error):
+def test_invalid_memory_cache_sizes_are_refused(nbytes, error):
     before = fastconv.get_memory_cache()
     with pytest.raises(error, match=re.escape(f"got {nbytes!r}")):
         fastconv.set_memory_cache(nbytes)
@@ -313,7 +308,7 @@ def test_bad_memory_caches(nbytes, error):
 
 
 @from_nothing
-def test_show_config_says_what_is_kept(capsys):
+def test_show_config_shows_kept_memory(capsys):
     fastconv.set_memory_cache(64 << 20)
     block(5 << 20)
     fastconv.show_config()
@@ -347,13 +342,6 @@ EXTREMES = {
     "depthwise, large": ((1, 4, 1500, 1500), (4, 1, 3, 3), 1, 1, 1, 4),
     "depthwise, channels": ((1, 40000, 5, 5), (40000, 1, 3, 3), 1, 1, 1, 40000),
 }
-MOST_SCRATCH = 4 << 20
-
-
-def laid_out(array, layout):
-    if layout == "channels_last":
-        return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    return array
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
@@ -361,7 +349,7 @@ def laid_out(array, layout):
 @pytest.mark.parametrize("name", EXTREMES)
 def test_scratch_of_convolutions_is_bounded(name, dtype, layout):
     input_shape, weight_shape, *options = EXTREMES[name]
-    images = laid_out(np.zeros(input_shape, dtype), layout)
+    images = LAYOUTS[layout](np.zeros(input_shape, dtype))
     filters = np.zeros(weight_shape, dtype)
     runtime.largest_scratch()
     y = F.conv2d(images, filters, None, *options)
@@ -371,15 +359,15 @@ def test_scratch_of_convolutions_is_bounded(name, dtype, layout):
     F.conv2d_backward_weight(y, images, weight_shape, *options)
     backward_weight = runtime.largest_scratch()
     assert max(forward, backward_input, backward_weight) > 0
-    assert forward <= MOST_SCRATCH
-    assert backward_input <= MOST_SCRATCH
-    assert backward_weight <= MOST_SCRATCH
+    assert forward <= MAX_SCRATCH
+    assert backward_input <= MAX_SCRATCH
+    assert backward_weight <= MAX_SCRATCH
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("shape", [(1, 100000, 3, 3), (1, 2, 900, 900), (1, 2, 3, 40000)])
 def test_scratch_of_other_ops_is_bounded(shape, layout):
-    images = laid_out(np.zeros(shape), layout)
+    images = LAYOUTS[layout](np.zeros(shape))
     runtime.largest_scratch()
     y, indices = F.max_pool2d(images, 3, return_indices=True)
     F.max_pool2d_backward(y, indices, shape)
@@ -391,10 +379,10 @@ def test_scratch_of_other_ops_is_bounded(shape, layout):
     F.softmax(images, -1)
     matrix = np.zeros((3, 200000))
     F.linear_backward(F.linear(matrix, np.zeros((20, 200000))), matrix, np.zeros((20, 200000)))
-    assert 0 < runtime.largest_scratch() <= MOST_SCRATCH
+    assert 0 < runtime.largest_scratch() <= MAX_SCRATCH
 
 
-def test_blocks_of_channels_of_a_pointwise_convolution(rng):
+def test_pointwise_convolution_in_blocks_of_channels_is_exact(rng):
     images = rng.integers(-2, 3, (2, 20000, 1, 40)).astype(np.float32)
     filters = rng.integers(-2, 3, (17, 20000, 1, 1)).astype(np.float32)
     bias = rng.integers(-9, 10, 17).astype(np.float32)
@@ -405,7 +393,7 @@ def test_blocks_of_channels_of_a_pointwise_convolution(rng):
 # ---- what tests of memory stand on
 
 
-def test_an_allocation_fails_on_demand_and_what_is_used_is_counted():
+def test_fail_after_fails_an_allocation_and_used_bytes_counts_blocks():
     before = memory.used_bytes()
     held = memory.Memory(10_000)
     assert memory.used_bytes() >= before + 10_000
@@ -424,7 +412,7 @@ def test_an_allocation_fails_on_demand_and_what_is_used_is_counted():
 @pytest.mark.skipif(
     not hasattr(ctypes.pythonapi, "__asan_address_is_poisoned"), reason="no AddressSanitizer here"
 )
-def test_blocks_end_for_the_sanitizer_where_the_callers_bytes_do():
+def test_address_sanitizer_knows_the_end_of_a_block():
     poisoned = ctypes.pythonapi["__asan_address_is_poisoned"]
     poisoned.argtypes = (ctypes.c_void_p,)
     block = memory.Memory(5001)

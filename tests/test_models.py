@@ -128,7 +128,7 @@ def test_seed_decides_the_weights(name):
 
 
 @pytest.mark.parametrize("name", ["vgg11", "resnet18", "mobilenet"])
-def test_signals_keep_their_size_in_depth(name, rng):
+def test_untrained_outputs_neither_vanish_nor_explode(name, rng):
     """Kaiming's point: the output of an untrained network neither vanishes nor explodes."""
     make, shape = ZOO[name]
     model = make(rng=0)

@@ -659,6 +659,7 @@ def test_repr():
 # --------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 def test_agrees_with_an_equal_torch_network(rng):
     torch = pytest.importorskip("torch")
     tn = torch.nn

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from geometries import LAYOUTS, channels_last, distinct, is_channels_last
+from support.arrays import LAYOUTS, channels_last, distinct, is_channels_last
 
 import fastconv
 import fastconv.functional as F
@@ -47,7 +47,7 @@ def test_equals_reference(shape, training, dtype, rng):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("training", [True, False])
-def test_any_strides(layout, training, rng):
+def test_inputs_may_have_any_strides(layout, training, rng):
     x, mean, var, weight, bias, g = operands(rng, SHAPES[0], np.float32)
     change = LAYOUTS[layout]
     expected = run(reference, x, mean, var, weight, bias, g, training)
@@ -60,7 +60,7 @@ def test_any_strides(layout, training, rng):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("change", [np.ascontiguousarray, channels_last])
-def test_relu_along_with_it_has_the_same_bits(change, shape, training, dtype, rng):
+def test_fused_relu_has_the_bits_of_a_separate_relu(change, shape, training, dtype, rng):
     x, mean, var, weight, bias, _ = operands(rng, shape, dtype)
     x[-1, -1, ...] = np.nan
     if len(shape) == 4:
@@ -75,7 +75,7 @@ def test_relu_along_with_it_has_the_same_bits(change, shape, training, dtype, rn
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_without_weight_and_bias(training, rng):
+def test_weight_and_bias_are_optional(training, rng):
     x, mean, var, _, _, g = operands(rng, SHAPES[0])
     ones, zeros = np.ones(SHAPES[0][1]), np.zeros(SHAPES[0][1])
     expected = run(reference, x, mean, var, ones, zeros, g, training)
@@ -112,7 +112,7 @@ def test_evaluation_is_the_same_for_an_image_alone(rng):
     assert F.batch_norm(x[:0], mean, var, weight, bias).shape == (0, *x.shape[1:])
 
 
-def test_a_large_mean_does_not_swallow_the_variance(rng):
+def test_variance_is_accurate_beside_a_large_mean(rng):
     """var as E[x^2] - E[x]^2 would be wrong by 1e6 eps here: 0.1 of itself."""
     x = (1000 + rng.standard_normal((8, 3, 16, 16))).astype(np.float32)
     y, _, invstd = F.batch_norm(x, None, None, training=True, return_statistics=True)
@@ -143,7 +143,7 @@ def test_gradcheck(shape, training, layout, rng):
     gradcheck(forward, backward, distinct(rng, shape), weight, bias)
 
 
-def test_training_gradient_is_blind_to_shift_and_scale(rng):
+def test_training_gradient_is_orthogonal_to_shift_and_scale(rng):
     """The output does not change with them, so the gradient is orthogonal to 1 and to x."""
     x, _, _, weight, bias, g = operands(rng, SHAPES[0])
     _, mean, invstd = F.batch_norm(
@@ -231,7 +231,7 @@ def _frozen():
         ({"eps": -1.0}, ValueError, ["eps", "-1.0"]),
     ],
 )
-def test_bad_arguments(change, error, contains):
+def test_forward_refuses_invalid_arguments(change, error, contains):
     with pytest.raises(error) as caught:
         F.batch_norm(**{**GOOD, **change})
     for text in contains:
@@ -250,7 +250,7 @@ def test_bad_arguments(change, error, contains):
         ({"invstd": np.ones((3, 1))}, ValueError, ["invstd", "(3, 1)"]),
     ],
 )
-def test_bad_arguments_of_backward(change, error, contains):
+def test_backward_refuses_invalid_arguments(change, error, contains):
     good = {
         "grad_output": X,
         "input": X,
@@ -268,9 +268,11 @@ def test_bad_arguments_of_backward(change, error, contains):
 # -------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("training", [True, False])
 def test_agrees_with_torch(training, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x, mean, var, weight, bias, g = operands(rng, SHAPES[0])
     tx, tw, tb = (torch.tensor(a, requires_grad=True) for a in (x, weight, bias))
     tm, tv = torch.tensor(mean), torch.tensor(var)

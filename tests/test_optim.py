@@ -47,7 +47,7 @@ def make(name, options, params):
 # ------------------------------------------------------------------ by their formulas
 
 
-def test_sgd_by_hand():
+def test_sgd_follows_its_formula():
     p = nn.Parameter(np.array([1.0]))
     optimizer = optim.SGD([p], lr=0.1, momentum=0.5, dampening=0.2, weight_decay=0.1)
     p.grad = np.array([2.0])
@@ -57,7 +57,7 @@ def test_sgd_by_hand():
     assert p.data[0] == pytest.approx(0.79 - 0.1 * (0.5 * 2.1 + 0.8 * 2.079))
 
 
-def test_nesterov_by_hand():
+def test_nesterov_follows_its_formula():
     p = nn.Parameter(np.array([1.0]))
     optimizer = optim.SGD([p], lr=0.1, momentum=0.5, nesterov=True)
     p.grad = np.array([2.0])
@@ -67,7 +67,7 @@ def test_nesterov_by_hand():
     assert p.data[0] == pytest.approx(0.35)
 
 
-def test_adam_and_adamw_by_hand():
+def test_adam_and_adamw_follow_their_formulas():
     for name, decoupled in (("Adam", False), ("AdamW", True)):
         p = nn.Parameter(np.array([1.0]))
         optimizer = make(name, {"lr": 0.1, "eps": 0.01, "weight_decay": 0.2}, [p])
@@ -84,7 +84,7 @@ def test_adam_and_adamw_by_hand():
             assert p.data[0] == pytest.approx(x, rel=1e-12)
 
 
-def test_rmsprop_by_hand():
+def test_rmsprop_follows_its_formula():
     for centered in (False, True):
         p = nn.Parameter(np.array([1.0]))
         options = {"lr": 0.1, "alpha": 0.9, "eps": 0.01, "momentum": 0.5, "centered": centered}
@@ -101,7 +101,7 @@ def test_rmsprop_by_hand():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
-def test_same_bits_for_any_number_of_threads_and_any_place(name, options, dtype, rng):
+def test_same_bits_for_any_number_of_threads_and_any_position(name, options, dtype, rng):
     size = 100_003  # several chunks, the last one and its last vector not full
     data, *grads = (rng.standard_normal(size).astype(dtype) for _ in range(3))
 
@@ -123,7 +123,7 @@ def test_same_bits_for_any_number_of_threads_and_any_place(name, options, dtype,
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
-def test_without_decay_the_step_does_not_depend_on_the_parameter(name):
+def test_step_without_weight_decay_does_not_depend_on_the_parameter(name):
     p = nn.Parameter(np.array([np.inf, 1.0]))
     optimizer = make(name, {"lr": 0.1}, [p])
     p.grad = np.ones(2)
@@ -135,7 +135,7 @@ def test_without_decay_the_step_does_not_depend_on_the_parameter(name):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
-def test_step_works_in_place_and_leaves_gradients(name, options, rng):
+def test_step_works_in_place_and_does_not_modify_gradients(name, options, rng):
     params = parameters(rng)
     optimizer = make(name, options, params)
     arrays, before = [p.data for p in params], [p.data.copy() for p in params]
@@ -155,7 +155,7 @@ def test_step_works_in_place_and_leaves_gradients(name, options, rng):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
-def test_any_strides_of_data_and_gradient(name, options, rng):
+def test_data_and_gradient_may_have_any_strides(name, options, rng):
     straight = [nn.Parameter(rng.standard_normal((4, 6)))]
     wide = np.zeros((12, 8))
     strided = wide[::-2, 1:5].T
@@ -188,7 +188,7 @@ def test_float32_stays_float32(name, options, rng):
             assert value.dtype == np.float32, key
 
 
-def test_a_gradient_of_another_shape_stops_the_whole_step(rng):
+def test_gradient_of_another_shape_is_refused_before_any_update(rng):
     params = parameters(rng)
     set_gradients(rng, params)
     params[1].grad = np.ones(1)  # would broadcast
@@ -212,7 +212,7 @@ def through_npz(state):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
-def test_resuming_equals_going_on(name, options, rng):
+def test_resuming_from_a_state_dict_equals_continuing(name, options, rng):
     params = parameters(rng)
     optimizer = make(name, options, params)
     for k in range(4):
@@ -332,7 +332,7 @@ def test_load_state_dict_refuses_without_changing_anything(change, text, rng):
         (lambda p: optim.clip_grad_value(p, -1), ValueError, "clip_value.*-1"),
     ],
 )
-def test_bad_arguments(call, error, text, rng):
+def test_invalid_arguments_are_refused(call, error, text, rng):
     with pytest.raises(error, match=text):
         call(parameters(rng))
 
@@ -340,7 +340,7 @@ def test_bad_arguments(call, error, text, rng):
 # ----------------------------------------------------------------------- schedules
 
 
-def test_schedules_by_their_formulas(rng):
+def test_schedules_follow_their_formulas(rng):
     optimizer = optim.SGD(parameters(rng), lr=2.0)
     schedule = optim.StepLR(optimizer, step_size=3, gamma=0.1)
     for epoch in range(1, 10):
@@ -379,7 +379,7 @@ def test_schedules_resume(name, rng):
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, math.inf])
-def test_clip_grad_norm(norm_type, rng):
+def test_clip_grad_norm_scales_to_max_norm(norm_type, rng):
     params = parameters(rng)
     set_gradients(rng, params, without=1)
     every = np.concatenate([p.grad.ravel() for p in params if p.grad is not None])
@@ -394,7 +394,7 @@ def test_clip_grad_norm(norm_type, rng):
     assert optim.clip_grad_norm([params[1]], 1.0) == 0.0
 
 
-def test_clip_grad_norm_of_what_is_not_finite():
+def test_clip_grad_norm_of_non_finite_gradients():
     for bad in (math.nan, math.inf):
         params = [nn.Parameter(np.zeros(2)), nn.Parameter(np.zeros(2))]
         params[0].grad, params[1].grad = np.array([1.0, bad]), np.ones(2)
@@ -403,7 +403,7 @@ def test_clip_grad_norm_of_what_is_not_finite():
         assert np.isnan(params[0].grad[1])
 
 
-def test_clip_grad_value(rng):
+def test_clip_grad_value_clips_every_element(rng):
     params = parameters(rng)
     set_gradients(rng, params, without=1)
     before = params[0].grad.copy()
@@ -416,7 +416,7 @@ def test_clip_grad_value(rng):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
-def test_every_optimiser_goes_down_a_valley(name, options):
+def test_every_optimizer_minimizes_a_quadratic(name, options):
     p = nn.Parameter(np.array([3.0, -2.0]))
     optimizer = make(name, {**options, "lr": 0.02, "weight_decay": 0.0}, [p])
     for _ in range(400):
@@ -428,8 +428,10 @@ def test_every_optimiser_goes_down_a_valley(name, options):
 # ----------------------------------------------------------------------------- peers
 
 
-def test_same_arguments_as_torch():
-    torch = pytest.importorskip("torch")
+@pytest.mark.peer("torch")
+def test_constructors_have_torchs_arguments():
+    import torch
+
     for name in ("SGD", "Adam", "AdamW", "RMSprop"):
         theirs = inspect.signature(getattr(torch.optim, name)).parameters
         for argument in inspect.signature(getattr(optim, name)).parameters.values():
@@ -437,10 +439,12 @@ def test_same_arguments_as_torch():
                 assert argument.default == theirs[argument.name].default, (name, argument)
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
 def test_agrees_with_torch_step_by_step(name, options, dtype, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     ours = parameters(rng, dtype)
     theirs = [torch.nn.Parameter(torch.tensor(p.data)) for p in ours]
     optimizer, peer = make(name, options, ours), getattr(torch.optim, name)(theirs, **options)

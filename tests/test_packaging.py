@@ -59,7 +59,7 @@ def test_licences_are_shipped(distribution):
     assert "Creative Commons Attribution 4.0" in texts[1]
 
 
-def test_only_what_is_of_use_is_shipped(distribution):
+def test_only_expected_file_types_are_shipped(distribution):
     shipped = [f for f in distribution.files if f.parts[0] == "fastconv"]
     shipped = [f for f in shipped if f.suffix != ".pyc"]
     allowed = {".py", ".pyi", ".pxd", ".so", ".pyd", ".gz", ".txt"}
@@ -68,7 +68,7 @@ def test_only_what_is_of_use_is_shipped(distribution):
     assert others == [*headers, "fastconv/py.typed"]
 
 
-def test_the_wheel_is_about_a_megabyte(distribution):
+def test_wheel_is_smaller_than_1500_kilobytes(distribution):
     """Beside the OpenMP library that a repaired wheel brings along: fastconv.libs, .dylibs."""
     files = [f for f in distribution.files if f.suffix != ".pyc"]
     ours = [f for f in files if f.parts[0] != "fastconv.libs" and ".dylibs" not in f.parts]
@@ -83,6 +83,7 @@ def test_pinned_actions_are_named_by_hash_and_version():
     assert [u for u in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d[\d.]*", u)] == []
 
 
+@pytest.mark.peer("cibuildwheel")
 @pytest.mark.parametrize(
     ("platform", "machine", "tags"),
     [
@@ -93,8 +94,7 @@ def test_pinned_actions_are_named_by_hash_and_version():
         ("windows", "AMD64", {"win_amd64"}),
     ],
 )
-def test_wheels_are_built_for(platform, machine, tags):
-    pytest.importorskip("cibuildwheel")
+def test_wheels_are_built_for_every_platform_and_python(platform, machine, tags):
     command = [sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", str(ROOT)]
     command += ["--platform", platform, "--archs", machine]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -154,9 +154,9 @@ def test_stubs_name_the_parameters_of_every_function(module):
 
 CHAIN = ("cli", "training", "nn", "functional", "_ops", "_drivers")
 ASIDE = {"optim", "init", "data", "io"}
-#: the rooms that a room may import from, beside itself; docs/architecture.md has the picture
+#: the top-level modules that each may import from, beside itself; see docs/architecture.md
 MAY_IMPORT = {
-    **{room: set(CHAIN[i + 1 :]) for i, room in enumerate(CHAIN)},
+    **{top: set(CHAIN[i + 1 :]) for i, top in enumerate(CHAIN)},
     **dict.fromkeys(ASIDE, ASIDE),
     "_arguments": set(),
     "runtime": {"_drivers", "_cgroup"},
@@ -166,15 +166,15 @@ MAY_IMPORT = {
     "__init__": {"runtime"},
     "__main__": {"cli"},
 }
-for room in (*CHAIN, *ASIDE):
-    MAY_IMPORT[room] |= {"_arguments"}
+for top in (*CHAIN, *ASIDE):
+    MAY_IMPORT[top] |= {"_arguments"}
 MAY_IMPORT["nn"] |= {"init"}
 MAY_IMPORT["optim"] |= {"_ops"}
 MAY_IMPORT["training"] |= ASIDE
 MAY_IMPORT["cli"] |= {*ASIDE, "__init__"}
 
 
-def room_of(path):
+def top_of(path):
     return path.relative_to(SOURCE).parts[0].partition(".")[0]
 
 
@@ -204,8 +204,8 @@ def at_import(tree):
     return ast.Module(body, [])
 
 
-def room_imported(name):
-    """The room of fastconv that a full name lies in: its face, if it is no module."""
+def top_imported(name):
+    """The top-level module of fastconv that a full name lies in: __init__, if it names none."""
     part = name.removeprefix("fastconv").lstrip(".").partition(".")[0]
     return part if part in MAY_IMPORT else "__init__"
 
@@ -215,16 +215,16 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PYTHON}
 CYTHON = sorted(p for p in SOURCE.rglob("*.p[xy][xd]") if p.suffix != ".py")
 
 
-def test_every_room_is_known():
-    assert {room_of(p) for p in [*PYTHON, *CYTHON]} == set(MAY_IMPORT)
+def test_every_module_has_import_rules():
+    assert {top_of(p) for p in [*PYTHON, *CYTHON]} == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_imports_run_one_way(path):
-    room = room_of(path)
-    ours = {room_imported(n) for n in imports(TREES[path]) if n.split(".")[0] == "fastconv"}
-    allowed = MAY_IMPORT[room] | {room}
-    if room == "runtime":
+    top = top_of(path)
+    ours = {top_imported(n) for n in imports(TREES[path]) if n.split(".")[0] == "fastconv"}
+    allowed = MAY_IMPORT[top] | {top}
+    if top == "runtime":
         allowed |= {"__init__"}  # the version, asked for when it is shown
     assert ours <= allowed
 
@@ -235,20 +235,20 @@ def test_cimports_run_one_way(path):
     found = re.findall(
         r"^ *(?:from +fastconv\.(\w+)\S* +c?import|cimport +fastconv\.(\w+))", text, re.M
     )
-    room = room_of(path)
-    allowed = {"_ops"} if room == "__init__" else MAY_IMPORT[room] | {room}
+    top = top_of(path)
+    allowed = {"_ops"} if top == "__init__" else MAY_IMPORT[top] | {top}
     assert {a or b for a, b in found} <= allowed
     if "cimport parallel" in text or "prange(" in text:
         assert path.name == "runtime.pyx"
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "_kernels").iterdir()), ids=lambda p: p.name)
-def test_kernels_know_neither_python_nor_openmp(path):
+def test_kernels_include_neither_python_nor_openmp(path):
     text = path.read_text(encoding="utf-8")
     assert not re.search(r'#include *[<"](Python|omp|numpy|pthread)|#pragma omp', text)
 
 
-def test_there_is_no_circle():
+def test_there_are_no_circular_imports():
     graph = {}
     modules = {module_of(path): path for path in PYTHON}
     for name, path in modules.items():
@@ -288,3 +288,16 @@ print(*sorted(roots - sys.stdlib_module_names - {"fastconv", "numpy", "cython_ru
 def test_public_names_exist(module):
     imported = import_module(f"fastconv{module}")
     assert [name for name in imported.__all__ if not hasattr(imported, name)] == []
+
+
+# ---------------------------------------------------------------- tests
+
+
+def test_test_modules_import_no_other_test_module():
+    """What they share is in tests/support, so that each can be read, run and split alone."""
+    paths = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(paths) > 40
+    for path in paths:
+        names = imports(ast.parse(path.read_text(encoding="utf-8")))
+        others = sorted(n for n in names if n.startswith(("test_", "conftest.")))
+        assert others == [], path.name

@@ -7,9 +7,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from geometries import LAYOUTS
-from test_conv import SOME
-from test_drivers import SHAPES
+from support import isas
+from support.arrays import LAYOUTS
+from support.convolutions import DRIVER_CASES, FEW_CASES
 
 import fastconv
 import fastconv.functional as F
@@ -27,9 +27,9 @@ def packed_like(weight, groups):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("name", SHAPES)
-def test_bits_of_every_driver(name, layout, dtype, rng):
-    input_shape, weight_shape, *options = SHAPES[name]
+@pytest.mark.parametrize("name", DRIVER_CASES)
+def test_packed_weights_have_the_bits_of_unpacked_ones_in_every_driver(name, layout, dtype, rng):
+    input_shape, weight_shape, *options = DRIVER_CASES[name]
     x = LAYOUTS[layout](rng.standard_normal(input_shape).astype(dtype))
     w, b = (rng.standard_normal(s).astype(dtype) for s in (weight_shape, weight_shape[0]))
     packed = packed_like(w, options[-1])
@@ -47,8 +47,8 @@ def test_bits_of_every_driver(name, layout, dtype, rng):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("case", SOME, ids=str)
-def test_weight_of_any_strides(case, layout, rng):
+@pytest.mark.parametrize("case", FEW_CASES, ids=str)
+def test_weight_may_have_any_strides(case, layout, rng):
     x, w, b, _ = case.operands(rng)
     packed = F.pack_conv2d_weight(LAYOUTS[layout](w), case.groups)
     assert (
@@ -57,7 +57,7 @@ def test_weight_of_any_strides(case, layout, rng):
     )
 
 
-def test_one_weight_for_images_of_every_size(rng):
+def test_one_packed_weight_fits_images_of_every_size(rng):
     w = rng.standard_normal((70, 20, 3, 3), np.float32)
     packed = packed_like(w, 1)
     for shape in ((1, 20, 3, 3), (2, 20, 7, 9), (20, 30, 40), (4, 20, 64, 64), (0, 20, 5, 5)):
@@ -67,7 +67,7 @@ def test_one_weight_for_images_of_every_size(rng):
             assert y.tobytes() == F.conv2d(x, w, None, stride, padding).tobytes()
 
 
-def test_a_call_packs_no_more(rng):
+def test_call_with_a_packed_weight_packs_nothing(rng):
     # where filters outweigh images, a task otherwise packs a panel in its scratch memory
     x, w = rng.standard_normal((1, 64, 7, 7)), rng.standard_normal((512, 64, 3, 3))
     packed = F.pack_conv2d_weight(w)
@@ -78,22 +78,18 @@ def test_a_call_packs_no_more(rng):
     assert runtime.largest_scratch() <= unpacked_bytes - 8 * 64 * 9
 
 
-def test_out_is_filled(rng):
+def test_out_is_filled_and_returned(rng):
     x, w = rng.standard_normal((2, 4, 8, 8)), rng.standard_normal((6, 2, 3, 3))
     out = np.full((2, 6, 6, 6), np.nan)
     assert F.conv2d(x, F.pack_conv2d_weight(w, 2), groups=2, out=out) is out
     np.testing.assert_array_equal(out, F.conv2d(x, w, groups=2))
 
 
-def test_another_instruction_set_takes_the_filters_as_they_are(rng):
+def test_packed_weight_is_right_under_another_instruction_set(rng):
     x, w = rng.standard_normal((2, 20, 9, 9)), rng.standard_normal((40, 20, 3, 3))
     packed = F.pack_conv2d_weight(w)
-    before = runtime.build_info()["isa"]
-    try:
-        runtime.select_isa("baseline")
+    with isas.selected("baseline"):
         np.testing.assert_array_equal(F.conv2d(x, packed), F.conv2d(x, w))
-    finally:
-        runtime.select_isa(before)
 
 
 X, W = np.ones((2, 4, 8, 8)), np.ones((6, 2, 3, 3))
@@ -111,7 +107,7 @@ X, W = np.ones((2, 4, 8, 8)), np.ones((6, 2, 3, 3))
         ({"bias": np.ones(6, np.float32)}, TypeError, ["bias float32", "weight float64"]),
     ],
 )
-def test_refused_by_conv2d(change, error, contains):
+def test_conv2d_refuses_packed_weights_that_do_not_fit(change, error, contains):
     good = {"input": X, "weight": F.pack_conv2d_weight(W, 2), "groups": 2}
     F.conv2d(**good)
     with pytest.raises(error) as caught:
@@ -134,14 +130,14 @@ def test_refused_by_conv2d(change, error, contains):
         (F.pack_conv2d_weight(W), 1, TypeError, ["weight"]),
     ],
 )
-def test_refused_by_packing(weight, groups, error, contains):
+def test_packing_refuses_invalid_arguments(weight, groups, error, contains):
     with pytest.raises(error) as caught:
         F.pack_conv2d_weight(weight, groups)
     for text in contains:
         assert text in str(caught.value)
 
 
-def test_backward_takes_arrays_alone():
+def test_backward_refuses_packed_weights():
     with pytest.raises(TypeError, match="weight"):
         F.conv2d_backward_input(np.ones((2, 6, 6, 6)), F.pack_conv2d_weight(W), (2, 2, 8, 8))
 
@@ -161,7 +157,7 @@ def test_op_layer_refuses_what_does_not_fit():
         _ops.conv2d(X, F.pack_conv2d_weight(W.astype(np.float32), 2), None, y, shape)
 
 
-def test_immutable():
+def test_packed_weights_are_immutable():
     packed = F.pack_conv2d_weight(W, 2)
     for name in ("shape", "dtype", "groups", "weight", "other"):
         with pytest.raises(AttributeError):
@@ -169,7 +165,7 @@ def test_immutable():
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_duplicates(duplicate, rng):
+def test_packed_weights_can_be_copied_and_pickled(duplicate, rng):
     x, w = rng.standard_normal((2, 4, 8, 8)), rng.standard_normal((6, 2, 3, 3))
     other = duplicate(F.pack_conv2d_weight(w, 2))
     if isinstance(other, bytes):
@@ -178,7 +174,7 @@ def test_duplicates(duplicate, rng):
     np.testing.assert_array_equal(F.conv2d(x, other, groups=2), F.conv2d(x, w, groups=2))
 
 
-def test_threads_share_one(rng):
+def test_threads_can_share_a_packed_weight(rng):
     w = rng.standard_normal((64, 32, 3, 3), np.float32)
     images = [rng.standard_normal((1, 32, s, s), np.float32) for s in range(4, 28)]
     packed = F.pack_conv2d_weight(w)
@@ -193,7 +189,7 @@ def test_threads_share_one(rng):
 
 
 @pytest.mark.parametrize("model", [nn.models.lenet5(rng=0), nn.models.mobilenet(rng=0)])
-def test_model_has_the_same_bits(model, rng):
+def test_packed_models_have_the_bits_of_unpacked_ones(model, rng):
     x = rng.standard_normal((2, 1, 28, 28) if len(model) < 15 else (2, 3, 32, 32), np.float32)
     model.eval()
     expected = model(x).tobytes()
@@ -202,7 +198,7 @@ def test_model_has_the_same_bits(model, rng):
         assert model(x).tobytes() == expected
 
 
-def test_parameters_are_those_on_entry_until_the_context_is_left(rng):
+def test_packed_context_uses_the_weights_on_entry(rng):
     model = nn.Sequential(nn.Conv2d(3, 8, 3, rng=0), nn.ReLU(), nn.Residual(nn.Conv2d(8, 8, 1)))
     x = rng.standard_normal((2, 3, 9, 9), np.float32)
     before = model(x)
@@ -218,7 +214,7 @@ def test_parameters_are_those_on_entry_until_the_context_is_left(rng):
         pass
 
 
-def test_an_error_within_the_context_leaves_it(rng):
+def test_error_within_the_packed_context_leaves_it(rng):
     layer = nn.Conv2d(3, 8, 3, rng=0)
     x = rng.standard_normal((2, 3, 9, 9), np.float32)
     before = layer(x)

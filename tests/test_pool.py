@@ -2,21 +2,21 @@
 
 import numpy as np
 import pytest
-from geometries import (
+from hypothesis import given
+from hypothesis import strategies as st
+from support.arrays import (
     LAYOUTS,
+    assert_equal,
     channels_last,
     distinct,
     integers,
     is_channels_last,
-    poolings,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+from support.geometries import poolings
 
 import fastconv
 import fastconv.functional as F
 from fastconv import reference
-from fastconv._drivers import runtime
 from fastconv.testing import assert_close, gradcheck
 
 DTYPES = [np.float32, np.float64]
@@ -44,10 +44,6 @@ AVG_OPTIONS = [
     {"kernel_size": (9, 11)},
 ]
 ADAPTIVE_SIZES = [1, (1, 1), (3, 4), (9, 11), (4, 7), (13, 2)]
-
-
-def assert_equal(actual, expected, name="array"):
-    np.testing.assert_array_equal(actual, expected, err_msg=name, strict=True)
 
 
 def ties(rng, shape, dtype=np.float64):
@@ -122,29 +118,21 @@ def test_equals_reference(pool, options, layout, dtype, rng):
     assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), LAYOUTS[layout])
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("pool", "options"), POOLS)
-def test_whole_vectors_of_channels_and_some(pool, options, dtype, isa, rng):
-    before = runtime.build_info()["isa"]
-    try:
-        runtime.select_isa(isa)
-    except ValueError:
-        pytest.skip(f"no {isa} here")
-    try:
-        x = ties(rng, (2, 71, 9, 11), dtype)
-        for layout in (np.ascontiguousarray, LAYOUTS["channels_last"]):
-            assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), layout)
-    finally:
-        runtime.select_isa(before)
+def test_more_channels_than_a_vector_equal_reference(pool, options, dtype, rng):
+    x = ties(rng, (2, 71, 9, 11), dtype)
+    for layout in (np.ascontiguousarray, LAYOUTS["channels_last"]):
+        assert_pool_equal(pool, options, x, lambda s: integers(rng, s, dtype), layout)
 
 
 @pytest.mark.parametrize("options", [MAX_OPTIONS[0], MAX_OPTIONS[1]])
 @pytest.mark.parametrize(
     "shape", [(3, 80, 33, 20), (4, 37, 6, 150), (5, 64, 3, 2), (2, 17, 5, 900)]
 )
-def test_maxima_of_planes_wherever_they_lie(shape, options, rng):
-    """Narrow planes are turned in blocks, those of all images if they lie evenly apart."""
+def test_max_pool_of_strided_planes_equals_reference(shape, options, rng):
+    """Narrow planes are transposed in blocks, across images if they lie evenly apart."""
     wide = ties(rng, shape, np.float32)
     for x in (wide, wide[:, ::2], wide[::2, 5:], wide[1:2], wide[..., 1:, :]):
         expected = reference.max_pool2d(x, **options, return_indices=True)
@@ -156,7 +144,7 @@ def test_maxima_of_planes_wherever_they_lie(shape, options, rng):
                     assert_equal(a, e)
 
 
-def test_indices_that_leave_their_tile_are_served_all_the_same(rng):
+def test_max_pool_backward_accepts_indices_outside_their_window(rng):
     """The gradient of maxima takes windows to lie side by side until an index says otherwise."""
     g = integers(rng, (2, 40, 4, 5))
     indices = np.empty(g.shape, np.int64)
@@ -175,7 +163,7 @@ def test_indices_that_leave_their_tile_are_served_all_the_same(rng):
     layout=st.sampled_from(["contiguous", "channels_last"]),
     seed=st.integers(0, 99),
 )
-def test_max_pool_of_any_geometry(case, dtype, layout, seed):
+def test_max_pool_equals_reference_on_any_geometry(case, dtype, layout, seed):
     shape, options = case
     rng = np.random.default_rng(seed)
     x, change = ties(rng, shape, dtype), LAYOUTS[layout]
@@ -199,7 +187,9 @@ def test_max_pool_of_any_geometry(case, dtype, layout, seed):
     layout=st.sampled_from(["contiguous", "channels_last"]),
     seed=st.integers(0, 99),
 )
-def test_avg_pool_of_any_geometry(case, count_include_pad, divisor_override, dtype, layout, seed):
+def test_avg_pool_equals_reference_on_any_geometry(
+    case, count_include_pad, divisor_override, dtype, layout, seed
+):
     shape, options = case
     options |= {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
     rng = np.random.default_rng(seed)
@@ -215,7 +205,7 @@ def test_avg_pool_of_any_geometry(case, count_include_pad, divisor_override, dty
     layout=st.sampled_from(["contiguous", "channels_last"]),
     seed=st.integers(0, 99),
 )
-def test_adaptive_pool_of_any_geometry(shape, size, pool, dtype, layout, seed):
+def test_adaptive_pool_equals_reference_on_any_geometry(shape, size, pool, dtype, layout, seed):
     rng = np.random.default_rng(seed)
     x = ties(rng, shape, dtype)
     assert_pool_equal(pool, size, x, lambda s: integers(rng, s, dtype), LAYOUTS[layout])
@@ -232,7 +222,7 @@ def test_unbatched_is_a_batch_of_one(pool, options, rng):
 
 
 @pytest.mark.parametrize(("pool", "options"), ONE_OF_EACH)
-def test_empty_batch(pool, options):
+def test_empty_batch_gives_empty_results(pool, options):
     x = np.zeros((0, *SHAPE[1:]), np.float32)
     y, back = pool(F, x, options)
     expected, _ = pool(reference, np.zeros(SHAPE, np.float32), options)
@@ -240,13 +230,13 @@ def test_empty_batch(pool, options):
     assert back(y).shape == x.shape
 
 
-def test_cs231n_numbers():
+def test_equals_the_values_of_the_cs231n_assignment():
     x = np.linspace(-0.3, 0.4, 96).reshape(2, 3, 4, 4)
     y = F.max_pool2d(x, 2, 2)
     assert_close(y.ravel()[[0, -1]], np.array([-0.26315789, 0.4]), atol=5e-9, rtol=0)
 
 
-def test_pad_of_max_pool_never_wins():
+def test_padding_of_max_pool_is_never_chosen():
     y, indices = F.max_pool2d(np.full((1, 1, 3, 3), -5.0), 3, 2, 1, return_indices=True)
     assert_equal(y, np.full((1, 1, 2, 2), -5.0))
     assert_equal(indices, np.array([[[[0, 1], [3, 4]]]]))
@@ -265,7 +255,7 @@ def test_ties_go_to_the_first_and_nan_to_the_last():
     assert indices.item() == 7
 
 
-def test_window_of_padding_alone():
+def test_window_of_padding_alone_has_no_maximum():
     """A dilated kernel can straddle the input; nothing is chosen, and nothing gets its gradient."""
     x = np.array([[[5.0]]])
     y, indices = F.max_pool2d(x, 2, 1, 1, dilation=2, return_indices=True)
@@ -297,7 +287,7 @@ def test_nan_and_infinity_propagate(pool, options, layout, bad, rng):
         (7, [2 / 3, 1, 2 / 3]),
     ],
 )
-def test_windows_of_ceil_mode(height, expected):
+def test_ceil_mode_drops_windows_that_start_in_the_padding(height, expected):
     x = np.ones((1, height, 1))
     y = F.avg_pool2d(x, (3, 1), 3, (1, 0), ceil_mode=True)
     assert_close(y[0, :, 0], np.array(expected))
@@ -334,7 +324,7 @@ def test_average_is_linear_and_its_gradient_the_adjoint(case, include, seed):
 
 
 @given(case=poolings(dilated=True), seed=st.integers(0, 99))
-def test_max_pool_gathers_and_its_gradient_scatters(case, seed):
+def test_max_pool_indices_name_the_maxima_and_route_gradients(case, seed):
     """Where a pixel was chosen, it is there under its index; each gradient arrives once."""
     shape, options = case
     rng = np.random.default_rng(seed)
@@ -350,7 +340,7 @@ def test_max_pool_gathers_and_its_gradient_scatters(case, seed):
     assert grad.sum() == g.reshape(flat.shape)[chosen].sum()
 
 
-def test_whole_plane_agrees_with_global(rng):
+def test_windows_of_the_whole_plane_equal_global_pooling(rng):
     x = integers(rng, SHAPE)
     assert_equal(F.global_max_pool2d(x), x.max((2, 3), keepdims=True))
     assert_equal(F.adaptive_max_pool2d(x, 1), F.max_pool2d(x, SHAPE[2:]))
@@ -396,7 +386,7 @@ def test_gradient_of_maxima_has_the_format_of_indices(size, rng):
 
 
 @pytest.mark.parametrize(("pool", "options"), ONE_OF_EACH)
-def test_inputs_are_left_alone(pool, options, rng):
+def test_inputs_are_not_modified(pool, options, rng):
     x = integers(rng, SHAPE)
     before = x.copy()
     y, back = pool(F, x, options)
@@ -466,7 +456,7 @@ def assert_refused(call, error, contains):
         F.global_max_pool2d,
     ],
 )
-def test_bad_input(call, x, error, contains):
+def test_invalid_input_is_refused(call, x, error, contains):
     assert_refused(lambda: call(x), error, contains)
 
 
@@ -476,7 +466,7 @@ def test_bad_input(call, x, error, contains):
     + [(F.max_pool2d, *bad) for bad in BAD_MAX_OPTIONS]
     + [(F.avg_pool2d, *bad) for bad in BAD_AVG_OPTIONS],
 )
-def test_bad_options(function, options, error, contains):
+def test_invalid_options_are_refused(function, options, error, contains):
     assert_refused(lambda: function(X, **options), error, contains)
     if function is F.avg_pool2d:
         g = np.ones((2, 3, 4, 4))
@@ -495,12 +485,12 @@ def test_bad_options(function, options, error, contains):
         (2**31, (ValueError, MemoryError), []),
     ],
 )
-def test_bad_output_size(function, size, error, contains):
+def test_invalid_output_size_is_refused(function, size, error, contains):
     assert_refused(lambda: function(X, size), error, contains)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 3, 4), (2, 4, 4, 4), (1, 3, 4, 4)])
-def test_bad_grad_output_shape(shape):
+def test_grad_output_of_another_shape_is_refused(shape):
     g = np.ones(shape)
     contains = ["grad_output", str(shape)]
     assert_refused(lambda: F.avg_pool2d_backward(g, X.shape, 2), ValueError, contains)
@@ -509,7 +499,7 @@ def test_bad_grad_output_shape(shape):
     assert_refused(lambda: F.max_pool2d_backward(g, indices, X.shape), ValueError, contains)
 
 
-def test_bad_dtype_of_grad_output():
+def test_grad_output_of_another_dtype_is_refused():
     g = np.ones((2, 3, 4, 4), int)
     _, indices = F.max_pool2d(X, 2, return_indices=True)
     for call in (
@@ -523,7 +513,7 @@ def test_bad_dtype_of_grad_output():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8), (2, 3, 0, 8), (2, 3, -8, 8), (2, 5, 8, 8)])
-def test_bad_input_shape(shape):
+def test_invalid_input_shape_is_refused(shape):
     g = np.ones((2, 3, 4, 4))
     _, indices = F.max_pool2d(X, 2, return_indices=True)
     for call in (
@@ -574,9 +564,11 @@ def test_sizes_beyond_memory_are_refused():
 # -------------------------------------------------------------------------- peers
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("options", MAX_OPTIONS, ids=str)
 def test_max_pool_agrees_with_torch(options, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = ties(rng, SHAPE)
     x[rng.random(x.shape) < 0.05] = np.nan
     theirs = torch.nn.functional.max_pool2d(torch.tensor(x), **options, return_indices=True)
@@ -584,17 +576,21 @@ def test_max_pool_agrees_with_torch(options, rng):
         assert_equal(a, b.numpy())
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("options", AVG_OPTIONS, ids=str)
 def test_avg_pool_agrees_with_torch(options, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = integers(rng, SHAPE)
     theirs = torch.nn.functional.avg_pool2d(torch.tensor(x), **options)
     assert_close(F.avg_pool2d(x, **options), theirs.numpy())
 
 
+@pytest.mark.peer("torch")
 @pytest.mark.parametrize("size", ADAPTIVE_SIZES, ids=str)
 def test_adaptive_pools_agree_with_torch(size, rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = ties(rng, SHAPE)
     t = torch.tensor(x)
     assert_close(

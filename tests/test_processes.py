@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from children import output
+from support.child import output
 
 from fastconv._drivers import runtime
 
@@ -15,7 +15,7 @@ TESTS = repr(str(Path(__file__).parent))
 START = f"""
 import os, sys, threading
 sys.path.insert(0, {TESTS})
-import every_op
+from support import every_op
 expected = every_op.digests()
 def child(*functions):
     "Exit status of a forked child in which every function returns true."
@@ -89,7 +89,7 @@ def test_forked_children_compute_the_same(rounds):
 @FORKS
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks for libraries in /proc")
 @pytest.mark.skipif(not runtime.build_info()["openmp"], reason="built without OpenMP")
-def test_a_forked_child_does_not_wait_for_another_library_s_threads():
+def test_forked_child_does_not_wait_for_threads_of_another_library():
     code = """
 import ctypes, os, re, sys, numpy as np, fastconv.functional as F
 found = re.search(r"\\S*/libgomp\\S*$", open("/proc/self/maps").read(), re.M)
@@ -109,13 +109,13 @@ os._exit(0 if (y == 288).all() else 1)
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_pools_of_processes(method, tmp_path):
+def test_process_pools_compute_the_same(method, tmp_path):
     script = tmp_path / "pool.py"
     script.write_text(
         f"""
 import multiprocessing, sys
 sys.path.insert(0, {TESTS})
-import every_op
+from support import every_op
 def task(n):
     return every_op.digests()
 if __name__ == "__main__":

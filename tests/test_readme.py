@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from extensions import build
+from support.extensions import build
 
 import fastconv
 
@@ -43,7 +43,7 @@ def test_cython_code_builds(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="runs a bash script")
-def test_ci_runs_the_commands_of_this_page():
+def test_ci_runs_the_commands_of_the_readme():
     found = [blocks("sh", under(heading))[0].strip() for heading in ("Try it", "Test it")]
     assert found == [
         'pip install ".[train]" && fastconv train digits',

@@ -6,17 +6,14 @@ from itertools import product
 
 import numpy as np
 import pytest
-from geometries import Conv, convolutions, distinct, integers, poolings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.arrays import assert_equal, distinct, integers
+from support.geometries import Conv, convolutions, poolings
 
 import fastconv.functional as F
 from fastconv import reference
 from fastconv.testing import assert_close, gradcheck
-
-
-def assert_equal(actual, expected):
-    np.testing.assert_array_equal(actual, expected, strict=True)
 
 
 def test_names_and_signatures_are_those_of_functional():
@@ -61,7 +58,7 @@ def test_convolution_equals_its_loops(case, seed):
         assert_equal(a, e)
 
 
-def test_convolution_by_hand():
+def test_convolution_equals_values_computed_by_hand():
     x = np.array([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]]])
     w = np.array([[[[1.0, 0.0], [0.0, -1.0]]]])
     for conv in (reference.conv2d, reference.conv2d_naive):
@@ -69,7 +66,7 @@ def test_convolution_by_hand():
         assert_equal(conv(x, w, None, 2, ((0, 1), (0, 1))), np.array([[[[-4.0, 3.0], [7.0, 9.0]]]]))
 
 
-def test_one_row_is_numpy_correlate(rng):
+def test_one_row_equals_numpy_correlate(rng):
     x, w = integers(rng, 20), integers(rng, 5)
     assert_equal(
         reference.conv2d(x[None, None, None], w[None, None, None])[0, 0, 0], np.correlate(x, w)
@@ -89,7 +86,7 @@ def test_one_row_is_numpy_correlate(rng):
         ("same", ((1, 2), (2, 2))),  # kernel 4 x 3, dilation (1, 2)
     ],
 )
-def test_padding_is_zeros_around_the_input(padding, equal, rng):
+def test_padding_equals_zeros_around_the_input(padding, equal, rng):
     x, w = integers(rng, (2, 3, 7, 8)), integers(rng, (4, 3, 4, 3))
     y = reference.conv2d(x, w, padding=padding, dilation=(1, 2))
     padded = np.pad(x, ((0, 0), (0, 0), *equal))
@@ -98,7 +95,7 @@ def test_padding_is_zeros_around_the_input(padding, equal, rng):
         assert y.shape[2:] == x.shape[2:]
 
 
-def test_groups_are_convolutions_side_by_side(rng):
+def test_groups_equal_separate_convolutions(rng):
     x, w = integers(rng, (2, 6, 5, 5)), integers(rng, (4, 3, 2, 2))
     halves = [reference.conv2d(x[:, 3 * i : 3 * i + 3], w[2 * i : 2 * i + 2]) for i in (0, 1)]
     assert_equal(reference.conv2d(x, w, groups=2), np.concatenate(halves, 1))
@@ -128,8 +125,8 @@ def windows(shape, options):
         dilation,
         strict=True,
     ):
-        room = n + 2 * p - d * (k - 1) - 1
-        steps = math.ceil(room / s) if options["ceil_mode"] else math.floor(room / s)
+        extent = n + 2 * p - d * (k - 1) - 1
+        steps = math.ceil(extent / s) if options["ceil_mode"] else math.floor(extent / s)
         starts = [i * s - p for i in range(steps + 1) if i * s < n + p]
         axes.append([[start + d * j for j in range(k)] for start in starts])
     return axes
@@ -201,7 +198,7 @@ def test_adaptive_pools_equal_their_loops(shape, size, seed):
 # ------------------------------------------------------------------ the small ops
 
 
-def test_erfc_is_that_of_math():
+def test_erfc_equals_that_of_math():
     x = np.concatenate([np.linspace(-6, 26, 2001), np.linspace(-1e-3, 1e-3, 101)])
     assert_close(reference._erfc(x), np.array([math.erfc(v) for v in x]), rtol=2e-15, atol=0)
     assert_equal(reference._erfc(np.array([-np.inf, 0, 40, np.inf])), np.array([2.0, 1.0, 0, 0]))
@@ -209,7 +206,7 @@ def test_erfc_is_that_of_math():
 
 
 @pytest.mark.parametrize("x", [-3.0, -0.5, 0.0, 0.5, 3.0])
-def test_activations_are_those_of_math(x):
+def test_activations_equal_those_of_math(x):
     array = np.array([x])
     s = 1 / (1 + math.exp(-x))
     for f, expected in (

@@ -7,15 +7,16 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from children import output, run
-from geometries import LAYOUTS, Conv, convolutions, integers, poolings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import isas
+from support.arrays import LAYOUTS, integers
+from support.child import output, run
+from support.geometries import Conv, convolutions, poolings
 
 import fastconv
 import fastconv.functional as F
@@ -24,29 +25,8 @@ from fastconv._drivers import runtime
 from fastconv.testing import assert_within, rounding_bound
 
 BUILD = runtime.build_info()
-NAMES = ("baseline", "avx2", "avx512", "neon")
-
-
-@contextmanager
-def instruction_set(name):
-    """Run the body with the kernels of an instruction set."""
-    runtime.select_isa(name)
-    try:
-        yield
-    finally:
-        runtime.select_isa(BUILD["isa"])
-
-
-def is_available(name):
-    try:
-        with instruction_set(name):
-            return True
-    except ValueError:
-        return False
-
-
-AVAILABLE = [name for name in NAMES if is_available(name)]
-
+# not the fixture "isa": Hypothesis would enter it once for all of a test's examples
+every_isa = pytest.mark.parametrize("name", isas.available())
 
 # ---------------------------------------------------------------- the number of threads
 
@@ -102,7 +82,7 @@ def test_default_number_of_threads_is_what_affinity_allows():
     assert output(code) == "1"
 
 
-def test_threads_are_set_and_put_back():
+def test_threads_are_set_and_restored():
     before = fastconv.get_num_threads()
     with fastconv.threads(3):
         assert fastconv.get_num_threads() == 3
@@ -113,14 +93,14 @@ def test_threads_are_set_and_put_back():
     assert fastconv.get_num_threads() == before
 
 
-def test_threads_are_put_back_after_an_error():
+def test_threads_are_restored_after_an_error():
     before = fastconv.get_num_threads()
     with pytest.raises(KeyError), fastconv.threads(before + 1):
         raise KeyError
     assert fastconv.get_num_threads() == before
 
 
-def test_number_of_threads_is_the_whole_process_s():
+def test_number_of_threads_applies_to_the_whole_process():
     with fastconv.threads(3):
         seen = []
         thread = threading.Thread(target=lambda: seen.append(fastconv.get_num_threads()))
@@ -139,7 +119,7 @@ def test_number_of_threads_is_the_whole_process_s():
 @pytest.mark.parametrize(
     "call", [fastconv.set_num_threads, lambda n: fastconv.threads(n).__enter__()]
 )
-def test_bad_numbers_of_threads(call, n, error):
+def test_invalid_numbers_of_threads_are_refused(call, n, error):
     before = fastconv.get_num_threads()
     with pytest.raises(error, match=re.escape(f"got {n!r}")):
         call(n)
@@ -189,7 +169,7 @@ def pools(x, g):
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", AVAILABLE)
+@every_isa
 def test_same_bits_for_any_number_of_threads(name, dtype, layout, rng):
     def normal(rng, shape, dtype):
         return rng.standard_normal(shape).astype(dtype)
@@ -201,7 +181,7 @@ def test_same_bits_for_any_number_of_threads(name, dtype, layout, rng):
         calls.append((passes, case, change(x), w, b, change(g)))
     images = change(normal(rng, (3, 33, 32, 32), dtype))
     calls.append((pools, images, change(normal(rng, (3, 33, 16, 16), dtype))))
-    with instruction_set(name):
+    with isas.selected(name):
         results = []
         for n in (1, 2, 3, 7):
             with fastconv.threads(n):
@@ -218,7 +198,7 @@ def test_environment_sets_the_accuracy(value, expected):
     assert output(code, FASTCONV_ACCURACY=value) == expected
 
 
-def test_accuracy_is_set_and_put_back():
+def test_accuracy_is_set_and_restored():
     before = fastconv.get_accuracy()
     with fastconv.accuracy("strict"):
         assert runtime.get_strict_accuracy() is True
@@ -231,7 +211,7 @@ def test_accuracy_is_set_and_put_back():
     assert fastconv.get_accuracy() == before
 
 
-def test_accuracy_is_put_back_after_an_error():
+def test_accuracy_is_restored_after_an_error():
     before = fastconv.get_accuracy()
     other = {"fast": "strict", "strict": "fast"}[before]
     with pytest.raises(KeyError), fastconv.accuracy(other):
@@ -239,7 +219,7 @@ def test_accuracy_is_put_back_after_an_error():
     assert fastconv.get_accuracy() == before
 
 
-def test_accuracy_is_the_whole_process_s():
+def test_accuracy_applies_to_the_whole_process():
     with fastconv.accuracy("strict"), ThreadPoolExecutor(1) as pool:
         assert pool.submit(fastconv.get_accuracy).result(timeout=60) == "strict"
 
@@ -248,7 +228,7 @@ def test_accuracy_is_the_whole_process_s():
 @pytest.mark.parametrize(
     "call", [fastconv.set_accuracy, lambda mode: fastconv.accuracy(mode).__enter__()]
 )
-def test_bad_accuracies(call, mode):
+def test_invalid_accuracies_are_refused(call, mode):
     with fastconv.accuracy("strict"):
         with pytest.raises(ValueError, match=re.escape(f"got {mode!r}")):
             call(mode)
@@ -258,17 +238,16 @@ def test_bad_accuracies(call, mode):
 # ---------------------------------------------------------------- instruction sets
 
 
-def test_baseline_is_always_there_and_the_best_is_taken():
-    assert "baseline" in AVAILABLE
+def test_baseline_is_always_available_and_the_best_is_default():
+    assert "baseline" in isas.available()
     best = output("import fastconv._drivers.runtime as r, fastconv; print(r.build_info()['isa'])")
-    order = ["baseline", "neon", "avx2", "avx512"]
-    assert best == max(AVAILABLE, key=order.index)
+    assert best == isas.available()[-1]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_environment_forces_the_instruction_set(name):
+@pytest.mark.parametrize("name", isas.names())
+def test_environment_sets_the_instruction_set(name):
     code = "import fastconv; fastconv.show_config()"
-    if name in AVAILABLE:
+    if isas.is_available(name):
         shown = output(code, FASTCONV_ISA=name)
         assert re.search(rf"instruction set +{name}$", shown, re.MULTILINE)
     else:
@@ -283,13 +262,10 @@ def test_unknown_instruction_set_is_refused():
     failed = run("import fastconv", FASTCONV_ISA="sse9")
     assert failed.returncode != 0
     assert "ValueError: FASTCONV_ISA: unknown instruction set 'sse9'" in failed.stderr
-    assert all(name in failed.stderr for name in NAMES)
+    assert all(name in failed.stderr for name in isas.names())
 
 
-ISAS = pytest.mark.parametrize("name", AVAILABLE)
-
-
-def test_show_config_says_what_is_in_use(capsys):
+def test_show_config_shows_the_settings_in_use(capsys):
     with fastconv.threads(3), fastconv.accuracy("strict"):
         fastconv.show_config()
     first, *rows = capsys.readouterr().out.splitlines()
@@ -314,7 +290,7 @@ def test_show_config_says_what_is_in_use(capsys):
     }
 
 
-@ISAS
+@every_isa
 @settings(max_examples=60)
 @given(
     case=convolutions(),
@@ -325,7 +301,7 @@ def test_show_config_says_what_is_in_use(capsys):
 def test_convolution_is_exact_on_integers(name, case, dtype, layout, seed):
     x, w, b, g = case.operands(np.random.default_rng(seed), dtype)
     change = LAYOUTS[layout]
-    with instruction_set(name):
+    with isas.selected(name):
         actual = passes(case, change(x), w, b, change(g))
     expected = [
         reference.conv2d(x, w, b, *case.options),
@@ -337,7 +313,7 @@ def test_convolution_is_exact_on_integers(name, case, dtype, layout, seed):
         np.testing.assert_array_equal(a, e, strict=True)
 
 
-@ISAS
+@every_isa
 @settings(max_examples=60)
 @given(
     case=convolutions(),
@@ -349,7 +325,7 @@ def test_convolution_is_within_the_rounding_bound(name, case, layout, seed):
         return rng.standard_normal(shape).astype(dtype)
 
     x, w, b, _ = case.operands(np.random.default_rng(seed), np.float32, normal)
-    with instruction_set(name):
+    with isas.selected(name):
         actual = F.conv2d(LAYOUTS[layout](x), w, b, *case.options)
     double = [a.astype(np.float64) for a in (x, w, b)]
     magnitude = reference.conv2d(*map(np.abs, double), *case.options)
@@ -357,7 +333,7 @@ def test_convolution_is_within_the_rounding_bound(name, case, layout, seed):
     assert_within(actual, reference.conv2d(*double, *case.options), bound)
 
 
-@ISAS
+@every_isa
 @settings(max_examples=60)
 @given(
     pooling=poolings(dilated=True),
@@ -368,7 +344,7 @@ def test_convolution_is_within_the_rounding_bound(name, case, layout, seed):
 def test_max_pooling_agrees_with_the_reference(name, pooling, dtype, layout, seed):
     shape, options = pooling
     x = integers(np.random.default_rng(seed), shape, dtype)  # with ties
-    with instruction_set(name):
+    with isas.selected(name):
         actual = F.max_pool2d(LAYOUTS[layout](x), return_indices=True, **options)
     expected = reference.max_pool2d(x, return_indices=True, **options)
     for a, e in zip(actual, expected, strict=True):
@@ -385,6 +361,9 @@ BEYOND_BASELINE = re.compile(
 )
 
 
+X86 = [name for name in isas.names() if name != "neon"]  # in the order in which they are compiled
+
+
 def owners(library):
     """Instruction set, or None for code that runs anywhere, of the function at each address.
 
@@ -394,28 +373,30 @@ def owners(library):
     table = subprocess.run(["objdump", "-t", library], capture_output=True, text=True, check=True)
     if "no symbols" in table.stdout:
         pytest.skip("the libraries were stripped of their symbols")
-    owner, source, turn = {}, "", {}
+    owner, source, seen = {}, "", {}
     for line in table.stdout.splitlines():
         if found := re.match(r"\w+ l +df \*ABS\*\t\w+\s+(\S*)", line):
             source = found[1]
-            turn[source] = turn.get(source, -1) + 1
+            seen[source] = seen.get(source, -1) + 1
         elif found := re.match(r"(\w+) .{6}F \.text\S*\t\w+\s+(?:\.hidden )?(\S+)", line):
-            name = re.search(r"_f(?:32|64)_(baseline|avx2|avx512)\b", found[2])
+            name = re.search(rf"_f(?:32|64)_({'|'.join(X86)})\b", found[2])
             if name:
                 owner[int(found[1], 16)] = name[1]
             elif line[17] == "l" and source.startswith("k_"):
-                owner[int(found[1], 16)] = ("baseline", "avx2", "avx512")[turn[source] // 2]
+                owner[int(found[1], 16)] = X86[seen[source] // 2]
             else:
                 owner[int(found[1], 16)] = None
     return owner
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
-@pytest.mark.skipif("avx2" not in AVAILABLE, reason="has no kernels for more than the baseline")
+@pytest.mark.skipif(
+    not isas.is_available("avx2"), reason="has no kernels for more than the baseline"
+)
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
-def test_only_the_kernels_of_an_instruction_set_use_it():
+def test_each_instruction_set_is_used_by_its_kernels_alone():
     folder = Path(fastconv.__file__).parent
-    checked = {None: 0, "baseline": 0, "avx2": 0, "avx512": 0}
+    checked = dict.fromkeys([None, *X86], 0)
     for library in sorted(folder.rglob("*.so")):
         owner = owners(library)
         listing = subprocess.run(

@@ -12,7 +12,7 @@ from fastconv.testing import (
 )
 
 
-def test_worst_element_is_named():
+def test_assert_close_names_the_worst_element():
     expected = np.zeros((2, 3))
     actual = expected.copy()
     actual[0, 1], actual[1, 2] = 0.1, -0.5
@@ -49,7 +49,7 @@ def test_default_tolerances(actual, expected, agree):
             assert_close(actual, expected)
 
 
-def test_equal_nan():
+def test_nan_equals_nan_only_where_asked():
     x = np.array([1.0, np.nan])
     assert_close(x, x, equal_nan=True)
     with pytest.raises(AssertionError, match=r"worst at \[1\]"):
@@ -77,7 +77,7 @@ def test_gradcheck_finds_one_wrong_element(rng):
         gradcheck(np.matmul, backward, x, w)
 
 
-def test_gradcheck_is_strict_about_what_it_is_given():
+def test_gradcheck_refuses_unsuitable_arguments():
     x = np.ones(3)
     with pytest.raises(TypeError, match=r"input 0 .*float32"):
         gradcheck(np.sin, lambda g, x: g * np.cos(x), x.astype(np.float32))
@@ -144,7 +144,7 @@ def test_gradcheck_module_names_the_fault(fault, text, rng):
         gradcheck_module(Linear(fault), rng.standard_normal((4, 3)))
 
 
-def test_gradcheck_module_wants_float64(rng):
+def test_gradcheck_module_requires_float64(rng):
     layer = Linear()
     layer.bias.data = layer.bias.data.astype(np.float32)
     with pytest.raises(TypeError, match=r"parameter 1 .*float32"):

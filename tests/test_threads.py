@@ -6,10 +6,10 @@ import sysconfig
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import every_op
 import numpy as np
 import pytest
-from children import output
+from support import every_op
+from support.child import output
 
 import fastconv
 import fastconv.functional as F
@@ -31,12 +31,12 @@ def at_once(function, n=THREADS):
         return [job.result(300) for job in [pool.submit(start, i) for i in range(n)]]
 
 
-def test_every_function_has_a_call():
+def test_every_public_function_is_called_by_these_tests():
     assert set(every_op.calls()) == set(F.__all__)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_op_at_once_has_the_bits_of_one_alone(dtype):
+def test_concurrent_calls_have_the_bits_of_single_ones(dtype):
     calls = every_op.calls(dtype)
     expected = {name: every_op.digest(call()) for name, call in calls.items()}
 
@@ -50,7 +50,7 @@ def test_every_op_at_once_has_the_bits_of_one_alone(dtype):
             assert found == expected
 
 
-def test_geometries_are_remembered_by_all_threads():
+def test_geometry_cache_is_safe_for_threads():
     rounds = 200 if WITHOUT_GIL else 3
     clearing = {1, 5}
 
@@ -66,7 +66,7 @@ def test_geometries_are_remembered_by_all_threads():
     at_once(ask, 8)
 
 
-def test_packed_filters_are_shared():
+def test_threads_can_share_packed_filters_from_their_first_use():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, 16, 12, 12), np.float32)
     w = rng.standard_normal((16, 16, 3, 3), np.float32)
@@ -77,7 +77,7 @@ def test_packed_filters_are_shared():
         assert found == [expected] * THREADS
 
 
-def test_settings_change_while_others_compute():
+def test_settings_may_change_while_threads_compute():
     calls = every_op.calls()
     names = ("conv2d", "max_pool2d", "linear", "batch_norm")
     before = fastconv.get_accuracy(), fastconv.get_memory_cache()
@@ -99,7 +99,7 @@ def test_settings_change_while_others_compute():
 
 
 @pytest.mark.skipif(not WITHOUT_GIL, reason="this Python has the GIL")
-def test_the_gil_stays_off():
+def test_import_does_not_enable_the_gil():
     code = """
 import sys, warnings
 warnings.simplefilter("error")
@@ -112,7 +112,7 @@ print(sys._is_gil_enabled())
     assert not sys._is_gil_enabled()
 
 
-def test_a_thread_that_outlives_python_does_no_harm():
+def test_daemon_threads_may_compute_while_python_exits():
     code = """
 import threading, time, numpy as np, fastconv.functional as F
 x, w = np.ones((4, 64, 60, 60), np.float32), np.ones((64, 64, 3, 3), np.float32)

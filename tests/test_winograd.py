@@ -12,12 +12,13 @@ from itertools import count, product
 
 import numpy as np
 import pytest
-from geometries import LAYOUTS, Conv, integers
 from hypothesis import given
 from hypothesis import strategies as st
-from test_conv import assert_identical, run_reference
-from test_memory import MOST_SCRATCH, block, laid_out
-from test_runtime import NAMES, instruction_set, is_available
+from support import isas
+from support.arrays import LAYOUTS, integers
+from support.convolutions import assert_identical, run_reference
+from support.geometries import Conv
+from support.memory import MAX_SCRATCH, block
 
 import fastconv
 import fastconv.functional as F
@@ -38,14 +39,6 @@ every_format = pytest.mark.parametrize("layout", FORMATS)
 dtypes_and_formats = pytest.mark.parametrize(
     ("dtype", "layout"), list(zip(DTYPES, FORMATS, strict=True))
 )
-
-
-@pytest.fixture(params=NAMES)
-def isa(request):
-    if not is_available(request.param):
-        pytest.skip(f"no {request.param} here")
-    with instruction_set(request.param):
-        yield request.param
 
 
 def spoil_kept_memory(largest=1 << 20):
@@ -151,7 +144,7 @@ def fits(size, padding):
 
 @every_tile
 @pytest.mark.parametrize("padding", PADDINGS, ids=str)
-def test_every_size(padding, tile, rng):
+def test_every_image_size_equals_reference(padding, tile, rng):
     spoil_kept_memory()
     layouts = list(product(FORMATS, repeat=3))
     sizes = [size for size in SIZES if fits(size, padding)]
@@ -169,7 +162,7 @@ CHANNELS = (1, 3, 5, 15, 16, 17, 31, 33, 64, 130)
 @every_format
 @every_dtype
 @every_tile
-def test_channels_and_filters_that_vectors_do_not_divide(tile, dtype, layout, rng):
+def test_channels_and_filters_need_not_fill_vectors(tile, dtype, layout, rng):
     spoil_kept_memory()
     for n, channels in enumerate(CHANNELS):
         for filters in (CHANNELS[-1 - n], CHANNELS[(n + 3) % 10]):
@@ -199,12 +192,12 @@ strided = st.tuples(*[st.sampled_from([name for name in LAYOUTS if name != "misa
     layouts=strided,
     seed=st.integers(0, 99),
 )
-def test_any_geometry_and_strides(case, tile, dtype, layouts, seed):
+def test_any_geometry_and_strides_equal_reference(case, tile, dtype, layouts, seed):
     check(case, tile, dtype, layouts, np.random.default_rng(seed))
 
 
 @given(case=geometries(), tile=st.sampled_from(TILES), seed=st.integers(0, 99))
-def test_adjoint(case, tile, seed):
+def test_backward_passes_are_the_adjoints_of_forward(case, tile, seed):
     """<conv(x, w), g> = <x, backward_input(g, w)> = <w, backward_weight(g, x)>."""
     x, w, _, g = normal(case, np.random.default_rng(seed))
     result = run_all(case, tile, x, w, None, g)
@@ -215,7 +208,7 @@ def test_adjoint(case, tile, seed):
 
 
 @given(case=geometries(), tile=st.sampled_from(TILES), seed=st.integers(0, 99))
-def test_linear_in_every_operand(case, tile, seed):
+def test_passes_are_linear_in_every_operand(case, tile, seed):
     rng = np.random.default_rng(seed)
     x, w, _, g = normal(case, rng)
     x2, w2, _, g2 = normal(case, rng)
@@ -238,7 +231,7 @@ CASE = Conv((2, 19, 11, 14), (35, 19, 3, 3), 1, (1, 2, 0, 1))
 
 
 @every_tile
-def test_broadcast_operands(tile, rng):
+def test_operands_may_be_broadcast(tile, rng):
     """Stride-0 views read the same element again and again."""
     case = Conv((2, 5, 9, 10), (6, 5, 3, 3), 1, 1)
     pixels = integers(rng, (1, 5, 1, 1))
@@ -256,7 +249,7 @@ def test_broadcast_operands(tile, rng):
 @pytest.mark.parametrize(
     "layout", [name for name in LAYOUTS if name not in ("read_only", "misaligned")]
 )
-def test_out_of_any_strides(layout, tile, rng):
+def test_out_may_have_any_strides(layout, tile, rng):
     x, w, b, g = operands(CASE, rng, np.float32)
     expected = run_all(CASE, tile, x, w, b, g)
     shape = _ops.conv_shape(CASE.input_shape, CASE.weight_shape, *CASE.options)
@@ -275,7 +268,7 @@ def test_out_of_any_strides(layout, tile, rng):
 @every_format
 @every_dtype
 @every_tile
-def test_outputs_end_where_they_end(tile, dtype, layout, rng):
+def test_nothing_is_written_beside_the_outputs(tile, dtype, layout, rng):
     """Results amid a frame of other numbers, which stay what they are."""
     x, w, b, g = operands(CASE, rng, dtype)
     shape = _ops.conv_shape(CASE.input_shape, CASE.weight_shape, *CASE.options)
@@ -298,7 +291,7 @@ def test_outputs_end_where_they_end(tile, dtype, layout, rng):
 
 @every_format
 @every_tile
-def test_what_lies_beside_the_operands_is_not_read(tile, layout, rng):
+def test_nothing_is_read_beside_the_operands(tile, layout, rng):
     """Operands amid NaN."""
     arrays = operands(CASE, rng, np.float32)
     framed = []
@@ -312,7 +305,7 @@ def test_what_lies_beside_the_operands_is_not_read(tile, layout, rng):
     assert_identical(run_all(CASE, tile, *framed), expected)
 
 
-def test_functional_layer(rng):
+def test_functional_layer_accepts_formats_out_and_unbatched_images(rng):
     """Options and formats, out= and images without a batch, as with any algorithm."""
     batched = Conv((1, 3, 8, 9), (4, 3, 3, 3), 1, 1)
     x, w, b, g = normal(batched, rng)
@@ -339,7 +332,7 @@ def test_functional_layer(rng):
 
 
 @every_tile
-def test_empty_batch(tile):
+def test_empty_batch_gives_empty_results(tile):
     case = Conv((0, 3, 8, 8), (4, 3, 3, 3), 1, 1)
     x, w, b, g = np.zeros((0, 3, 8, 8)), np.ones((4, 3, 3, 3)), np.ones(4), np.zeros((0, 4, 8, 8))
     result = run_all(case, tile, x, w, b, g)
@@ -371,7 +364,7 @@ every_branch = pytest.mark.parametrize("name", BRANCHES)
 
 @every_dtype
 @every_branch
-def test_every_branch(name, dtype, rng):
+def test_every_branch_equals_reference(name, dtype, rng):
     case = BRANCHES[name]
     x, w, b, g = operands(case, rng, dtype)
     right = expectation(case, x, w, b, g)
@@ -400,7 +393,7 @@ def test_same_bits_for_any_number_of_threads(name, dtype, layout, rng):
 @pytest.mark.usefixtures("isa")
 @every_dtype
 @every_tile
-def test_relu_in_the_epilogue_has_the_bits_of_relu_after(tile, dtype, rng):
+def test_fused_relu_has_the_bits_of_a_separate_relu(tile, dtype, rng):
     for case in (CASE, BRANCHES["panels over shared points"]):
         for layout in FORMATS:
             x, w, b, g = normal(case, rng, dtype)
@@ -437,7 +430,7 @@ EXTREMES = {
 @pytest.mark.parametrize("name", EXTREMES)
 def test_scratch_is_bounded(name, tile, dtype, layout):
     case = Conv(*EXTREMES[name], padding=1)
-    x, w = laid_out(np.zeros(case.input_shape, dtype), layout), np.zeros(case.weight_shape, dtype)
+    x, w = LAYOUTS[layout](np.zeros(case.input_shape, dtype)), np.zeros(case.weight_shape, dtype)
     n, filters = len(x), len(w)
     shape = _ops.conv_shape(case.input_shape, case.weight_shape, *case.options)
     y = empty_like_format(x, (n, filters, *x.shape[2:]))
@@ -449,7 +442,7 @@ def test_scratch_is_bounded(name, tile, dtype, layout):
     _ops.conv2d_backward_weight(y, x, w, shape, algorithm=tile)
     backward_weight = runtime.largest_scratch()
     for nbytes in (forward, backward_input, backward_weight):
-        assert 0 < nbytes <= MOST_SCRATCH
+        assert 0 < nbytes <= MAX_SCRATCH
 
 
 # ---------------------------------------------------------------- packed weights
@@ -480,11 +473,11 @@ def test_packed_weight_owns_its_filters_and_is_pickled(rng):
         assert F.conv2d(x, weight, b, **options).tobytes() == expected
 
 
-def test_packed_weight_of_another_instruction_set(rng):
+def test_packed_weight_is_right_under_another_instruction_set(rng):
     x, w, b, _ = normal(CASE, rng)
     packed = F.pack_conv2d_weight(w)
-    for name in filter(is_available, NAMES):
-        with instruction_set(name):
+    for name in isas.available():
+        with isas.selected(name):
             y, expected = (
                 F.conv2d(x, weight, b, padding=CASE.padding, algorithm="winograd")
                 for weight in (packed, w)
@@ -492,7 +485,7 @@ def test_packed_weight_of_another_instruction_set(rng):
         assert y.tobytes() == expected.tobytes()
 
 
-def test_layer_in_a_packed_model(rng):
+def test_packed_layer_has_the_bits_of_an_unpacked_one(rng):
     layer = nn.Conv2d(19, 35, 3, padding=1, rng=0, algorithm="winograd")
     x = normal(CASE, rng, np.float32)[0]
     y = layer(x)
@@ -502,7 +495,7 @@ def test_layer_in_a_packed_model(rng):
             assert result.tobytes() == expected.tobytes()
 
 
-def test_threads_share_a_packed_weight_from_its_first_use_on(rng):
+def test_threads_can_share_a_packed_weight_from_its_first_use(rng):
     w = rng.standard_normal((96, 64, 3, 3), np.float32)
     images = [rng.standard_normal((1, 64, s, s), np.float32) for s in (3, 9, 12, 20)]
     expected = [F.conv2d(x, w, algorithm="winograd").tobytes() for x in images]
@@ -586,7 +579,7 @@ def calls(weight_shape, algorithm, **options):
 
 
 @pytest.mark.parametrize(("weight_shape", "options", "contains"), REFUSED)
-def test_what_winograd_cannot_do_is_refused(weight_shape, options, contains):
+def test_geometries_that_winograd_cannot_compute_are_refused(weight_shape, options, contains):
     for call in calls(weight_shape, "winograd", **options):
         with pytest.raises(ValueError, match="algorithm='winograd'") as caught:
             call()

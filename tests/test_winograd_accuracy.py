@@ -94,21 +94,21 @@ def operands(rng, channels, draw):
 
 
 @for_every_accuracy
-def test_error_of_the_forward_pass(channels, draw, rng):
+def test_forward_error_is_within_its_bound(channels, draw, rng):
     x, w = operands(rng, channels, draw)
     assert ratio(winograd(forward, x, w), sequential(x, w), exact(forward, x, w)) < 2.5
 
 
 @for_every_accuracy
-def test_error_of_the_input_gradient(channels, draw, rng):
-    grad, turned = operands(rng, channels, draw)  # the filters that it is the correlation with
-    w = np.ascontiguousarray(turned.swapaxes(0, 1)[:, :, ::-1, ::-1])
+def test_input_gradient_error_is_within_its_bound(channels, draw, rng):
+    grad, flipped = operands(rng, channels, draw)  # the filters of the equivalent correlation
+    w = np.ascontiguousarray(flipped.swapaxes(0, 1)[:, :, ::-1, ::-1])
     actual, expected = winograd(backward_input, grad, w), exact(backward_input, grad, w)
-    assert ratio(actual, sequential(grad, turned), expected) < 2.5
+    assert ratio(actual, sequential(grad, flipped), expected) < 2.5
 
 
 @for_every_accuracy
-def test_error_of_the_weight_gradient(channels, draw, rng):
+def test_weight_gradient_error_is_within_its_bound(channels, draw, rng):
     x, w = operands(rng, channels, draw)
     grad = normal(rng, (len(x), len(w), SIZE, SIZE))
     actual, expected = winograd(backward_weight, grad, x), exact(backward_weight, grad, x)
@@ -129,7 +129,7 @@ def drawn(name, rng, dtype=np.float32):
 
 
 @every_pass
-def test_double_precision(name, rng):
+def test_double_precision_error_is_within_its_bound(name, rng):
     f, *arrays = drawn(name, rng, np.float64)
     names = {
         forward: lambda x, w: reference.conv2d(x, w, padding=1),
@@ -152,7 +152,7 @@ def test_double_precision(name, rng):
     ("dtype", "exponent"),
     [(np.float32, 100), (np.float32, -100), (np.float64, 1000), (np.float64, -950)],
 )
-def test_powers_of_two_change_no_other_bit(name, dtype, exponent, rng):
+def test_scaling_by_powers_of_two_is_exact(name, dtype, exponent, rng):
     f, a, b = drawn(name, rng, dtype)
     factor = dtype(2.0**exponent)  # 1e30 and 1e-30, for float32
     for scaled in ((a * factor, b), (a, b * factor)):
@@ -172,7 +172,7 @@ GROWTH = {"forward": 564 * 24, "input gradient": 564 * 24, "weight gradient": 16
 
 
 @every_pass
-def test_nothing_overflows_below_the_bound(name, rng):
+def test_inputs_below_the_bound_do_not_overflow(name, rng):
     f, a, b = drawn(name, rng)
     a, b = np.sign(a), np.sign(b)  # as far as the bound goes in size, and any signs
     a *= np.finfo(np.float32).max / np.float32(1.01 * GROWTH[name])
@@ -182,7 +182,7 @@ def test_nothing_overflows_below_the_bound(name, rng):
 
 @every_pass
 @pytest.mark.parametrize("size", [1e35, 1e36, 1e37])
-def test_what_overflows_is_not_finite(name, size, rng):
+def test_overflow_gives_infinity_or_nan_never_wrong_numbers(name, size, rng):
     f, a, b = drawn(name, rng)
     a *= np.float32(size)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -223,7 +223,7 @@ def assert_spreads(actual, clean, needed, allowed):
 @not_finite
 @pytest.mark.parametrize("pixel", PIXELS)
 @pytest.mark.parametrize("name", ["forward", "input gradient"])
-def test_a_pixel_that_is_not_finite_stays_in_its_tiles(name, pixel, value, rng):
+def test_non_finite_pixel_affects_only_its_tiles(name, pixel, value, rng):
     f, x, w = drawn(name, rng)
     clean = winograd(f, x, w)
     x[1, 7, *pixel] = value
@@ -238,7 +238,7 @@ def test_a_pixel_that_is_not_finite_stays_in_its_tiles(name, pixel, value, rng):
 
 @not_finite
 @pytest.mark.parametrize("name", ["forward", "input gradient"])
-def test_a_weight_that_is_not_finite_stays_in_its_channel(name, value, rng):
+def test_non_finite_weight_affects_only_its_channel(name, value, rng):
     f, x, w = drawn(name, rng)
     clean = winograd(f, x, w)
     w[5, 3, 1, 1] = value
@@ -252,7 +252,9 @@ def test_a_weight_that_is_not_finite_stays_in_its_channel(name, value, rng):
 @not_finite
 @pytest.mark.parametrize("pixel", PIXELS)
 @pytest.mark.parametrize("operand", ["grad_output", "input"])
-def test_a_weight_gradient_of_what_is_not_finite(operand, pixel, value, rng):
+def test_non_finite_pixel_affects_only_its_taps_and_tiles_of_the_weight_gradient(
+    operand, pixel, value, rng
+):
     f, grad, x = drawn("weight gradient", rng)
     clean = winograd(f, grad, x)
     taps = np.ones((3, 3), bool)  # those that join the pixel with one that is not padding
@@ -279,9 +281,7 @@ def test_a_weight_gradient_of_what_is_not_finite(operand, pixel, value, rng):
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("filters", [150, 160])
-def test_a_batch_larger_than_the_cache_has_the_bits_of_its_images(
-    filters, dtype, channels_last, rng
-):
+def test_large_batch_has_the_bits_of_its_single_images(filters, dtype, channels_last, rng):
     x, w = normal(rng, (4, 16, 120, 122), dtype), normal(rng, (filters, 16, 3, 3), dtype)
     if channels_last:
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

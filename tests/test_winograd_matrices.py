@@ -34,7 +34,7 @@ def unit_grids(n):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_one_dimension_by_unit_vectors(tile):
+def test_one_dimensional_identity_holds_for_unit_vectors(tile):
     bt, g, at = matrices(tile)
     assert (bt.shape, g.shape, at.shape) == ((tile + 2,) * 2, (tile + 2, 3), (tile, tile + 2))
     for j in range(tile + 2):  # pixel, tap and output meet where pixel = output + tap
@@ -44,7 +44,7 @@ def test_one_dimension_by_unit_vectors(tile):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_two_dimensions_by_unit_grids(tile):
+def test_two_dimensional_identity_holds_for_unit_grids(tile):
     bt, g, at = matrices(tile)
     n = tile + 2
     pixels = nested(bt, unit_grids(n)).reshape(n * n, -1)
@@ -57,7 +57,7 @@ def test_two_dimensions_by_unit_grids(tile):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_three_passes_of_a_tile(tile, rng):
+def test_matrices_give_all_three_passes(tile, rng):
     bt, g, at = matrices(tile)
     d, w, grad = (rng.integers(-9, 10, (k, k)) for k in (tile + 2, 3, tile))
     u, v, z = g @ w @ g.T, bt @ d @ bt.T, at.T @ grad @ at
@@ -71,7 +71,7 @@ def test_three_passes_of_a_tile(tile, rng):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_input_gradient_is_the_forward_pass_with_turned_filters(tile, rng):
+def test_input_gradient_is_the_forward_pass_with_flipped_filters(tile, rng):
     bt, g, at = matrices(tile)
     w, grad = rng.integers(-9, 10, (3, 3)), rng.integers(-9, 10, (tile, tile))
     u = g @ w[::-1, ::-1] @ g.T
@@ -83,7 +83,7 @@ def test_input_gradient_is_the_forward_pass_with_turned_filters(tile, rng):
     np.testing.assert_array_equal((at @ (u * v) @ at.T).astype(float), expected[0, 0])
 
 
-def test_growth_is_what_the_matrices_say():
+def test_growth_table_follows_from_the_matrices():
     (table,) = re.findall(r"^\| largest growth .*\n\|.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     rows = re.findall(r"^\| (.*?) \| ([\d.]+) \| ([\d.]+) \|$", table, re.MULTILINE)
     shown = {name.split(",")[0]: tuple(map(float, numbers)) for name, *numbers in rows}
@@ -105,7 +105,7 @@ def test_growth_is_what_the_matrices_say():
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_code_uses_the_page_s_matrices(tile):
+def test_code_uses_the_matrices_of_the_page(tile):
     pages = [m.astype(float) for m in matrices(tile)]
     codes = _ops.winograd_matrices(tile)
     scale = np.ones(tile + 2)

@@ -1,4 +1,4 @@
-"""The libraries that are compared. Each turns a case into a call with nothing left to prepare.
+"""The libraries that are compared. Each makes of a case a call with nothing left to prepare.
 
 Peers are imported only when asked for.
 """

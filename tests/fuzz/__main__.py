@@ -123,13 +123,13 @@ def _child(options):
         resource.setrlimit(resource.RLIMIT_AS, (options.memory << 30,) * 2)
     from fuzz.calls import make, run, run_failing
 
-    judge = run_failing if options.fail else run
+    check = run_failing if options.fail else run
     outcomes = collections.Counter()
     at = os.open(options.child / "at", os.O_CREAT | os.O_WRONLY)
     with (options.child / "findings").open("w", buffering=1) as findings:
         for number in range(options.first, options.first + options.calls):
             os.pwrite(at, b"%-12d" % number, 0)
-            verdict = judge(make(options.seed, number, options.name))
+            verdict = check(make(options.seed, number, options.name))
             outcomes[verdict.outcome] += 1
             if verdict.finding:
                 call = str(make(options.seed, number, options.name))

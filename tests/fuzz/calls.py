@@ -1,4 +1,4 @@
-"""Call number n of a seed: made, run and judged."""
+"""Call number n of a seed: made, run and validated."""
 
 import contextlib
 import gc
@@ -14,13 +14,14 @@ import numpy as np
 import fastconv
 from fastconv._drivers import memory
 from fuzz.draws import HUGE, LAYOUTS, Draw, described, overlapping, twisted
-from fuzz.recipes import RECIPES, targets
+from fuzz.recipes import RECIPES
+from fuzz.targets import targets
 
 REFUSALS = (ValueError, TypeError, MemoryError)
 TARGETS = targets()
 NAMES = sorted(TARGETS)
-MOST_FAILURES = 200
-MOST = 1 << 20  # elements of an array that is copied, to see whether it was changed
+MAX_FAILURES = 200
+MAX_COPIED = 1 << 20  # elements of an array that is copied, to see whether it was changed
 SCANS = ("pool", "Pool", "data.")  # may read an array to its end before they allocate anything
 HEAVY = {"nn.models.lenet5"}  # milliseconds each: one in ten of those drawn
 
@@ -111,7 +112,7 @@ class Verdict:
 
 
 def run(call):
-    """Run a call and judge what comes of it."""
+    """Run a call and validate what comes of it."""
     target = TARGETS[call.name]
     before = _copies(call.arguments)
     settings = _settings()
@@ -147,7 +148,7 @@ def run_failing(call):
         return verdict
     failed = 0
     used = memory.used_bytes()
-    for n in range(1, MOST_FAILURES + 1):
+    for n in range(1, MAX_FAILURES + 1):
         fresh = call.again()
         memory.fail_after(n)
         broken = run(fresh)
@@ -192,7 +193,7 @@ def _copies(arguments):
     return {
         key: np.array(value, subok=False)
         for key, value in arguments.items()
-        if isinstance(value, np.ndarray) and value.size <= MOST and not value.dtype.hasobject
+        if isinstance(value, np.ndarray) and value.size <= MAX_COPIED and not value.dtype.hasobject
     }
 
 

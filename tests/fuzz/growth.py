@@ -51,12 +51,12 @@ def held():
     return Held(memory.used_bytes(), sys.getallocatedblocks(), resident)
 
 
-def rounds(numbers, count, seed=0, judge=run):
+def rounds(numbers, count, seed=0, check=run):
     """What is held after each of `count` rounds of the calls of these numbers."""
     after = []
     for _ in range(count):
         for number in numbers:
-            judge(make(seed, number))
+            check(make(seed, number))
         after.append(held())
     return after
 

@@ -1,4 +1,4 @@
-"""Damages files in many ways, and loads them: python tests/fuzz_files.py --mutations 10000
+"""Damages files in many ways, and loads them: cd tests && python -m fuzz.files --mutations 10000
 
 Each must load, or be refused with a ValueError that names the file, and take no more memory than
 twice the file, or, where compressed, than twice what it holds. Of formats that keep checksums, what
@@ -27,10 +27,10 @@ from fastconv.data import read_idx
 from fastconv.io import load, save
 
 NUMBERS = [0, 1, 2, 7, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1]
-ROOM = 1 << 21  # bytes for what a parser needs beside the arrays: an npy header is Python
-HIDDEN = (
-    1 << 28
-)  # bytes beyond what Python sees: address space, and what a library's own code takes
+# bytes for what a parser needs beside the arrays: an npy header is Python
+PARSER_BYTES = 1 << 21
+# bytes beyond what Python sees: address space, and what a library's own code takes
+HIDDEN = 1 << 28
 
 
 # ---------------------------------------------------------------- damage, to any file
@@ -249,7 +249,7 @@ def fuzz(path, original, read, lie, checked, mutations, seed):
         size = max(len(data), held)
         what = f"mutation {n} ({mutate.__name__}) of {path.name}, seed {seed}"
         assert named, f"{what}: the error does not name the file"
-        assert peak <= 2 * size + ROOM, f"{what}: {peak} bytes for {size}"
+        assert peak <= 2 * size + PARSER_BYTES, f"{what}: {peak} bytes for {size}"
         if not checked:
             assert held <= len(data), f"{what}: {held} bytes of arrays from {len(data)}"
         elif arrays and mutate is not lie:
@@ -267,8 +267,8 @@ def limit_memory():
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except (ImportError, OSError):
         return
-    most = pages * resource.getpagesize() + HIDDEN
-    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    limit = pages * resource.getpagesize() + HIDDEN
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
 def main():

@@ -1,10 +1,9 @@
 """Other libraries with threads of their own, in one process: right results, limits that hold."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
-from children import output
+from support.child import output
 
 from fastconv._drivers import runtime
 
@@ -49,7 +48,7 @@ right = 1e6
 OURS = f"""
 import sys
 sys.path.insert(0, {TESTS})
-import every_op
+from support import every_op
 """
 
 TOGETHER = """
@@ -78,10 +77,8 @@ if hasattr(os, "fork"):
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["imported_before", "imported_after"])
-@pytest.mark.parametrize("name", COMPUTE)
-def test_both_compute_in_one_process(name, first):
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.peer(n)) for n in COMPUTE])
+def test_both_libraries_compute_correctly_in_one_process(name, first):
     # Numba's own threads take calls of one thread at a time unless TBB or OpenMP lies under them
     together = TOGETHER.replace("CHOSEN", "threads[:2]" if name == "numba" else "threads")
     parts = (COMPUTE[name], OURS) if first else (OURS, COMPUTE[name])
@@ -104,7 +101,7 @@ omp = openmp()
 @OPENMP
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks for libraries in /proc")
 class TestLimit:
-    def test_default_bows_to_openmp(self):
+    def test_default_threads_follow_omp_set_num_threads(self):
         code = """
 print(fastconv.get_num_threads(), end=" ")
 omp.omp_set_num_threads(2)
@@ -114,7 +111,7 @@ print(fastconv.get_num_threads())
 """
         assert output(LIMIT + code, OMP_NUM_THREADS="5") == "5 2 5"
 
-    def test_what_was_chosen_wins(self):
+    def test_set_num_threads_overrides_openmp(self):
         code = """
 omp.omp_set_num_threads(1)
 print(fastconv.get_num_threads(), end=" ")
@@ -123,7 +120,7 @@ print(fastconv.get_num_threads())
 """
         assert output(LIMIT + code, FASTCONV_NUM_THREADS="4") == "4 3"
 
-    def test_a_with_block_leaves_nothing_chosen(self):
+    def test_leaving_a_threads_block_restores_the_openmp_default(self):
         code = """
 with fastconv.threads(3):
     omp.omp_set_num_threads(1)
@@ -132,7 +129,7 @@ print(fastconv.get_num_threads())
 """
         assert output(LIMIT + code, OMP_NUM_THREADS="4") == "3 1"
 
-    def test_a_limit_is_its_thread_s(self):
+    def test_openmp_limit_applies_to_its_own_thread(self):
         code = """
 import threading
 omp.omp_set_num_threads(1)
@@ -143,7 +140,7 @@ print(fastconv.get_num_threads())
 """
         assert output(LIMIT + code, OMP_NUM_THREADS="4") == "4 1"
 
-    def test_calls_keep_to_it(self):
+    def test_calls_start_no_more_threads_than_the_openmp_limit(self):
         code = """
 import os, numpy as np, fastconv.functional as F
 x, w = np.ones((1, 16, 64, 64), np.float32), np.ones((16, 16, 3, 3), np.float32)
@@ -157,8 +154,8 @@ print(threads_after())
 """
         assert output(LIMIT + code, OMP_NUM_THREADS="3", OPENBLAS_NUM_THREADS="1") == "1 3"
 
-    def test_threadpoolctl_sees_and_limits(self):
-        pytest.importorskip("threadpoolctl")
+    @pytest.mark.peer("threadpoolctl")
+    def test_threadpoolctl_finds_and_limits_openmp(self):
         code = """
 import fastconv, threadpoolctl
 assert any(pool["user_api"] == "openmp" for pool in threadpoolctl.threadpool_info())

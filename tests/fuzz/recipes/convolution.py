@@ -1,0 +1,118 @@
+"""Convolution: any geometry that fits."""
+
+from fastconv import functional as F
+from fuzz.recipes.common import module, recipe
+
+
+def convolution(d):
+    """(input shape, weight shape, options, output shape)."""
+    groups, per_group, filters = d.choice(
+        (
+            lambda: (1, d.integer(1, 12), d.integer(1, 20)),
+            lambda: (d.integer(1, 4), d.integer(1, 6), d.integer(1, 6)),
+            lambda: (d.integer(1, 33), 1, d.integer(1, 2)),
+            lambda: (1, d.choice((16, 32)), d.choice((16, 32))),
+        )
+    )()
+    kernel = d.choice(((1, 1), (3, 3), (d.integer(1, 5), d.integer(1, 5))))
+    stride, dilation = (1, 1) if d.chance(0.5) else (d.pair(1, 4), d.pair(1, 3))
+    sides = [d.integer(0, 3) for _ in range(4)]
+    padding = sides
+    match d.integer(0, 4):
+        case 0:
+            padding, sides = 0, [0] * 4
+        case 1:
+            padding, sides = sides[0], sides[:1] * 4
+        case 2:
+            padding, sides = tuple(sides[:2]), [sides[0], sides[0], sides[1], sides[1]]
+        case 3:
+            padding = (tuple(sides[:2]), tuple(sides[2:]))
+        case _:
+            padding = tuple(sides)
+    if stride == 1 and d.chance(0.2):
+        padding = "same"
+    size, out = [], []
+    pairs = (kernel, *(v if isinstance(v, tuple) else (v, v) for v in (stride, dilation)))
+    for axis, (k, s, r) in enumerate(zip(*pairs, strict=True)):
+        before, after = sides[2 * axis : 2 * axis + 2]
+        if padding == "same":
+            before, after = r * (k - 1) // 2, r * (k - 1) - r * (k - 1) // 2
+        reach = r * (k - 1) + 1
+        n = max(1, reach - before - after) + d.choice((d.integer(0, 12), d.integer(0, 30)))
+        size.append(n)
+        out.append((n + before + after - reach) // s + 1)
+    batch = d.choice(((), (1,), (2,), (3,), (2,))) if d.chance(0.97) else (0,)
+    weight = (groups * filters, per_group, *kernel)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return (*batch, groups * per_group, *size), weight, options, (*batch, groups * filters, *out)
+
+
+def algorithm(d, weight, options):
+    plain = options["stride"] == 1 and options["dilation"] == 1 and options["groups"] == 1
+    if plain and weight[2:] == (3, 3) and d.chance(0.5):
+        return "winograd"
+    return d.choice(("auto", "direct"))
+
+
+@recipe("functional.conv2d")
+def conv2d(d):
+    x, w, options, y = convolution(d)
+    weight = d.array(*w)
+    arguments = {"input": d.array(*x), "weight": weight}
+    if d.chance(0.5):
+        arguments["bias"] = d.array(w[0])
+    arguments |= options | {"algorithm": algorithm(d, w, options)}
+    arguments["activation"] = d.choice((None, "relu"))
+    if d.chance(0.3):
+        arguments["out"] = d.array(*y)
+    if d.chance(0.3):
+        arguments["weight"] = F.pack_conv2d_weight(weight, options["groups"])
+    return arguments
+
+
+@recipe("functional.conv2d_backward_input")
+def conv2d_backward_input(d):
+    x, w, options, y = convolution(d)
+    arguments = {"grad_output": d.array(*y), "weight": d.array(*w), "input_shape": x, **options}
+    arguments["algorithm"] = algorithm(d, w, options)
+    if d.chance(0.3):
+        arguments["out"] = d.array(*x)
+    return arguments
+
+
+@recipe("functional.conv2d_backward_weight")
+def conv2d_backward_weight(d):
+    x, w, options, y = convolution(d)
+    arguments = {"grad_output": d.array(*y), "input": d.array(*x), "weight_shape": w, **options}
+    arguments["algorithm"] = algorithm(d, w, options)
+    if d.chance(0.3):
+        arguments["out"] = d.array(*w)
+    return arguments
+
+
+@recipe("functional.conv2d_backward_bias")
+def conv2d_backward_bias(d):
+    return {"grad_output": d.array(*d.image_shape())}
+
+
+@recipe("functional.pack_conv2d_weight", "nn.packed")
+def pack_conv2d_weight(d):
+    _, w, options, _ = convolution(d)
+    return {"weight": d.array(*w), "groups": options["groups"]}
+
+
+@recipe("nn.Conv2d")
+def conv2d_layer(d):
+    x, w, options, _ = convolution(d)
+    return {
+        "in_channels": x[-3],
+        "out_channels": w[0],
+        "kernel_size": w[2:],
+        **options,
+        "bias": d.chance(0.5),
+        "padding_mode": "zeros",
+        "algorithm": algorithm(d, w, options),
+        "dtype": d.dtype,
+        "rng": 0,
+        **module(d, x),
+    }
