@@ -20,7 +20,7 @@ from benchmarks.measure import disagreement
 from benchmarks.report import Saved, geometric_mean, markdown
 from benchmarks.rows import ROWS, Row, conv
 from benchmarks.timing import best_times
-from fastconv import _ops
+from fastconv import _geometry, _ops
 
 ALGORITHMS = ("direct", "winograd")
 LOSS = 0.05  # what "auto" may lose
@@ -199,7 +199,7 @@ def _chosen(case: Case) -> str:
     assert case.row.weight is not None
     o = case.row.options
     geometry = o["stride"], o["padding"], o["dilation"], o["groups"]
-    shape = _ops.conv_shape((case.batch, *case.row.shape), case.row.weight, *geometry)
+    shape = _geometry.convolution((case.batch, *case.row.shape), case.row.weight, *geometry)
     return _ops.conv_algorithm(shape, case.step, case.dtype).split()[0]
 
 

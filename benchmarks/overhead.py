@@ -16,7 +16,7 @@ import fastconv
 import fastconv.functional as F
 from benchmarks.native import compiled
 from benchmarks.timing import best_times
-from fastconv import _ops, nn
+from fastconv import _geometry, _ops, nn
 
 _SOURCE = Path(__file__).with_name("overhead.c")
 _CALLS = 300  # in one timing
@@ -54,9 +54,9 @@ def measure(
     w, b = layer.weight.data, layer.bias.data
     x = rng.standard_normal((1, channels, size, size), np.float32)
     y = F.conv2d(x, w, b, padding=kernel // 2)
-    shape = _ops.conv_shape(x.shape, w.shape, 1, kernel // 2, 1, 1)
+    shape = _geometry.convolution(x.shape, w.shape, 1, kernel // 2, 1, 1)
     levels: dict[str, Callable[[], object]] = {
-        "_ops": lambda: _ops.conv2d(x, w, b, y, shape),
+        "_ops": lambda: _ops.conv(x, w, b, y, shape),
         "functional": lambda: F.conv2d(x, w, b, 1, kernel // 2),
         "out": lambda: F.conv2d(x, w, b, 1, kernel // 2, out=y),
         "nn": lambda: layer(x),

@@ -42,7 +42,12 @@ STATUSES = [
         "padding must be at least 0, of pooling at most half of what the kernel spans",
         None,
     ),
-    ("INVALID_GROUPS", 8, "groups must be at least 1 and divide in_channels and out_channels", None),
+    (
+        "INVALID_GROUPS",
+        8,
+        "groups must be at least 1 and divide in_channels and out_channels",
+        None,
+    ),
     (
         "INVALID_OPTION",
         9,
@@ -328,8 +333,9 @@ def names_of(file):
 
 
 def cimport(module, names, width=100):
-    body = textwrap.fill(", ".join(sorted(names)), width, initial_indent="    ",
-                         subsequent_indent="    ")
+    body = textwrap.fill(
+        ", ".join(sorted(names)), width, initial_indent="    ", subsequent_indent="    "
+    )
     return f"from {module} cimport (\n{body})\n"
 
 
@@ -407,8 +413,15 @@ def capi_functions():
                 size_t size
         """
     )
-    text += textwrap.fill(", ".join(names), 92, initial_indent="        entry ",
-                          subsequent_indent="        entry ").replace(",\n", "\n") + "\n"
+    text += (
+        textwrap.fill(
+            ", ".join(names),
+            92,
+            initial_indent="        entry ",
+            subsequent_indent="        entry ",
+        ).replace(",\n", "\n")
+        + "\n"
+    )
     text += "\n\ncdef fastconv_api api\n"
     text += "api.abi_version, api.size = FASTCONV_ABI_VERSION, sizeof(fastconv_api)\n"
     text += "".join(f"api.{name} = <entry> {name}\n" for name in names)

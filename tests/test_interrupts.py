@@ -14,7 +14,7 @@ START = """
 import os, signal, threading
 import numpy as np
 import fastconv, fastconv.functional as F
-from fastconv import _ops
+from fastconv import _geometry, _ops
 from numpy.lib.stride_tricks import as_strided
 rng = np.random.default_rng(0)
 def normal(*shape):
@@ -37,14 +37,14 @@ def after(seconds, handler=stop, every=0):
 
 CONVOLUTION = """
 x, w = normal({c}, 34, 34), normal({k}, {c} // {groups}, {size}, {size})
-shape = _ops.ConvShape((10**8, *x.shape), w.shape, padding={size} // 2, groups={groups})
+shape = _geometry.Convolution((10**8, *x.shape), w.shape, padding={size} // 2, groups={groups})
 y = many(normal({k}, 34, 34))
 def call():
     {call}
 """
-FORWARD = "_ops.conv2d(many(x), w, None, y, shape, algorithm={algorithm!r})"
-INPUT = "_ops.conv2d_backward_input(y, w, many(x), shape, algorithm={algorithm!r})"
-WEIGHT = "_ops.conv2d_backward_weight(y, many(x), w, shape, algorithm={algorithm!r})"
+FORWARD = "_ops.conv(many(x), w, None, y, shape, algorithm={algorithm!r})"
+INPUT = "_ops.conv_backward_input(y, w, many(x), shape, algorithm={algorithm!r})"
+WEIGHT = "_ops.conv_backward_weight(y, many(x), w, shape, algorithm={algorithm!r})"
 
 
 def convolution(call, c=64, k=64, size=3, groups=1, algorithm="direct"):
@@ -65,26 +65,26 @@ CALLS = {
     "bias": """
 x = normal(8, 34, 34)
 def call():
-    _ops.conv2d_backward_bias(many(x), np.empty(8, np.float32))
+    _ops.conv_backward_bias(many(x), np.empty(8, np.float32))
 """,
     "max_pool": """
 x, y = normal(8, 34, 34), normal(8, 17, 17)
-shape = _ops.PoolShape((10**8, 8, 34, 34), (2, 2), (2, 2))
+shape = _geometry.Pooling((10**8, 8, 34, 34), (2, 2), (2, 2))
 def call():
-    _ops.max_pool2d(many(x), many(y), None, shape)
+    _ops.max_pool(many(x), many(y), None, shape)
 """,
     "avg_pool_gradient": """
 x, y = normal(8, 34, 34), normal(8, 17, 17)
-shape = _ops.PoolShape((10**8, 8, 34, 34), (2, 2), (2, 2))
+shape = _geometry.Pooling((10**8, 8, 34, 34), (2, 2), (2, 2))
 def call():
-    _ops.avg_pool2d_backward(many(y), many(x), shape)
+    _ops.avg_pool_backward(many(y), many(x), shape)
 """,
     # a phase for every input, most of which no output reaches
     "phases": """
-shape = _ops.ConvShape((10**8, 1, 900, 900), (1, 1, 899, 899), stride=900)
+shape = _geometry.Convolution((10**8, 1, 900, 900), (1, 1, 899, 899), stride=900)
 x, y, w = normal(1, 900, 900), normal(1, 1, 1), normal(1, 1, 899, 899)
 def call():
-    _ops.conv2d_backward_input(many(y), w, many(x), shape, algorithm="direct")
+    _ops.conv_backward_input(many(y), w, many(x), shape, algorithm="direct")
 """,
 }
 
@@ -118,11 +118,12 @@ def test_interrupted_call_leaves_unfinished_output_unmodified(name, threads):
     code = f"""
 w = np.full({shape}, np.nan, np.float32)
 image = np.ones((w.shape[0], 10, 10), np.float32)
-shape = _ops.ConvShape(({batch}, *image.shape), w.shape, padding=w.shape[2] // 2, groups={groups})
+shape = _geometry.Convolution(
+    ({batch}, *image.shape), w.shape, padding=w.shape[2] // 2, groups={groups})
 x = many(image, {batch})
 try:
     after(0.1)
-    _ops.conv2d_backward_weight(x, x, w, shape, algorithm="direct")
+    _ops.conv_backward_weight(x, x, w, shape, algorithm="direct")
 except Stop:
     print(np.isnan(w).any() and is_right())
 """
@@ -204,14 +205,16 @@ UPDATES = {
 data, grad, velocity = (np.ones(1 << 23, np.float32) for _ in range(3))
 arrays = [data, velocity]
 def update():
-    _ops.sgd(data, grad, velocity, rate=1e-3, decay=0, keep=0.9, gain=1, ahead=0)
+    _ops.sgd(data, grad, velocity, lr=1e-3, weight_decay=0, momentum=0.9, one_minus_dampening=1,
+              nesterov=0)
 """,
     "adam": """
 data, grad, mean, square = (np.ones(1 << 23, np.float32) for _ in range(4))
 arrays = [data, mean, square]
 def update():
-    _ops.adam(data, grad, mean, square, shrink=1, decay=0, beta1=0.9, beta2=0.99, rate=1e-3,
-              root=1, eps=1e-8)
+    _ops.adam(data, grad, mean, square, decay_factor=1, weight_decay=0, beta1=0.9, beta2=0.99,
+              step_size=1e-3,
+              bias_correction2_sqrt=1, eps=1e-8)
 """,
     "batch_norm": """
 x = np.ones((1, 512, 1, 1), np.float32) + np.zeros((64, 512, 28, 28), np.float32)

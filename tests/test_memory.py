@@ -17,7 +17,7 @@ from support.memory import MAX_SCRATCH, block
 
 import fastconv
 import fastconv.functional as F
-from fastconv import _ops, reference
+from fastconv import _buffers, reference
 from fastconv._drivers import memory, runtime
 from fastconv.functional._check import empty_like, empty_like_format
 
@@ -65,7 +65,7 @@ def test_results_start_on_a_cache_line(op, layout):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (4096,), (0, 3, 40, 50), (2, 3, 40, 50)])
 def test_empty_returns_an_ordinary_array(shape, dtype):
-    array = _ops.empty(shape, np.dtype(dtype))
+    array = _buffers.empty(shape, np.dtype(dtype))
     plain = np.empty(shape, dtype)
     assert type(array) is np.ndarray
     assert (array.shape, array.dtype, array.strides) == (plain.shape, plain.dtype, plain.strides)
@@ -85,7 +85,7 @@ def test_empty_like_format_keeps_channels_last_strides(shape):
 
 def test_array_too_large_for_memory_is_refused():
     with pytest.raises((MemoryError, ValueError)):
-        _ops.empty((1 << 40, 1 << 40), np.dtype(np.float64))
+        _buffers.empty((1 << 40, 1 << 40), np.dtype(np.float64))
 
 
 @pytest.mark.parametrize("nbytes", [-1, 1 << 58, 1 << 62, sys.maxsize - 64, sys.maxsize])

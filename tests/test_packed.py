@@ -13,7 +13,7 @@ from support.convolutions import DRIVER_CASES, FEW_CASES
 
 import fastconv
 import fastconv.functional as F
-from fastconv import _ops, nn
+from fastconv import _geometry, _ops, nn
 from fastconv._drivers import runtime
 
 
@@ -144,17 +144,17 @@ def test_backward_refuses_packed_weights():
 
 def test_op_layer_refuses_what_does_not_fit():
     packed, y = F.pack_conv2d_weight(W, 2), np.empty((2, 6, 6, 6))
-    shape = _ops.conv_shape(X.shape, W.shape, groups=2)
-    _ops.conv2d(X, packed, None, y, shape)
+    shape = _geometry.convolution(X.shape, W.shape, groups=2)
+    _ops.conv(X, packed, None, y, shape)
     for other, text in (
         (F.pack_conv2d_weight(W, 1), "groups=1"),
         (F.pack_conv2d_weight(W[:, :, :2], 2), r"\(6, 2, 2, 3\)"),
         (F.pack_conv2d_weight(W[:4], 2), r"\(4, 2, 3, 3\)"),
     ):
         with pytest.raises(ValueError, match=rf"weight.*{text}"):
-            _ops.conv2d(X, other, None, y, shape)
+            _ops.conv(X, other, None, y, shape)
     with pytest.raises(TypeError, match=r"weight.*float32"):
-        _ops.conv2d(X, F.pack_conv2d_weight(W.astype(np.float32), 2), None, y, shape)
+        _ops.conv(X, F.pack_conv2d_weight(W.astype(np.float32), 2), None, y, shape)
 
 
 def test_packed_weights_are_immutable():

@@ -13,7 +13,7 @@ from support.child import output
 
 import fastconv
 import fastconv.functional as F
-from fastconv import _ops
+from fastconv import _geometry
 
 THREADS = 16
 WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -57,11 +57,16 @@ def test_geometry_cache_is_safe_for_threads():
     def ask(i):
         if i in clearing:  # more than are kept: they are cleared away
             for size in range(rounds * 1100):
-                _ops.conv_shape((1, 1, size % 1100 + 5, i + 5), (1, 1, 3, 3))
+                _geometry.convolution((1, 1, size % 1100 + 5, i + 5), (1, 1, 3, 3))
             clearing.discard(i)
         while clearing:  # while others look one up, and keep none of those that they found
             for _ in range(1000):
-                assert _ops.conv_shape((1, 1, 9, 6), (1, 1, 3, 3)).output_shape == (1, 1, 7, 4)
+                assert _geometry.convolution((1, 1, 9, 6), (1, 1, 3, 3)).output_shape == (
+                    1,
+                    1,
+                    7,
+                    4,
+                )
 
     at_once(ask, 8)
 

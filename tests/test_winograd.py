@@ -22,12 +22,12 @@ from support.memory import MAX_SCRATCH, block
 
 import fastconv
 import fastconv.functional as F
-from fastconv import _ops, nn
+from fastconv import _geometry, _ops, nn
 from fastconv._drivers import memory, runtime
 from fastconv.functional._check import empty_like_format
 from fastconv.testing import assert_close, assert_within, rounding_bound
 
-TILES = ("winograd 4x4", "winograd 2x2")
+TILES = (4, 2)
 DTYPES = (np.float32, np.float64)
 FORMATS = ("contiguous", "channels_last")
 THREADS = (1, 2, 3, 4, 7)
@@ -54,7 +54,7 @@ def spoil_kept_memory(largest=1 << 20):
 
 def draw(case, rng, dtype, one):
     """(input, weight, bias, grad_output) of `one(rng, shape, dtype)` each."""
-    shape = _ops.conv_shape(case.input_shape, case.weight_shape, *case.options)
+    shape = _geometry.convolution(case.input_shape, case.weight_shape, *case.options)
     sizes = (shape.input_shape, shape.weight_shape, shape.weight_shape[:1], shape.output_shape)
     return [one(rng, size, dtype) for size in sizes]
 
@@ -79,12 +79,12 @@ def nan_like(like, shape):
 
 def run_all(case, tile, x, w, b, g, relu=False):
     """Every pass of a batched case, with tiles of a size, into arrays of NaN."""
-    shape = _ops.conv_shape(case.input_shape, case.weight_shape, *case.options)
+    shape = _geometry.convolution(case.input_shape, case.weight_shape, *case.options)
     y, dx = nan_like(x, shape.output_shape), nan_like(g, shape.input_shape)
     dw = np.full(shape.weight_shape, np.nan, x.dtype)
-    _ops.conv2d(x, w, b, y, shape, relu=relu, algorithm=tile)
-    _ops.conv2d_backward_input(g, w, dx, shape, algorithm=tile)
-    _ops.conv2d_backward_weight(g, x, dw, shape, algorithm=tile)
+    _ops.conv(x, w, b, y, shape, relu=relu, tile=tile)
+    _ops.conv_backward_input(g, w, dx, shape, tile=tile)
+    _ops.conv_backward_weight(g, x, dw, shape, tile=tile)
     return {"output": y, "grad_input": dx, "grad_weight": dw}
 
 
@@ -107,7 +107,7 @@ def expectation(case, x, w, b, g):
 def assert_right(tile, actual, expectation):
     """Operands are those of `operands`."""
     expected, bounds = expectation
-    if tile == "winograd 2x2":
+    if tile == 2:
         assert_identical(actual, expected)
         return
     for name, e in expected.items():
@@ -136,7 +136,7 @@ SIZES = sorted(
 
 def fits(size, padding):
     try:
-        _ops.conv_shape((1, 1, *size), (1, 1, 3, 3), 1, padding)
+        _geometry.convolution((1, 1, *size), (1, 1, 3, 3), 1, padding)
     except ValueError:
         return False
     return True
@@ -252,11 +252,11 @@ def test_operands_may_be_broadcast(tile, rng):
 def test_out_may_have_any_strides(layout, tile, rng):
     x, w, b, g = operands(CASE, rng, np.float32)
     expected = run_all(CASE, tile, x, w, b, g)
-    shape = _ops.conv_shape(CASE.input_shape, CASE.weight_shape, *CASE.options)
+    shape = _geometry.convolution(CASE.input_shape, CASE.weight_shape, *CASE.options)
     out = {name: LAYOUTS[layout](np.full(a.shape, np.nan, a.dtype)) for name, a in expected.items()}
-    _ops.conv2d(x, w, b, out["output"], shape, algorithm=tile)
-    _ops.conv2d_backward_input(g, w, out["grad_input"], shape, algorithm=tile)
-    _ops.conv2d_backward_weight(g, x, out["grad_weight"], shape, algorithm=tile)
+    _ops.conv(x, w, b, out["output"], shape, tile=tile)
+    _ops.conv_backward_input(g, w, out["grad_input"], shape, tile=tile)
+    _ops.conv_backward_weight(g, x, out["grad_weight"], shape, tile=tile)
     assert_identical(out, expected)
     if layout == "every_second":  # 77 is in between
         for array in out.values():
@@ -271,13 +271,13 @@ def test_out_may_have_any_strides(layout, tile, rng):
 def test_nothing_is_written_beside_the_outputs(tile, dtype, layout, rng):
     """Results amid a frame of other numbers, which stay what they are."""
     x, w, b, g = operands(CASE, rng, dtype)
-    shape = _ops.conv_shape(CASE.input_shape, CASE.weight_shape, *CASE.options)
+    shape = _geometry.convolution(CASE.input_shape, CASE.weight_shape, *CASE.options)
     for sizes, call in (
-        (shape.output_shape, lambda y: _ops.conv2d(x, w, b, y, shape, algorithm=tile)),
-        (shape.input_shape, lambda dx: _ops.conv2d_backward_input(g, w, dx, shape, algorithm=tile)),
+        (shape.output_shape, lambda y: _ops.conv(x, w, b, y, shape, tile=tile)),
+        (shape.input_shape, lambda dx: _ops.conv_backward_input(g, w, dx, shape, tile=tile)),
         (
             shape.weight_shape,
-            lambda dw: _ops.conv2d_backward_weight(g, x, dw, shape, algorithm=tile),
+            lambda dw: _ops.conv_backward_weight(g, x, dw, shape, tile=tile),
         ),
     ):
         framed = LAYOUTS[layout](np.full([n + 2 for n in sizes], 77, dtype))
@@ -432,14 +432,14 @@ def test_scratch_is_bounded(name, tile, dtype, layout):
     case = Conv(*EXTREMES[name], padding=1)
     x, w = LAYOUTS[layout](np.zeros(case.input_shape, dtype)), np.zeros(case.weight_shape, dtype)
     n, filters = len(x), len(w)
-    shape = _ops.conv_shape(case.input_shape, case.weight_shape, *case.options)
+    shape = _geometry.convolution(case.input_shape, case.weight_shape, *case.options)
     y = empty_like_format(x, (n, filters, *x.shape[2:]))
     runtime.largest_scratch()
-    _ops.conv2d(x, w, None, y, shape, algorithm=tile)
+    _ops.conv(x, w, None, y, shape, tile=tile)
     forward = runtime.largest_scratch()
-    _ops.conv2d_backward_input(y, w, x, shape, algorithm=tile)
+    _ops.conv_backward_input(y, w, x, shape, tile=tile)
     backward_input = runtime.largest_scratch()
-    _ops.conv2d_backward_weight(y, x, w, shape, algorithm=tile)
+    _ops.conv_backward_weight(y, x, w, shape, tile=tile)
     backward_weight = runtime.largest_scratch()
     for nbytes in (forward, backward_input, backward_weight):
         assert 0 < nbytes <= MAX_SCRATCH
@@ -455,11 +455,11 @@ def test_packed_weights_have_the_same_bits(name, dtype, layout, rng):
     x, w, b, _ = normal(case, rng, dtype)
     x = LAYOUTS[layout](x)
     packed = F.pack_conv2d_weight(w)
-    shape = _ops.conv_shape(case.input_shape, case.weight_shape, *case.options)
+    shape = _geometry.convolution(case.input_shape, case.weight_shape, *case.options)
     for tile in (*TILES, TILES[0]):
         y, expected = (nan_like(x, shape.output_shape) for _ in range(2))
-        _ops.conv2d(x, packed, b, y, shape, algorithm=tile)
-        _ops.conv2d(x, w, b, expected, shape, algorithm=tile)
+        _ops.conv(x, packed, b, y, shape, tile=tile)
+        _ops.conv(x, w, b, expected, shape, tile=tile)
         assert y.tobytes() == expected.tobytes()
 
 
@@ -567,7 +567,7 @@ REFUSED = [
 def calls(weight_shape, algorithm, **options):
     """Each function's call, with operands that suit the options."""
     x, w = np.ones((1, 4, 8, 8)), np.ones(weight_shape)
-    g = np.ones(_ops.conv_shape(x.shape, w.shape, **options).output_shape)
+    g = np.ones(_geometry.convolution(x.shape, w.shape, **options).output_shape)
     options["algorithm"] = algorithm
     return (
         lambda: F.conv2d(x, w, **options),

@@ -250,17 +250,15 @@ cdef class Convolution:
                 f"dilation={dilations}, groups={self.geometry.groups})")
 
 
-# "winograd" leaves the size of its tiles to the cost model; tests choose that as well
-cdef dict ALGORITHMS = {
-    "auto": AUTO, "direct": DIRECT, "winograd": WINOGRAD,
-    "winograd 4x4": WINOGRAD_4, "winograd 2x2": WINOGRAD_2,
-}
+cdef dict ALGORITHMS = {"auto": AUTO, "direct": DIRECT, "winograd": WINOGRAD}
 
 
-cdef int algorithm_code(name, const ConvGeometry *g) except -1:
+cdef int algorithm_code(name, int tile, const ConvGeometry *g) except -1:
     code = ALGORITHMS.get(name) if isinstance(name, str) else None
     if code is None:
         raise ValueError(f"algorithm must be 'auto', 'direct' or 'winograd', got {name!r}")
+    if tile:
+        code = WINOGRAD_4 if tile == 4 else WINOGRAD_2
     if code >= WINOGRAD and not allows_winograd(g):
         kernel = " x ".join([str(g.axis[i].kernel) for i in range(H, AXES)])
         strides = tuple([g.axis[i].stride for i in range(H, AXES)])
@@ -273,7 +271,7 @@ cdef int algorithm_code(name, const ConvGeometry *g) except -1:
 
 def check_algorithm(name, Convolution shape not None):
     """Refuse an algorithm that there is not, or that cannot compute this convolution."""
-    algorithm_code(name, &shape.geometry)
+    algorithm_code(name, 0, &shape.geometry)
 
 
 cdef class Pooling:
@@ -302,7 +300,7 @@ cdef class Pooling:
         cdef int i, where, status, ndim
         self.input_shape = input_shape = options.sizes(input_name, input_shape)
         ndim = len(input_shape) - 2
-        if stride is None or stride == ():
+        if stride is None or (isinstance(stride, (tuple, list)) and not stride):
             stride = kernel_size
         said = dict(input_name=input_name, input_shape=input_shape, kernel_size=kernel_size,
                     stride=stride, padding=padding, dilation=dilation)

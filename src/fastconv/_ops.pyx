@@ -34,9 +34,9 @@ from fastconv._drivers.winograd cimport TILE_4
 from fastconv._geometry cimport Convolution, Pooling, algorithm_code
 from fastconv._status cimport raise_for
 
-from operator import index
-
 import numpy as np
+
+from fastconv._options import integer
 
 
 # ---------------------------------------------------------------- convolution
@@ -59,10 +59,12 @@ cdef class PackedWeight:
     cdef readonly Py_ssize_t groups
 
     def __cinit__(self, weight, groups=1):
-        # those of any image: all but the filters' own sizes is of no account
         sizes = tuple(weight.shape)
-        cdef Convolution c = Convolution((1, sizes[1] * max(index(groups), 1), *sizes[2:]), sizes,
-                                         groups=groups)
+        if min(sizes) < 1:
+            raise ValueError(f"weight must have positive sizes, got {sizes}")
+        # those of any image: all but the filters' own sizes is of no account
+        count = max(integer("groups", groups), 1)
+        cdef Convolution c = Convolution((1, sizes[1] * count, *sizes[2:]), sizes, groups=groups)
         copy = empty_array(c.weight_shape, weight.dtype)
         copy[...] = weight
         copy.flags.writeable = False
@@ -102,18 +104,18 @@ def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="au
         c = phase_form(&shape.geometry, k, nothing, nothing, nothing, at)
     else:
         c = forward_form(&shape.geometry, k, nothing, nothing, nothing)
-    cdef int tile = choose_winograd(&c, algorithm_code(algorithm, &shape.geometry), step == "weight")
+    cdef int tile = choose_winograd(&c, algorithm_code(algorithm, 0, &shape.geometry), step == "weight")
     return "direct" if tile < 0 else "winograd 4x4" if tile == TILE_4 else "winograd 2x2"
 
 
 def conv(input, weight, bias, output, Convolution shape not None, *, bint relu=False,
-         algorithm="auto", int num_threads=0):
+         algorithm="auto", int tile=0, int num_threads=0):
     """Write the convolution of `input` with `weight`, plus `bias`, to `output`.
 
     `bias`, which may be None, is contiguous; `weight` may be a PackedWeight. With `relu`, negative
-    outputs become zero.
+    outputs become zero. A `tile` of 4 or 2 takes Winograd's algorithm with that size of tiles.
     """
-    cdef int which = algorithm_code(algorithm, &shape.geometry)
+    cdef int which = algorithm_code(algorithm, tile, &shape.geometry)
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *y = buffers.tensor("output", output, shape.output_shape, NULL, True)
     cdef Py_buffer *x = buffers.tensor("input", input, shape.input_shape, y, False)
@@ -140,9 +142,9 @@ def conv(input, weight, bias, output, Convolution shape not None, *, bint relu=F
 
 
 def conv_backward_input(grad_output, weight, grad_input, Convolution shape not None, *,
-                        algorithm="auto", int num_threads=0):
+                        algorithm="auto", int tile=0, int num_threads=0):
     """Write the gradient with respect to the convolution's input to `grad_input`."""
-    cdef int which = algorithm_code(algorithm, &shape.geometry)
+    cdef int which = algorithm_code(algorithm, tile, &shape.geometry)
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *dx = buffers.tensor("grad_input", grad_input, shape.input_shape, NULL, True)
     cdef Py_buffer *dy = buffers.tensor("grad_output", grad_output, shape.output_shape, dx, False)
@@ -155,9 +157,9 @@ def conv_backward_input(grad_output, weight, grad_input, Convolution shape not N
 
 
 def conv_backward_weight(grad_output, input, grad_weight, Convolution shape not None, *,
-                         algorithm="auto", int num_threads=0):
+                         algorithm="auto", int tile=0, int num_threads=0):
     """Write the gradient with respect to the convolution's weight to `grad_weight`."""
-    cdef int which = algorithm_code(algorithm, &shape.geometry)
+    cdef int which = algorithm_code(algorithm, tile, &shape.geometry)
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *dw = buffers.tensor("grad_weight", grad_weight, shape.weight_shape, NULL, True)
     cdef Py_buffer *dy = buffers.tensor("grad_output", grad_output, shape.output_shape, dw, False)

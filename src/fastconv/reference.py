@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 Pair = int | Sequence[int]
+OutputSize = int | Sequence[int | None]
 Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
 Sides = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
 
@@ -37,7 +38,7 @@ Sides = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)
 
 
 def _pair(value: Pair) -> tuple[int, int]:
-    return (value[0], value[1]) if isinstance(value, Sequence) else (value, value)
+    return (value[0], value[-1]) if isinstance(value, Sequence) else (value, value)
 
 
 def _sides(padding: Padding, kernel: Sequence[int], dilation: Pair) -> Sides:
@@ -169,6 +170,77 @@ def conv2d_backward_weight(
 def conv2d_backward_bias(grad_output: Array) -> Array:
     """grad_bias[o] = sum of grad_output over images and pixels."""
     return grad_output.sum(axis=(-2, -1) if grad_output.ndim == 3 else (0, 2, 3))
+
+
+# A sequence is an image of one row.
+
+
+def _row(x: Array) -> Array:
+    return x[..., None, :]
+
+
+def _along(value: Pair, elsewhere: int = 1) -> tuple[int, int]:
+    """An option of a sequence's one axis, for both axes of the row."""
+    return elsewhere, value[0] if isinstance(value, Sequence) else value
+
+
+def _ends(padding: Padding) -> Padding:
+    """A sequence's padding, for the row."""
+    if isinstance(padding, str):
+        return padding
+    flat = [int(p) for p in np.ravel(padding)]
+    return (0, 0), (flat[0], flat[-1])
+
+
+def conv1d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    *,
+    activation: str | None = None,
+) -> Array:
+    """`conv2d` of one row."""
+    options = _along(stride), _ends(padding), _along(dilation), groups
+    return conv2d(_row(input), _row(weight), bias, *options, activation=activation)[..., 0, :]
+
+
+def conv1d_backward_input(
+    grad_output: Array,
+    weight: Array,
+    input_shape: Sequence[int],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """`conv2d_backward_input` of one row."""
+    options = _along(stride), _ends(padding), _along(dilation), groups
+    shape = (*input_shape[:-1], 1, input_shape[-1])
+    return conv2d_backward_input(_row(grad_output), _row(weight), shape, *options)[..., 0, :]
+
+
+def conv1d_backward_weight(
+    grad_output: Array,
+    input: Array,
+    weight_shape: Sequence[int],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """`conv2d_backward_weight` of one row."""
+    options = _along(stride), _ends(padding), _along(dilation), groups
+    shape = (*weight_shape[:2], 1, weight_shape[2])
+    return conv2d_backward_weight(_row(grad_output), _row(input), shape, *options)[..., 0, :]
+
+
+def conv1d_backward_bias(grad_output: Array) -> Array:
+    """grad_bias[o] = sum of grad_output over sequences and positions."""
+    return conv2d_backward_bias(_row(grad_output))
 
 
 def conv2d_naive(
@@ -379,14 +451,75 @@ def avg_pool2d_backward(
     return _crop(grad_input, reach)
 
 
+def max_pool1d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Array | tuple[Array, Array]:
+    """`max_pool2d` of one row."""
+    step = _along(kernel_size if stride is None else stride)
+    options = step, _along(padding, 0), _along(dilation), ceil_mode, return_indices
+    result = max_pool2d(_row(input), _along(kernel_size), *options)
+    if isinstance(result, tuple):
+        return result[0][..., 0, :], result[1][..., 0, :]
+    return result[..., 0, :]
+
+
+def max_pool1d_backward(grad_output: Array, indices: Array, input_shape: Sequence[int]) -> Array:
+    """Each window's gradient goes to its largest element alone."""
+    shape = (*input_shape[:-1], 1, input_shape[-1])
+    return _scatter(_row(grad_output), _row(indices), shape)[..., 0, :]
+
+
+def avg_pool1d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """`avg_pool2d` of one row."""
+    step = _along(kernel_size if stride is None else stride)
+    options = step, _along(padding, 0), ceil_mode, count_include_pad
+    return avg_pool2d(_row(input), _along(kernel_size), *options)[..., 0, :]
+
+
+def avg_pool1d_backward(
+    grad_output: Array,
+    input_shape: Sequence[int],
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """`avg_pool2d_backward` of one row."""
+    step = _along(kernel_size if stride is None else stride)
+    options = _along(kernel_size), step, _along(padding, 0), ceil_mode, count_include_pad
+    shape = (*input_shape[:-1], 1, input_shape[-1])
+    return avg_pool2d_backward(_row(grad_output), shape, *options)[..., 0, :]
+
+
 def _adaptive_spans(size: int, output: int) -> list[tuple[int, int]]:
     """[floor(i size / output), ceil((i + 1) size / output)) for every i."""
     return [(i * size // output, -(-(i + 1) * size // output)) for i in range(output)]
 
 
-def adaptive_avg_pool2d(input: Array, output_size: Pair) -> Array:
+def _sizes(output_size: OutputSize, input: Array) -> tuple[int, ...]:
+    """An output's (OH, OW), where None keeps the input's."""
+    if not isinstance(output_size, Sequence):
+        return output_size, output_size
+    return tuple(n if o is None else o for o, n in zip(output_size, input.shape[-2:], strict=True))
+
+
+def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> Array:
     """The mean of each of output_size near-equal, perhaps overlapping, rectangles."""
-    rows, cols = map(_adaptive_spans, input.shape[-2:], _pair(output_size))
+    rows, cols = map(_adaptive_spans, input.shape[-2:], _sizes(output_size, input))
     total = np.stack([input[..., a:b, :].sum(-2) for a, b in rows], axis=-2)
     total = np.stack([total[..., a:b].sum(-1) for a, b in cols], axis=-1)
     area = np.outer([b - a for a, b in rows], [b - a for a, b in cols])
@@ -405,10 +538,10 @@ def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: Sequence[int])
 
 
 def adaptive_max_pool2d(
-    input: Array, output_size: Pair, return_indices: bool = False
+    input: Array, output_size: OutputSize, return_indices: bool = False
 ) -> Array | tuple[Array, Array]:
     """The maximum of each of output_size near-equal, perhaps overlapping, rectangles."""
-    rows, cols = map(_adaptive_spans, input.shape[-2:], _pair(output_size))
+    rows, cols = map(_adaptive_spans, input.shape[-2:], _sizes(output_size, input))
     plane = _plane_index(input)
 
     def taps() -> Iterator[tuple[Array, Array]]:

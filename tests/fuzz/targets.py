@@ -45,8 +45,9 @@ MUTATES = {
     "optim.clip_grad_norm": ("grad",),
     "optim.clip_grad_value": ("grad",),
     **dict.fromkeys(
-        ("functional.conv2d", "functional.conv2d_backward_input",
-         "functional.conv2d_backward_weight"), ("out",),
+        ("functional.conv1d", "functional.conv1d_backward_input",
+         "functional.conv1d_backward_weight", "functional.conv2d",
+         "functional.conv2d_backward_input", "functional.conv2d_backward_weight"), ("out",),
     ),
 }  # fmt: skip
 

@@ -32,6 +32,9 @@ def calls(dtype=np.float32):
     mean, variance, gain, shift = normal(32), normal(32) ** 2 + 1, normal(32), normal(32)
     mask = F.dropout(x, 0.4, rng=1, return_mask=True)[1]
     packed = F.pack_conv2d_weight(w)
+    line, filters, traced = normal(4, 32, 3000), normal(48, 32, 3), normal(4, 48, 3000)
+    highest, places = F.max_pool1d(line, 3, 2, return_indices=True)
+    short = normal(4, 32, 1500)
 
     return {
         "adaptive_avg_pool2d": lambda: F.adaptive_avg_pool2d(x, (5, 7)),
@@ -48,6 +51,16 @@ def calls(dtype=np.float32):
         "binary_cross_entropy_with_logits": lambda: F.binary_cross_entropy_with_logits(x, shares),
         "binary_cross_entropy_with_logits_backward": lambda: (
             F.binary_cross_entropy_with_logits_backward(1.0, x, shares)
+        ),
+        "avg_pool1d": lambda: F.avg_pool1d(line, 3, 2, 1),
+        "avg_pool1d_backward": lambda: F.avg_pool1d_backward(short, line.shape, 3, 2, 1),
+        "conv1d": lambda: F.conv1d(line, filters, bias, padding=1),
+        "conv1d_backward_bias": lambda: F.conv1d_backward_bias(line),
+        "conv1d_backward_input": lambda: F.conv1d_backward_input(
+            traced, filters, line.shape, padding=1
+        ),
+        "conv1d_backward_weight": lambda: F.conv1d_backward_weight(
+            traced, line, filters.shape, padding=1
         ),
         "conv2d": lambda: (
             F.conv2d(x, w, bias, algorithm="direct"),
@@ -86,6 +99,8 @@ def calls(dtype=np.float32):
         "linear_backward": lambda: F.linear_backward(outward, rows, matrix),
         "log_softmax": lambda: F.log_softmax(x, 1),
         "log_softmax_backward": lambda: F.log_softmax_backward(other, x, 1),
+        "max_pool1d": lambda: F.max_pool1d(line, 3, 2, return_indices=True),
+        "max_pool1d_backward": lambda: F.max_pool1d_backward(highest, places, line.shape),
         "max_pool2d": lambda: (
             F.max_pool2d(x, 3, 2, return_indices=True),
             F.max_pool2d(last, 2),

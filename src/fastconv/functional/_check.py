@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv import _ops
 from fastconv._arguments import to_array
+from fastconv._buffers import empty
 
 Array = NDArray[Any]
+
+#: how many dimensions images have: a batch, channels, and one to three axes
+IMAGES = (3, 4, 5)
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -69,7 +73,7 @@ def same_dtype(**arrays: Array | None) -> np.dtype[Any]:
 
 
 def is_channels_last(a: Array) -> bool:
-    """Whether a (N, C, H, W) array's memory runs along the channels.
+    """Whether the memory of an array of images, (N, C, ...), runs along the channels.
 
     Where it has a single channel or pixel, the strides tell: those of a channels-last image step
     over all channels from one pixel to the next, and over one element to the next channel.
@@ -79,26 +83,29 @@ def is_channels_last(a: Array) -> bool:
         return False
     if not a.flags.c_contiguous:
         return True
-    _, c, h, w = a.shape
-    return bool(a.strides[3] == c * size and (c > 1 or h * w > 1))
+    _, c, *sizes = a.shape
+    return bool(a.strides[-1] == c * size and (c > 1 or math.prod(sizes) > 1))
 
 
 def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
-    """An uninitialised (N, C, H, W) array in the memory format of `like`."""
+    """An uninitialised (N, C, ...) array in the memory format of `like`."""
     dtype = like.dtype if dtype is None else np.dtype(dtype)
     if not is_channels_last(like):
-        return _ops.empty(shape, dtype)
-    _, c, h, w = shape
-    size = dtype.itemsize
-    return _ops.empty(shape, dtype, (h * w * c * size, size, w * c * size, c * size))
+        return empty(shape, dtype)
+    step = dtype.itemsize
+    strides = [step]
+    for size in (shape[1], *reversed(shape[2:])):
+        step *= size
+        strides.append(step)
+    return empty(shape, dtype, (strides[-1], strides[0], *reversed(strides[1:-1])))
 
 
 def empty_like(array: Array) -> Array:
     """An uninitialised array of the shape, dtype and order of axes of `array`."""
-    if array.ndim == 4 and is_channels_last(array):
+    if array.ndim in IMAGES and is_channels_last(array):
         return empty_like_format(array, array.shape)
     if array.flags.c_contiguous:
-        return _ops.empty(array.shape, array.dtype)
+        return empty(array.shape, array.dtype)
     return np.empty_like(array)
 
 
@@ -131,19 +138,19 @@ def is_relu(activation: str | None) -> bool:
     return activation is not None
 
 
-def as_batch(array: Array) -> tuple[Array, bool]:
-    """(N, C, H, W) from that or (C, H, W), and whether there was a batch."""
-    return (array, True) if array.ndim == 4 else (array[None], False)
+def as_batch(array: Array, ndim: int) -> tuple[Array, bool]:
+    """(N, C, ...) with `ndim` axes from that or (C, ...), and whether there was a batch."""
+    return (array, True) if array.ndim == ndim + 2 else (array[None], False)
 
 
-def as_shape(name: str, shape: object) -> tuple[tuple[int, ...], bool]:
-    """A (N, C, H, W) shape from that or (C, H, W), and whether there was a batch."""
+def as_shape(name: str, shape: object, ndim: int) -> tuple[tuple[int, ...], bool]:
+    """A (N, C, ...) shape with `ndim` axes from that or (C, ...), and whether there was a batch."""
     try:
         sizes = tuple(map(index, shape))  # type: ignore[call-overload]
     except TypeError:
         raise TypeError(f"{name} must be a tuple of integers, got {shape!r}") from None
-    if len(sizes) == 4:
+    if len(sizes) == ndim + 2:
         return sizes, True
-    if len(sizes) == 3:
+    if len(sizes) == ndim + 1:
         return (1, *sizes), False
-    raise ValueError(f"{name} must have 3 or 4 sizes, got {sizes}")
+    raise ValueError(f"{name} must have {ndim + 1} or {ndim + 2} sizes, got {sizes}")

@@ -1,4 +1,7 @@
-"""2-D convolution and its gradients (docs/derivation.md, "Convolution")."""
+"""Convolution of any number of axes, and its gradients (docs/derivation.md, "Convolution").
+
+What is done stands once, in the functions with `ndim` at the end; those before are its names.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from fastconv import _ops
+from fastconv._buffers import empty
+from fastconv._geometry import convolution
 from fastconv._ops import PackedWeight
 from fastconv.functional._check import (
     Array,
@@ -22,6 +27,10 @@ from fastconv.functional._check import (
 
 __all__ = [
     "PackedWeight",
+    "conv1d",
+    "conv1d_backward_bias",
+    "conv1d_backward_input",
+    "conv1d_backward_weight",
     "conv2d",
     "conv2d_backward_bias",
     "conv2d_backward_input",
@@ -29,13 +38,10 @@ __all__ = [
     "pack_conv2d_weight",
 ]
 
+Single = int | tuple[int]
+SinglePadding = int | str | tuple[int] | tuple[int, int] | tuple[tuple[int, int]]
 Pair = int | tuple[int, int]
 Padding = int | str | tuple[int, int] | tuple[int, int, int, int] | tuple[tuple[int, int], ...]
-
-
-def _check_algorithm(algorithm: str) -> None:
-    if algorithm not in ("auto", "direct", "winograd"):
-        raise ValueError(f"algorithm must be 'auto', 'direct' or 'winograd', got {algorithm!r}")
 
 
 def pack_conv2d_weight(weight: Array, groups: int = 1) -> PackedWeight:
@@ -80,6 +86,174 @@ def pack_conv2d_weight(weight: Array, groups: int = 1) -> PackedWeight:
     array([2., 2., 2.])
     """
     return PackedWeight(as_array("weight", weight, 4), groups)
+
+
+def conv1d(
+    input: Array,
+    weight: Array | PackedWeight,
+    bias: Array | None = None,
+    stride: Single = 1,
+    padding: SinglePadding = 0,
+    dilation: Single = 1,
+    groups: int = 1,
+    *,
+    activation: Literal["relu"] | None = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
+    r"""1-D convolution (cross-correlation) of sequences with filters: `conv2d` with one axis.
+
+    .. math:: y_{n,k,j} = b_k + \sum_{c,s} w_{k,c,s}\,
+        x_{n,\,c,\,j\,\mathrm{stride} + s\,\mathrm{dilation} - \mathrm{pad}}
+
+    Parameters
+    ----------
+    input : (N, C, L) or (C, L) array, float32 or float64
+        C-contiguous or channels-last; any other strides are correct too.
+    weight : (K, C / groups, kernel) array
+    bias : (K,) array, optional
+    stride, dilation : int, at least 1
+    padding : int, (before, after), ``"same"`` (stride 1; an odd pad goes to the end) or ``"valid"``
+        Zeros around the sequence.
+    groups, activation, algorithm : as in `conv2d`
+    out : (N, K, out) array, optional
+        Written to and returned; must not share memory with the operands.
+
+    Returns
+    -------
+    (N, K, out) array
+        In the memory format of `input`; without N where `input` is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.conv1d(np.array([[1.0, 2.0, 4.0, 8.0]]), np.array([[[-1.0, 1.0]]]))
+    array([[1., 2., 4.]])
+    """
+    return _conv(
+        1, input, weight, bias, stride, padding, dilation, groups, activation, algorithm, out
+    )
+
+
+def conv1d_backward_input(
+    grad_output: Array,
+    weight: Array,
+    input_shape: tuple[int, ...],
+    stride: Single = 1,
+    padding: SinglePadding = 0,
+    dilation: Single = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
+    """Gradient with respect to the input of `conv1d`: as `conv2d_backward_input`, with one axis.
+
+    Parameters
+    ----------
+    grad_output : (N, K, out) or (K, out) array
+        Gradient with respect to the output.
+    weight : (K, C / groups, kernel) array
+    input_shape : (N, C, L) or (C, L)
+    stride, padding, dilation, groups, algorithm : as in `conv1d`
+    out : array of `input_shape`, optional
+
+    Returns
+    -------
+    array of `input_shape`
+        In the memory format of `grad_output`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv1d`, and when `grad_output` is not what these arguments put out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.conv1d_backward_input(np.ones((1, 3)), np.array([[[-1.0, 1.0]]]), (1, 4))
+    array([[-1.,  0.,  0.,  1.]])
+    """
+    return _backward_input(
+        1, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, out
+    )
+
+
+def conv1d_backward_weight(
+    grad_output: Array,
+    input: Array,
+    weight_shape: tuple[int, int, int],
+    stride: Single = 1,
+    padding: SinglePadding = 0,
+    dilation: Single = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
+    """Gradient with respect to the weight of `conv1d`: as `conv2d_backward_weight`, with one axis.
+
+    Parameters
+    ----------
+    grad_output : (N, K, out) or (K, out) array
+        Gradient with respect to the output.
+    input : (N, C, L) or (C, L) array
+    weight_shape : (K, C / groups, kernel)
+    stride, padding, dilation, groups, algorithm : as in `conv1d`
+    out : array of `weight_shape`, optional
+
+    Returns
+    -------
+    array of `weight_shape`, C-contiguous
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv1d`, and when `grad_output` is not what these arguments put out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.conv1d_backward_weight(np.ones((1, 3)), np.array([[1.0, 2.0, 4.0, 8.0]]), (1, 1, 2))
+    array([[[ 7., 14.]]])
+    """
+    return _backward_weight(
+        1, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, out
+    )
+
+
+def conv1d_backward_bias(grad_output: Array) -> Array:
+    """Gradient with respect to the bias of `conv1d`: the sum of every channel of `grad_output`.
+
+    Parameters
+    ----------
+    grad_output : (N, K, out) or (K, out) array
+
+    Returns
+    -------
+    (K,) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        When `grad_output` has another rank, or is not float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.conv1d_backward_bias(np.ones((2, 3, 4)))
+    array([8., 8., 8.])
+    """
+    return _backward_bias(1, grad_output)
 
 
 def conv2d(
@@ -148,35 +322,9 @@ def conv2d(
     >>> F.conv2d(image, edge)[0, 0, 0]
     array([1., 1., 1.])
     """
-    x = as_array("input", input, (3, 4))
-    w: Any
-    if type(weight) is PackedWeight:
-        w, memory = weight, None
-        if weight.groups != groups:
-            raise ValueError(f"groups={groups!r}, but weight was packed for {weight.groups}")
-    else:
-        w = memory = as_array("weight", weight, 4)
-    b = None if bias is None else as_array("bias", bias)
-    dtype = x.dtype
-    if w.dtype is not dtype or (b is not None and b.dtype is not dtype):
-        same_dtype(input=x, weight=w, bias=b)
-    _check_algorithm(algorithm)
-    relu = is_relu(activation)
-    x, batched = as_batch(x)
-    shape = _ops.conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
-    if b is not None:
-        check_shape("bias", b, shape.weight_shape[:1])
-        if not b.flags.c_contiguous:
-            b = b.copy()
-    if out is None:
-        y = empty_like_format(x, shape.output_shape)
-    else:
-        expected = shape.output_shape if batched else shape.output_shape[1:]
-        y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=memory, bias=b))
-    _ops.conv2d(x, w, b, y, shape, relu=relu, algorithm=algorithm)
-    if out is not None:
-        return out
-    return y if batched else y[0]
+    return _conv(
+        2, input, weight, bias, stride, padding, dilation, groups, activation, algorithm, out
+    )
 
 
 def conv2d_backward_input(
@@ -193,8 +341,8 @@ def conv2d_backward_input(
 ) -> Array:
     """Gradient of a loss with respect to the input of `conv2d`.
 
-    It is the full convolution of `grad_output` with the filters turned by 180 degrees, that is, the
-    transposed convolution (docs/derivation.md, "The gradient with respect to the input").
+    It is the full convolution of `grad_output` with the filters flipped along every axis, that is,
+    the transposed convolution (docs/derivation.md, "The gradient with respect to the input").
 
     Parameters
     ----------
@@ -224,27 +372,9 @@ def conv2d_backward_input(
     >>> F.conv2d_backward_input(grad, edge, (1, 1, 4, 4))[0, 0, 0]
     array([-1.,  0.,  0.,  1.])
     """
-    dy = as_array("grad_output", grad_output, (3, 4))
-    w = as_array("weight", weight, 4)
-    dtype = dy.dtype
-    if w.dtype is not dtype:
-        same_dtype(grad_output=dy, weight=w)
-    _check_algorithm(algorithm)
-    sizes, batched = as_shape("input_shape", input_shape)
-    shape = _ops.conv_shape(
-        sizes, w.shape, stride, padding, dilation, groups, input_name="input_shape"
+    return _backward_input(
+        2, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, out
     )
-    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
-    dy, _ = as_batch(dy)
-    if out is None:
-        dx = empty_like_format(dy, shape.input_shape)
-    else:
-        expected = shape.input_shape if batched else shape.input_shape[1:]
-        dx, _ = as_batch(check_out(out, expected, dtype, grad_output=dy, weight=w))
-    _ops.conv2d_backward_input(dy, w, dx, shape, algorithm=algorithm)
-    if out is not None:
-        return out
-    return dx if batched else dx[0]
 
 
 def conv2d_backward_weight(
@@ -290,24 +420,9 @@ def conv2d_backward_weight(
     >>> F.conv2d_backward_weight(np.ones((1, 1, 4, 3)), image, (1, 1, 1, 2))
     array([[[[84., 96.]]]])
     """
-    dy = as_array("grad_output", grad_output, (3, 4))
-    x = as_array("input", input, (3, 4))
-    dtype = dy.dtype
-    if x.dtype is not dtype:
-        same_dtype(grad_output=dy, input=x)
-    _check_algorithm(algorithm)
-    x, batched = as_batch(x)
-    shape = _ops.conv_shape(
-        x.shape, weight_shape, stride, padding, dilation, groups, weight_name="weight_shape"
+    return _backward_weight(
+        2, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, out
     )
-    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
-    dy, _ = as_batch(dy)
-    if out is None:
-        out = _ops.empty(shape.weight_shape, dtype)
-    else:
-        check_out(out, shape.weight_shape, dtype, grad_output=dy, input=x)
-    _ops.conv2d_backward_weight(dy, x, out, shape, algorithm=algorithm)
-    return out
 
 
 def conv2d_backward_bias(grad_output: Array) -> Array:
@@ -333,9 +448,122 @@ def conv2d_backward_bias(grad_output: Array) -> Array:
     >>> F.conv2d_backward_bias(np.ones((2, 3, 4, 4)))
     array([32., 32., 32.])
     """
-    dy, _ = as_batch(as_array("grad_output", grad_output, (3, 4)))
-    if not (dy.flags.c_contiguous or dy.transpose(0, 2, 3, 1).flags.c_contiguous):
+    return _backward_bias(2, grad_output)
+
+
+# ---- any number of axes
+
+
+def _conv(
+    ndim: int,
+    input: Array,
+    weight: Array | PackedWeight,
+    bias: Array | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: str | None,
+    algorithm: str,
+    out: Array | None,
+) -> Array:
+    x = as_array("input", input, (ndim + 1, ndim + 2))
+    w: Any
+    if type(weight) is PackedWeight:
+        w, memory = weight, None
+        if weight.groups != groups:
+            raise ValueError(f"groups={groups!r}, but weight was packed for {weight.groups}")
+    else:
+        w = memory = as_array("weight", weight, ndim + 2)
+    b = None if bias is None else as_array("bias", bias)
+    dtype = x.dtype
+    if w.dtype is not dtype or (b is not None and b.dtype is not dtype):
+        same_dtype(input=x, weight=w, bias=b)
+    relu = is_relu(activation)
+    x, batched = as_batch(x, ndim)
+    shape = convolution(x.shape, w.shape, stride, padding, dilation, groups)
+    if b is not None:
+        check_shape("bias", b, shape.weight_shape[:1])
+        if not b.flags.c_contiguous:
+            b = b.copy()
+    if out is None:
+        y = empty_like_format(x, shape.output_shape)
+    else:
+        expected = shape.output_shape if batched else shape.output_shape[1:]
+        y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=memory, bias=b), ndim)
+    _ops.conv(x, w, b, y, shape, relu=relu, algorithm=algorithm)
+    if out is not None:
+        return out
+    return y if batched else y[0]
+
+
+def _backward_input(
+    ndim: int,
+    grad_output: Array,
+    weight: Array,
+    input_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+    out: Array | None,
+) -> Array:
+    dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
+    w = as_array("weight", weight, ndim + 2)
+    dtype = dy.dtype
+    if w.dtype is not dtype:
+        same_dtype(grad_output=dy, weight=w)
+    sizes, batched = as_shape("input_shape", input_shape, ndim)
+    shape = convolution(sizes, w.shape, stride, padding, dilation, groups, input_name="input_shape")
+    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
+    dy, _ = as_batch(dy, ndim)
+    if out is None:
+        dx = empty_like_format(dy, shape.input_shape)
+    else:
+        expected = shape.input_shape if batched else shape.input_shape[1:]
+        dx, _ = as_batch(check_out(out, expected, dtype, grad_output=dy, weight=w), ndim)
+    _ops.conv_backward_input(dy, w, dx, shape, algorithm=algorithm)
+    if out is not None:
+        return out
+    return dx if batched else dx[0]
+
+
+def _backward_weight(
+    ndim: int,
+    grad_output: Array,
+    input: Array,
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+    out: Array | None,
+) -> Array:
+    dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
+    x = as_array("input", input, (ndim + 1, ndim + 2))
+    dtype = dy.dtype
+    if x.dtype is not dtype:
+        same_dtype(grad_output=dy, input=x)
+    x, batched = as_batch(x, ndim)
+    shape = convolution(
+        x.shape, weight_shape, stride, padding, dilation, groups, weight_name="weight_shape"
+    )
+    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
+    dy, _ = as_batch(dy, ndim)
+    if out is None:
+        out = empty(shape.weight_shape, dtype)
+    else:
+        check_out(out, shape.weight_shape, dtype, grad_output=dy, input=x)
+    _ops.conv_backward_weight(dy, x, out, shape, algorithm=algorithm)
+    return out
+
+
+def _backward_bias(ndim: int, grad_output: Array) -> Array:
+    dy, _ = as_batch(as_array("grad_output", grad_output, (ndim + 1, ndim + 2)), ndim)
+    if not (dy.flags.c_contiguous or np.moveaxis(dy, 1, -1).flags.c_contiguous):
         dy = np.ascontiguousarray(dy)
     grad_bias = np.empty(dy.shape[1], dy.dtype)
-    _ops.conv2d_backward_bias(dy, grad_bias)
+    _ops.conv_backward_bias(dy, grad_bias)
     return grad_bias

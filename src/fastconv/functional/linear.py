@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from fastconv import _ops
+from fastconv._buffers import empty
 from fastconv.functional._check import Array, as_array, check_shape, same_dtype
 
 __all__ = ["linear", "linear_backward"]
@@ -50,7 +51,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
         check_shape("bias", bias, weight.shape[:1])
         bias = np.ascontiguousarray(bias)
     x = _matrix(input)
-    output = _ops.empty((x.shape[0], weight.shape[0]), x.dtype)
+    output = empty((x.shape[0], weight.shape[0]), x.dtype)
     _ops.linear(x, np.ascontiguousarray(weight), bias, output)
     return output.reshape(*input.shape[:-1], weight.shape[0])
 
@@ -97,8 +98,8 @@ def linear_backward(grad_output: Array, input: Array, weight: Array) -> tuple[Ar
     same_dtype(grad_output=grad_output, input=input)
     check_shape("grad_output", grad_output, (*input.shape[:-1], weight.shape[0]))
     x = _matrix(input)
-    grad_input = _ops.empty(x.shape, x.dtype)
-    grad_weight = _ops.empty(weight.shape, x.dtype)
+    grad_input = empty(x.shape, x.dtype)
+    grad_weight = empty(weight.shape, x.dtype)
     grad_bias = np.empty(weight.shape[0], x.dtype)
     weight = np.ascontiguousarray(weight)
     _ops.linear_backward(_matrix(grad_output), x, weight, grad_input, grad_weight, grad_bias)

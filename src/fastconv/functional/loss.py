@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv import _ops
 from fastconv._arguments import real, to_array, whole
+from fastconv._buffers import empty
 from fastconv.functional._check import Array, as_array, check_shape, empty_like, same_dtype
 from fastconv.functional.activation import log_softmax, softmax
 
@@ -159,10 +160,10 @@ def cross_entropy(
     ignore_index = whole("ignore_index", ignore_index, -(2**63))
     if _plain_labels(x, axis, target, label_smoothing):
         labels = np.ascontiguousarray(target, np.int64).reshape(-1)
-        losses = _ops.empty((labels.size,), x.dtype) if reduction == "none" else None
+        losses = empty((labels.size,), x.dtype) if reduction == "none" else None
         x = _laid_out(x)
         try:
-            total, count = _ops.cross_entropy(_positions(x), labels, weight, losses, ignore_index)
+            total, count = _ops.cross_entropy(x, labels, weight, losses, ignore_index)
         except IndexError:
             _check_labels(x, axis, target, ignore_index)
             raise
@@ -227,9 +228,7 @@ def cross_entropy_backward(
             count = _weight_of(labels, weight, ignore_index) if reduction == "mean" else 1.0
             scale = _scale(grad_output, reduction, count, shape, x.dtype)
             grad = empty_like(x)
-            _ops.cross_entropy_backward(
-                _positions(x), labels, weight, scale.reshape(-1), _positions(grad), ignore_index
-            )
+            _ops.cross_entropy_backward(x, labels, weight, scale.reshape(-1), grad, ignore_index)
         except IndexError:
             _check_labels(x, axis, target, ignore_index)
             raise
@@ -385,15 +384,6 @@ def _laid_out(x: Array) -> Array:
     if x.flags.c_contiguous or np.moveaxis(x, min(1, x.ndim - 1), -1).flags.c_contiguous:
         return x
     return np.ascontiguousarray(x)
-
-
-def _positions(x: Array) -> Array:
-    """What `_laid_out` gave, seen as (outer, classes, inner) in the order of memory."""
-    if x.ndim == 1:
-        return x.reshape(1, -1, 1)
-    if x.flags.c_contiguous:
-        return x.reshape(x.shape[0], x.shape[1], -1)
-    return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1], 1)
 
 
 def _weight_of(labels: NDArray[np.int64], weight: Array | None, ignore_index: int) -> float:

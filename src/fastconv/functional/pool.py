@@ -1,66 +1,190 @@
-"""2-D pooling: max, average, adaptive and global (docs/derivation.md, "Pooling")."""
+"""Max and average pooling (docs/derivation.md, "Pooling")."""
 
 from __future__ import annotations
 
 from typing import Literal, overload
 
-import numpy as np
-
-from fastconv import _ops
-from fastconv._arguments import to_array, whole
-from fastconv.functional._check import (
-    Array,
-    as_array,
-    as_batch,
-    as_shape,
-    check_shape,
-    empty_like_format,
-)
+from fastconv.functional import _pool
+from fastconv.functional._check import Array
 
 __all__ = [
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool2d_backward",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool2d_backward",
+    "avg_pool1d",
+    "avg_pool1d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
-    "global_avg_pool2d",
-    "global_avg_pool2d_backward",
-    "global_max_pool2d",
-    "global_max_pool2d_backward",
+    "max_pool1d",
+    "max_pool1d_backward",
     "max_pool2d",
     "max_pool2d_backward",
 ]
 
+Single = int | tuple[int]
 Pair = int | tuple[int, int]
 
 
-def _max_pool(
-    x: Array, shape: _ops.PoolShape, batched: bool, return_indices: bool
+@overload
+def max_pool1d(
+    input: Array,
+    kernel_size: Single,
+    stride: Single | None = ...,
+    padding: Single = ...,
+    dilation: Single = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+) -> Array: ...
+@overload
+def max_pool1d(
+    input: Array,
+    kernel_size: Single,
+    stride: Single | None = ...,
+    padding: Single = ...,
+    dilation: Single = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Array, Array]: ...
+def max_pool1d(
+    input: Array,
+    kernel_size: Single,
+    stride: Single | None = None,
+    padding: Single = 0,
+    dilation: Single = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Array | tuple[Array, Array]:
-    y = empty_like_format(x, shape.output_shape)
-    indices = empty_like_format(x, shape.output_shape, np.int64) if return_indices else None
-    _ops.max_pool2d(x, y, indices, shape)
-    if not batched:
-        y = y[0]
-        indices = indices if indices is None else indices[0]
-    return y if indices is None else (y, indices)
+    """Maximum of every window of a sequence: `max_pool2d` with one axis.
+
+    Parameters
+    ----------
+    input : (N, C, L) or (C, L) array, float32 or float64
+    kernel_size, dilation : int
+    stride : int, optional
+        `kernel_size` if None.
+    padding : int, at most half the kernel
+    ceil_mode, return_indices : as in `max_pool2d`
+
+    Returns
+    -------
+    output : (N, C, out) array, in the memory format of `input`
+    indices : int64 array of that shape, if `return_indices`
+        Position along the sequence.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.max_pool1d(np.array([[1.0, 3.0, 2.0, 5.0]]), 2)
+    array([[3., 5.]])
+    """
+    return _pool.max_pool(
+        1, input, return_indices, kernel_size, stride, padding, dilation, ceil_mode
+    )
 
 
-def _adaptive_max_pool(
-    input: Array, output_size: Pair, return_indices: bool
-) -> Array | tuple[Array, Array]:
-    x, batched = as_batch(as_array("input", input, (3, 4)))
-    return _max_pool(x, _ops.PoolShape(x.shape, adaptive=output_size), batched, return_indices)
+def max_pool1d_backward(grad_output: Array, indices: Array, input_shape: tuple[int, ...]) -> Array:
+    """Gradient with respect to the input of `max_pool1d`: each output's goes to its maximum.
+
+    Parameters
+    ----------
+    grad_output : (N, C, out) or (C, out) array
+    indices : int64 array of that shape
+        As `max_pool1d` returned it.
+    input_shape : (N, C, L) or (C, L)
+
+    Returns
+    -------
+    array of `input_shape`, in the memory format of `indices`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `max_pool2d_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.max_pool1d_backward(np.ones((1, 2)), np.array([[1, 3]]), (1, 4))
+    array([[0., 1., 0., 1.]])
+    """
+    return _pool.max_backward(1, grad_output, indices, input_shape)
 
 
-def _divisor(divisor_override: int | None) -> int:
-    if divisor_override is None:
-        return 0
-    divisor = whole("divisor_override", divisor_override, -(2**53), 2**53)
-    if divisor == 0:
-        raise ValueError(f"divisor_override must not be zero, got {divisor_override!r}")
-    return divisor
+def avg_pool1d(
+    input: Array,
+    kernel_size: Single,
+    stride: Single | None = None,
+    padding: Single = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """Mean of every window of a sequence: `avg_pool2d` with one axis.
+
+    Parameters
+    ----------
+    input : (N, C, L) or (C, L) array, float32 or float64
+    kernel_size, stride, padding, ceil_mode, count_include_pad : as in `avg_pool2d`
+
+    Returns
+    -------
+    (N, C, out) array, in the memory format of `input`
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.avg_pool1d(np.array([[1.0, 3.0, 2.0, 5.0]]), 2)
+    array([[2. , 3.5]])
+    """
+    options = kernel_size, stride, padding, 1, ceil_mode
+    return _pool.avg_pool(1, input, count_include_pad, None, *options)
+
+
+def avg_pool1d_backward(
+    grad_output: Array,
+    input_shape: tuple[int, ...],
+    kernel_size: Single,
+    stride: Single | None = None,
+    padding: Single = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """Gradient with respect to the input of `avg_pool1d`: each output's, shared out evenly.
+
+    Parameters
+    ----------
+    grad_output : (N, C, out) or (C, out) array
+    input_shape : (N, C, L) or (C, L)
+    kernel_size, stride, padding, ceil_mode, count_include_pad : as forward
+
+    Returns
+    -------
+    array of `input_shape`, in the memory format of `grad_output`
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.avg_pool1d_backward(np.ones((1, 1)), (1, 2), 2)
+    array([[0.5, 0.5]])
+    """
+    options = kernel_size, stride, padding, 1, ceil_mode
+    return _pool.avg_backward(1, grad_output, input_shape, count_include_pad, None, *options)
 
 
 @overload
@@ -131,9 +255,9 @@ def max_pool2d(
     array([[[ 5.,  7.],
             [13., 15.]]])
     """
-    x, batched = as_batch(as_array("input", input, (3, 4)))
-    shape = _ops.PoolShape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    return _max_pool(x, shape, batched, return_indices)
+    return _pool.max_pool(
+        2, input, return_indices, kernel_size, stride, padding, dilation, ceil_mode
+    )
 
 
 def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[int, ...]) -> Array:
@@ -165,30 +289,7 @@ def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
     array([[[0., 0.],
             [1., 0.]]])
     """
-    dy = as_array("grad_output", grad_output, (3, 4))
-    idx = to_array("indices", indices)
-    if idx.dtype != np.int64:
-        raise TypeError(f"indices must be int64, got {idx.dtype}")
-    sizes, batched = as_shape("input_shape", input_shape)
-    check_shape("indices", idx, dy.shape)
-    if dy.ndim != (4 if batched else 3) or dy.shape[:-2] != sizes[-dy.ndim : -2]:
-        raise ValueError(
-            f"grad_output of shape {dy.shape} does not match input_shape {input_shape}"
-        )
-    _ops.PoolShape(sizes, adaptive=dy.shape[-2:], input_name="input_shape")  # may be allocated
-    dy, _ = as_batch(dy)
-    at, _ = as_batch(idx)
-    dx = empty_like_format(at, sizes, dy.dtype)
-    try:
-        _ops.max_pool2d_backward(dy, at, dx)
-    except IndexError:
-        plane = sizes[2] * sizes[3]
-        wrong = idx[(idx < -1) | (idx >= plane)][0]
-        raise ValueError(
-            f"indices must lie in a plane of {plane} elements, got {wrong} "
-            f"(input_shape {input_shape})"
-        ) from None
-    return dx if batched else dx[0]
+    return _pool.max_backward(2, grad_output, indices, input_shape)
 
 
 def avg_pool2d(
@@ -229,17 +330,8 @@ def avg_pool2d(
     array([[[ 2.5,  4.5],
             [10.5, 12.5]]])
     """
-    x, batched = as_batch(as_array("input", input, (3, 4)))
-    shape = _ops.PoolShape(x.shape, kernel_size, stride, padding, 1, ceil_mode)
-    y = empty_like_format(x, shape.output_shape)
-    _ops.avg_pool2d(
-        x,
-        y,
-        shape,
-        count_include_pad=count_include_pad,
-        divisor_override=_divisor(divisor_override),
-    )
-    return y if batched else y[0]
+    options = kernel_size, stride, padding, 1, ceil_mode
+    return _pool.avg_pool(2, input, count_include_pad, divisor_override, *options)
 
 
 def avg_pool2d_backward(
@@ -277,272 +369,7 @@ def avg_pool2d_backward(
     array([[[0.25, 0.25],
             [0.25, 0.25]]])
     """
-    dy = as_array("grad_output", grad_output, (3, 4))
-    sizes, batched = as_shape("input_shape", input_shape)
-    shape = _ops.PoolShape(
-        sizes, kernel_size, stride, padding, 1, ceil_mode, input_name="input_shape"
+    options = kernel_size, stride, padding, 1, ceil_mode
+    return _pool.avg_backward(
+        2, grad_output, input_shape, count_include_pad, divisor_override, *options
     )
-    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
-    dy, _ = as_batch(dy)
-    dx = empty_like_format(dy, shape.input_shape)
-    _ops.avg_pool2d_backward(
-        dy,
-        dx,
-        shape,
-        count_include_pad=count_include_pad,
-        divisor_override=_divisor(divisor_override),
-    )
-    return dx if batched else dx[0]
-
-
-def adaptive_avg_pool2d(input: Array, output_size: Pair) -> Array:
-    """Mean over windows that share an image out evenly, whatever its size.
-
-    Output row i covers the rows from floor(i * H / out_h) to ceil((i + 1) * H / out_h).
-
-    Parameters
-    ----------
-    input : (N, C, H, W) or (C, H, W) array, float32 or float64
-    output_size : int or (out_h, out_w)
-
-    Returns
-    -------
-    (N, C, out_h, out_w) array, in the memory format of `input`
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, its value and the shapes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> F.adaptive_avg_pool2d(np.arange(3.0).reshape(1, 1, 3), (1, 2))
-    array([[[0.5, 1.5]]])
-    """
-    x, batched = as_batch(as_array("input", input, (3, 4)))
-    shape = _ops.PoolShape(x.shape, adaptive=output_size)
-    y = empty_like_format(x, shape.output_shape)
-    _ops.avg_pool2d(x, y, shape)
-    return y if batched else y[0]
-
-
-def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...]) -> Array:
-    """Gradient with respect to the input of `adaptive_avg_pool2d`.
-
-    Parameters
-    ----------
-    grad_output : (N, C, out_h, out_w) or (C, out_h, out_w) array
-    input_shape : (N, C, H, W) or (C, H, W)
-
-    Returns
-    -------
-    array of `input_shape`, in the memory format of `grad_output`
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, its value and the shapes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> F.adaptive_avg_pool2d_backward(np.ones((1, 1, 2)), (1, 1, 3))
-    array([[[0.5, 1. , 0.5]]])
-    """
-    dy = as_array("grad_output", grad_output, (3, 4))
-    sizes, batched = as_shape("input_shape", input_shape)
-    shape = _ops.PoolShape(sizes, adaptive=dy.shape[-2:], input_name="input_shape")
-    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
-    dy, _ = as_batch(dy)
-    dx = empty_like_format(dy, shape.input_shape)
-    _ops.avg_pool2d_backward(dy, dx, shape)
-    return dx if batched else dx[0]
-
-
-@overload
-def adaptive_max_pool2d(
-    input: Array, output_size: Pair, return_indices: Literal[False] = ...
-) -> Array: ...
-@overload
-def adaptive_max_pool2d(
-    input: Array, output_size: Pair, return_indices: Literal[True]
-) -> tuple[Array, Array]: ...
-def adaptive_max_pool2d(
-    input: Array, output_size: Pair, return_indices: bool = False
-) -> Array | tuple[Array, Array]:
-    """Maximum over windows that share an image out evenly; windows as in `adaptive_avg_pool2d`.
-
-    Parameters
-    ----------
-    input : (N, C, H, W) or (C, H, W) array, float32 or float64
-    output_size : int or (out_h, out_w)
-    return_indices : bool
-        Also return where each maximum was, as `max_pool2d` does.
-
-    Returns
-    -------
-    output : (N, C, out_h, out_w) array, in the memory format of `input`
-    indices : int64 array of that shape, if `return_indices`
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, its value and the shapes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> F.adaptive_max_pool2d(np.arange(3.0).reshape(1, 1, 3), (1, 2))
-    array([[[1., 2.]]])
-    """
-    return _adaptive_max_pool(input, output_size, return_indices)
-
-
-def adaptive_max_pool2d_backward(
-    grad_output: Array, indices: Array, input_shape: tuple[int, ...]
-) -> Array:
-    """Gradient with respect to the input of `adaptive_max_pool2d`; as `max_pool2d_backward`.
-
-    Parameters
-    ----------
-    grad_output : (N, C, out_h, out_w) or (C, out_h, out_w) array
-    indices : int64 array of that shape
-    input_shape : (N, C, H, W) or (C, H, W)
-
-    Returns
-    -------
-    array of `input_shape`, in the memory format of `indices`
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `max_pool2d_backward`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> F.adaptive_max_pool2d_backward(np.ones((1, 1, 2)), np.array([[[1, 2]]]), (1, 1, 3))
-    array([[[0., 1., 1.]]])
-    """
-    return max_pool2d_backward(grad_output, indices, input_shape)
-
-
-def global_avg_pool2d(input: Array) -> Array:
-    """Mean of every channel's plane.
-
-    Parameters
-    ----------
-    input : (N, C, H, W) or (C, H, W) array, float32 or float64
-
-    Returns
-    -------
-    (N, C, 1, 1) or (C, 1, 1) array
-
-    Raises
-    ------
-    ValueError, TypeError
-        When `input` has another rank or dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> F.global_avg_pool2d(np.arange(4.0).reshape(1, 2, 2))
-    array([[[1.5]]])
-    """
-    return adaptive_avg_pool2d(input, 1)
-
-
-def global_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...]) -> Array:
-    """Gradient with respect to the input of `global_avg_pool2d`.
-
-    Parameters
-    ----------
-    grad_output : (N, C, 1, 1) or (C, 1, 1) array
-    input_shape : (N, C, H, W) or (C, H, W)
-
-    Returns
-    -------
-    array of `input_shape`, in the memory format of `grad_output`
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the argument, its value and the shapes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> F.global_avg_pool2d_backward(np.ones((1, 1, 1)), (1, 1, 2))
-    array([[[0.5, 0.5]]])
-    """
-    return adaptive_avg_pool2d_backward(grad_output, input_shape)
-
-
-@overload
-def global_max_pool2d(input: Array, return_indices: Literal[False] = ...) -> Array: ...
-@overload
-def global_max_pool2d(input: Array, return_indices: Literal[True]) -> tuple[Array, Array]: ...
-def global_max_pool2d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
-    """Maximum of every channel's plane.
-
-    Parameters
-    ----------
-    input : (N, C, H, W) or (C, H, W) array, float32 or float64
-    return_indices : bool
-        Also return where each maximum was, as `max_pool2d` does.
-
-    Returns
-    -------
-    output : (N, C, 1, 1) or (C, 1, 1) array
-    indices : int64 array of that shape, if `return_indices`
-
-    Raises
-    ------
-    ValueError, TypeError
-        When `input` has another rank or dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> F.global_max_pool2d(np.arange(4.0).reshape(1, 2, 2))
-    array([[[3.]]])
-    """
-    return _adaptive_max_pool(input, 1, return_indices)
-
-
-def global_max_pool2d_backward(
-    grad_output: Array, indices: Array, input_shape: tuple[int, ...]
-) -> Array:
-    """Gradient with respect to the input of `global_max_pool2d`; as `max_pool2d_backward`.
-
-    Parameters
-    ----------
-    grad_output : (N, C, 1, 1) or (C, 1, 1) array
-    indices : int64 array of that shape
-    input_shape : (N, C, H, W) or (C, H, W)
-
-    Returns
-    -------
-    array of `input_shape`, in the memory format of `indices`
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `max_pool2d_backward`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> F.global_max_pool2d_backward(np.ones((1, 1, 1)), np.array([[[1]]]), (1, 1, 2))
-    array([[[0., 1.]]])
-    """
-    return max_pool2d_backward(grad_output, indices, input_shape)

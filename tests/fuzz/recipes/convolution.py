@@ -95,6 +95,50 @@ def conv2d_backward_bias(d):
     return {"grad_output": d.array(*d.image_shape())}
 
 
+def along_one_axis(x, w, options, y):
+    """The convolution along its last axis alone."""
+    last = {name: v[1] if isinstance(v, tuple) and name != "padding" else v
+            for name, v in options.items()}  # fmt: skip
+    match options["padding"]:
+        case (tuple(), sides):
+            last["padding"] = sides
+        case (_, _, *sides) if sides:
+            last["padding"] = tuple(sides)
+        case (_, side):
+            last["padding"] = side
+    return (*x[:-2], x[-1]), (*w[:2], w[3]), last, (*y[:-2], y[-1])
+
+
+@recipe("functional.conv1d")
+def conv1d(d):
+    x, w, options, y = along_one_axis(*convolution(d))
+    arguments = {"input": d.array(*x), "weight": d.array(*w), **options}
+    if d.chance(0.5):
+        arguments["bias"] = d.array(w[0])
+    arguments["activation"] = d.choice((None, "relu"))
+    arguments["algorithm"] = d.choice(("auto", "direct"))
+    if d.chance(0.3):
+        arguments["out"] = d.array(*y)
+    return arguments
+
+
+@recipe("functional.conv1d_backward_input")
+def conv1d_backward_input(d):
+    x, w, options, y = along_one_axis(*convolution(d))
+    return {"grad_output": d.array(*y), "weight": d.array(*w), "input_shape": x, **options}
+
+
+@recipe("functional.conv1d_backward_weight")
+def conv1d_backward_weight(d):
+    x, w, options, y = along_one_axis(*convolution(d))
+    return {"grad_output": d.array(*y), "input": d.array(*x), "weight_shape": w, **options}
+
+
+@recipe("functional.conv1d_backward_bias")
+def conv1d_backward_bias(d):
+    return {"grad_output": d.array(*d.image_shape()[:-1])}
+
+
 @recipe("functional.pack_conv2d_weight", "nn.packed")
 def pack_conv2d_weight(d):
     _, w, options, _ = convolution(d)

@@ -39,6 +39,39 @@ def max_pool2d_backward(d):
     return {"grad_output": d.array(*output.shape), "indices": indices, "input_shape": x}
 
 
+def along_one_axis(x, options):
+    """The pooling along its last axis alone."""
+    last = {name: v[1] if isinstance(v, tuple) else v for name, v in options.items()}
+    return (*x[:-2], x[-1]), last
+
+
+@recipe("functional.max_pool1d")
+def max_pool1d(d):
+    x, options = along_one_axis(*pooling(d, dilated=True))
+    return {"input": d.array(*x), **options, "return_indices": d.chance(0.5)}
+
+
+@recipe("functional.max_pool1d_backward")
+def max_pool1d_backward(d):
+    x, options = along_one_axis(*pooling(d, dilated=True))
+    output, indices = F.max_pool1d(d.array(*x), **options, return_indices=True)
+    return {"grad_output": d.array(*output.shape), "indices": indices, "input_shape": x}
+
+
+@recipe("functional.avg_pool1d")
+def avg_pool1d(d):
+    x, options = along_one_axis(*pooling(d, dilated=False))
+    return {"input": d.array(*x), **options, "count_include_pad": d.chance(0.5)}
+
+
+@recipe("functional.avg_pool1d_backward")
+def avg_pool1d_backward(d):
+    x, options = along_one_axis(*pooling(d, dilated=False))
+    grad = d.array(*F.avg_pool1d(d.array(*x), **options).shape)
+    include = d.chance(0.5)
+    return {"grad_output": grad, "input_shape": x, **options, "count_include_pad": include}
+
+
 @recipe("functional.avg_pool2d")
 def avg_pool2d(d):
     x, options = pooling(d, dilated=False)
