@@ -20,31 +20,31 @@ True
 """
 
 from fastconv.nn import models
-from fastconv.nn.containers import Concat, Residual, Sequential
-from fastconv.nn.layers import (
+from fastconv.nn.activation import (
     GELU,
-    AdaptiveAvgPool2d,
-    AdaptiveMaxPool2d,
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Identity,
     LeakyReLU,
-    Linear,
     LogSoftmax,
-    MaxPool2d,
     ReLU,
     Sigmoid,
     SiLU,
     Softmax,
     Tanh,
-    packed,
 )
+from fastconv.nn.containers import Concat, Residual, Sequential
+from fastconv.nn.conv import Conv2d, packed
+from fastconv.nn.dropout import Dropout
+from fastconv.nn.linear import Linear
 from fastconv.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
 from fastconv.nn.module import IncompatibleKeys, Module, Parameter, is_grad_enabled, no_grad
+from fastconv.nn.norm import BatchNorm2d
+from fastconv.nn.pool import (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool2d,
+    GlobalAvgPool2d,
+    MaxPool2d,
+)
+from fastconv.nn.shape import Flatten, Identity
 
 __all__ = [
     "GELU",

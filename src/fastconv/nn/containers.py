@@ -8,8 +8,10 @@ from typing import Literal, overload
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.nn.layers import BatchNorm2d, Conv2d, ReLU
+from fastconv.nn.activation import ReLU
+from fastconv.nn.conv import Conv2d
 from fastconv.nn.module import Array, Module
+from fastconv.nn.norm import BatchNorm2d
 
 
 class Sequential(Module):

@@ -9,18 +9,15 @@ from numpy.typing import DTypeLike
 
 from fastconv import init
 from fastconv.init import Rng
+from fastconv.nn.activation import ReLU
 from fastconv.nn.containers import Residual, Sequential
-from fastconv.nn.layers import (
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Linear,
-    MaxPool2d,
-    ReLU,
-)
+from fastconv.nn.conv import Conv2d
+from fastconv.nn.dropout import Dropout
+from fastconv.nn.linear import Linear
 from fastconv.nn.module import Module
+from fastconv.nn.norm import BatchNorm2d
+from fastconv.nn.pool import GlobalAvgPool2d, MaxPool2d
+from fastconv.nn.shape import Flatten
 
 __all__ = ["lenet5", "mobilenet", "resnet18", "vgg11"]
 
