@@ -492,9 +492,16 @@ def test_one_layer_has_one_place():
 
 
 def test_containers_refuse_what_is_not_a_module():
-    for make in (nn.Sequential, nn.Residual, nn.Concat):
-        with pytest.raises(TypeError, match=r"layer 0 must be a Module, got .*relu"):
+    for make, name in (
+        (nn.Sequential, "layer 0"),
+        (nn.Residual, "body"),
+        (lambda wrong: nn.Residual(nn.ReLU(), wrong), "shortcut"),
+        (lambda wrong: nn.Concat(nn.ReLU(), wrong), "branch 1"),
+    ):
+        with pytest.raises(TypeError, match=rf"{name} must be a Module, got .*relu"):
             make(F.relu)
+        with pytest.raises(TypeError, match=rf"{name} must be a Module, got .*ReLU"):
+            make(nn.ReLU)
     with pytest.raises(ValueError, match="at least one branch"):
         nn.Concat()
 
@@ -585,7 +592,7 @@ def test_losses_backward_from_one_by_default(rng):
         (lambda: nn.Linear(0, 4), ValueError, "in_features.*0"),
         (lambda: nn.Linear(4, 2.5), TypeError, r"out_features.*2\.5"),
         (lambda: nn.BatchNorm2d(0), ValueError, "num_features.*0"),
-        (lambda: nn.BatchNorm2d(2, dtype=int), TypeError, "int64"),
+        (lambda: nn.BatchNorm2d(2, dtype=int), ValueError, "dtype.*int64"),
         (lambda: nn.Dropout(1.5), ValueError, r"p .*1\.5"),
         (lambda: nn.Parameter(np.zeros(3, int)), TypeError, "int64"),
         (lambda: nn.Parameter([1.0]), TypeError, "list"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import fastconv
+import fastconv.functional
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "fastconv"
@@ -282,6 +283,34 @@ print(*sorted(roots - sys.stdlib_module_names - {"fastconv", "numpy", "cython_ru
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [name for name in done.stdout.split() if not name.startswith("_cython_")] == []
+
+
+def defined_in(package):
+    """The functions, layers and losses of a package's modules, by name, but for private ones."""
+    for path in sorted((SOURCE / package).glob("[!_]*.py")):
+        module = import_module(f"fastconv.{package}.{path.stem}")
+        for name, value in vars(module).items():
+            ours = getattr(value, "__module__", None) == module.__name__ and name[0] != "_"
+            if ours and (inspect.isfunction(value) or inspect.isclass(value)):
+                yield path.stem, name, value
+
+
+def test_every_op_is_public():
+    ops = [name for _, name, value in defined_in("functional") if inspect.isfunction(value)]
+    assert sorted(ops) == sorted(fastconv.functional.__all__)
+
+
+def test_every_layer_and_loss_is_public():
+    from fastconv import nn
+
+    found = {"models"}
+    for stem, name, value in defined_in("nn"):
+        if stem == "models":
+            assert name in nn.models.__all__
+        elif inspect.isfunction(value) or issubclass(value, nn.Module | nn.Loss):
+            found.add(name)
+    assert found | {"IncompatibleKeys", "Parameter"} == set(nn.__all__)
+    assert len(nn.__all__) == len(set(nn.__all__))
 
 
 @pytest.mark.parametrize("module", ["", ".functional", ".nn", ".optim", ".init", ".data", ".io"])

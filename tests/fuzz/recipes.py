@@ -27,6 +27,10 @@ LEFT_OUT = {
         ("nn.Module", "nn.Loss", "optim.Optimizer", "optim.LRScheduler"),
         "a base class: its methods are called on what derives from it",
     ),
+    **dict.fromkeys(
+        ("nn.Conv1d", "nn.AvgPool1d", "nn.MaxPool1d"),
+        "made of the same code as its sibling in two dimensions",
+    ),
     "nn.IncompatibleKeys": "a named tuple",
     "nn.models.vgg11": "a second to build: its layers are called one by one",
     "nn.models.resnet18": "a second to build",

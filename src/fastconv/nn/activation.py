@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from fastconv import functional as F
+from fastconv.functional._options import check_approximate, check_axis, check_negative_slope
 from fastconv.nn.module import Array, Module
 
 __all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Tanh"]
@@ -42,6 +43,11 @@ class LeakyReLU(Module):
     negative_slope : float
         Slope left of zero.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If ``negative_slope`` is NaN or no number.
+
     Examples
     --------
     >>> import numpy as np
@@ -50,7 +56,7 @@ class LeakyReLU(Module):
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
+        self.negative_slope = check_negative_slope(negative_slope)
 
     def forward(self, input: Array) -> Array:
         output = F.leaky_relu(input, self.negative_slope)
@@ -113,6 +119,11 @@ class GELU(Module):
     approximate : {"none", "tanh"}
         Exact, or by tanh.
 
+    Raises
+    ------
+    ValueError
+        If ``approximate`` is something else.
+
     References
     ----------
     Hendrycks and Gimpel, "Gaussian error linear units", 2016.
@@ -125,7 +136,7 @@ class GELU(Module):
     """
 
     def __init__(self, approximate: str = "none") -> None:
-        self.approximate = approximate
+        self.approximate = check_approximate(approximate)
 
     def forward(self, input: Array) -> Array:
         output = F.gelu(input, self.approximate)
@@ -170,6 +181,11 @@ class Softmax(Module):
     dim : int
         Axis that sums to one.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If ``dim`` is no axis that an array can have.
+
     Examples
     --------
     >>> import numpy as np
@@ -178,7 +194,7 @@ class Softmax(Module):
     """
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
+        self.dim = check_axis("dim", dim)
 
     def forward(self, input: Array) -> Array:
         output = F.softmax(input, self.dim)
@@ -201,6 +217,11 @@ class LogSoftmax(Module):
     dim : int
         Axis whose exponentials sum to one.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If ``dim`` is no axis that an array can have.
+
     Examples
     --------
     >>> import numpy as np
@@ -209,7 +230,7 @@ class LogSoftmax(Module):
     """
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
+        self.dim = check_axis("dim", dim)
 
     def forward(self, input: Array) -> Array:
         output = F.log_softmax(input, self.dim)

@@ -1,23 +1,181 @@
 """Convolutions, and their weights packed once for many calls."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastconv import functional as F
 from fastconv import init
+from fastconv._arguments import choice, generator, whole
 from fastconv.functional.conv import PackedWeight
 from fastconv.init import Rng
-from fastconv.nn._check import Pair, check_positive, pair
+from fastconv.nn._check import Sizes, conv_options
 from fastconv.nn.module import Array, Module, Parameter
 
-__all__ = ["Conv2d", "packed"]
+__all__ = ["Conv1d", "Conv2d", "packed"]
 
 
-class Conv2d(Module):
+class _ConvNd(Module):
+    """What convolutions over any number of axes share; a subclass says how many."""
+
+    #: how many axes the kernel moves along
+    _ndim: ClassVar[int]
+
+    #: the weight as :func:`packed` left it
+    _packed: PackedWeight | None = None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Any = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros"] = "zeros",
+        *,
+        dtype: DTypeLike = np.float32,
+        rng: Rng = None,
+        algorithm: str = "auto",
+    ) -> None:
+        self.in_channels = whole("in_channels", in_channels, 1)
+        self.out_channels = whole("out_channels", out_channels, 1)
+        options = conv_options(
+            self._ndim, kernel_size, stride, padding, dilation, groups, algorithm
+        )
+        if self.in_channels % options.groups or self.out_channels % options.groups:
+            raise ValueError(
+                f"groups={groups} must divide in_channels={in_channels} and "
+                f"out_channels={out_channels}"
+            )
+        choice("padding_mode", padding_mode, "zeros")
+        self.kernel_size = options.kernel_size
+        self.stride = options.stride
+        self.padding = options.padding
+        self.dilation = options.dilation
+        self.groups = options.groups
+        self.algorithm = algorithm
+        rng = generator(rng)
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        self.weight = Parameter(init.default_weight(shape, dtype=dtype, rng=rng))
+        self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng)) if bias else None
+
+    def forward(self, input: Array) -> Array:
+        return self._convolve(input, None)
+
+    def forward_relu(self, input: Array) -> Array:
+        """``relu(self(input))`` in one pass over the output."""
+        return self._convolve(input, "relu")
+
+    def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
+        output: Array = self._op()(
+            input,
+            self.weight.data if self._packed is None else self._packed,
+            None if self.bias is None else self.bias.data,
+            *self._geometry(),
+            activation=activation,
+            algorithm=self.algorithm,
+        )
+        self._remember(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        self.backward_parameters(grad_output)
+        (input,) = self._recall()
+        grad_input: Array = self._op("_backward_input")(
+            grad_output,
+            self.weight.data,
+            input.shape,
+            *self._geometry(),
+            algorithm=self.algorithm,
+        )
+        return grad_input
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        (input,) = self._recall()
+        self.weight.accumulate(
+            self._op("_backward_weight")(
+                grad_output,
+                input,
+                self.weight.data.shape,
+                *self._geometry(),
+                algorithm=self.algorithm,
+            )
+        )
+        if self.bias is not None:
+            self.bias.accumulate(self._op("_backward_bias")(grad_output))
+
+    def _op(self, suffix: str = "") -> Callable[..., Any]:
+        return cast(Callable[..., Any], getattr(F, f"conv{self._ndim}d{suffix}"))
+
+    def _geometry(self) -> tuple[tuple[int, ...], Any, tuple[int, ...], int]:
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def extra_repr(self) -> str:
+        ones = (1,) * self._ndim
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        parts += [f"stride={self.stride}"] * (self.stride != ones)
+        parts += [f"padding={self.padding!r}"] * (self.padding != 0)
+        parts += [f"dilation={self.dilation}"] * (self.dilation != ones)
+        parts += [f"groups={self.groups}"] * (self.groups != 1)
+        parts += ["bias=False"] * (self.bias is None)
+        return ", ".join(parts)
+
+
+class Conv1d(_ConvNd):
+    """1-D convolution of (N, in_channels, L), with learned weight and bias.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Both divisible by ``groups``.
+    kernel_size, stride, dilation : int or (int,)
+        Positive.
+    padding : int, (int,), (int, int), "same" or "valid"
+        Zeros around the signal; two numbers are those before and after it.
+    groups : int
+        Channels are split into so many convolutions side by side.
+    bias : bool
+        Whether to add one number per output channel.
+    padding_mode : {"zeros"}
+        torch's other modes are not offered.
+    dtype : dtype
+        float32 or float64, of the parameters and of the input.
+    rng : numpy.random.Generator, int or None
+        Where the initial weights come from: :func:`fastconv.init.default_weight`.
+    algorithm : {"auto", "direct"}
+        Of all three passes.
+
+    Attributes
+    ----------
+    weight : Parameter
+        (out_channels, in_channels / groups, kernel_size).
+    bias : Parameter or None
+        (out_channels,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be convolved so.
+
+    Examples
+    --------
+    >>> layer = Conv1d(16, 32, kernel_size=3, padding=1, rng=0)
+    >>> layer
+    Conv1d(16, 32, kernel_size=(3,), padding=1)
+    >>> layer.weight.shape
+    (32, 16, 3)
+    """
+
+    _ndim = 1
+
+
+class Conv2d(_ConvNd):
     """2-D convolution of (N, in_channels, H, W), with learned weight and bias.
 
     Parameters
@@ -25,8 +183,8 @@ class Conv2d(Module):
     in_channels, out_channels : int
         Both divisible by ``groups``.
     kernel_size, stride, dilation : int or (int, int)
-        Rows and columns, ≥ 1.
-    padding : int, (int, int), ((int, int), (int, int)), "same" or "valid"
+        Rows and columns, positive.
+    padding : int, (int, int), (int, int, int, int), ((int, int), (int, int)), "same" or "valid"
         Zeros around the image, as :func:`fastconv.functional.conv2d` has it.
     groups : int
         Channels are split into so many convolutions side by side.
@@ -50,9 +208,9 @@ class Conv2d(Module):
 
     Raises
     ------
-    ValueError
-        If a size is not positive, ``groups`` does not divide the channels, or ``padding_mode``
-        is not ``"zeros"``.
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be convolved so, or not by
+        ``algorithm``.
 
     Examples
     --------
@@ -66,101 +224,7 @@ class Conv2d(Module):
     (8, 3, 3, 3)
     """
 
-    #: the weight as :func:`packed` left it
-    _packed: PackedWeight | None = None
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Any = 0,
-        dilation: Pair = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: Literal["zeros"] = "zeros",
-        *,
-        dtype: DTypeLike = np.float32,
-        rng: Rng = None,
-        algorithm: str = "auto",
-    ) -> None:
-        check_positive(in_channels=in_channels, out_channels=out_channels, groups=groups)
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"groups={groups} must divide in_channels={in_channels} and "
-                f"out_channels={out_channels}"
-            )
-        if padding_mode != "zeros":
-            raise ValueError(f"padding_mode must be 'zeros', got {padding_mode!r}")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_size = pair("kernel_size", kernel_size)
-        self.stride = pair("stride", stride)
-        self.padding = padding
-        self.dilation = pair("dilation", dilation)
-        self.groups = groups
-        self.algorithm = algorithm
-        rng = np.random.default_rng(rng)
-        shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self.weight = Parameter(init.default_weight(shape, dtype=dtype, rng=rng))
-        self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng)) if bias else None
-
-    def forward(self, input: Array) -> Array:
-        return self._convolve(input, None)
-
-    def forward_relu(self, input: Array) -> Array:
-        """``relu(self(input))`` in one pass over the output."""
-        return self._convolve(input, "relu")
-
-    def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
-        output = F.conv2d(
-            input,
-            self.weight.data if self._packed is None else self._packed,
-            None if self.bias is None else self.bias.data,
-            *self._geometry(),
-            activation=activation,
-            algorithm=self.algorithm,
-        )
-        self._remember(input)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        self.backward_parameters(grad_output)
-        (input,) = self._recall()
-        return F.conv2d_backward_input(
-            grad_output,
-            self.weight.data,
-            input.shape,
-            *self._geometry(),
-            algorithm=self.algorithm,
-        )
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        (input,) = self._recall()
-        self.weight.accumulate(
-            F.conv2d_backward_weight(
-                grad_output,
-                input,
-                self.weight.data.shape,
-                *self._geometry(),
-                algorithm=self.algorithm,
-            )
-        )
-        if self.bias is not None:
-            self.bias.accumulate(F.conv2d_backward_bias(grad_output))
-
-    def _geometry(self) -> tuple[tuple[int, int], Any, tuple[int, int], int]:
-        return self.stride, self.padding, self.dilation, self.groups
-
-    def extra_repr(self) -> str:
-        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
-        parts += [f"stride={self.stride}"] * (self.stride != (1, 1))
-        parts += [f"padding={self.padding!r}"] * (self.padding != 0)
-        parts += [f"dilation={self.dilation}"] * (self.dilation != (1, 1))
-        parts += [f"groups={self.groups}"] * (self.groups != 1)
-        parts += ["bias=False"] * (self.bias is None)
-        return ", ".join(parts)
+    _ndim = 2
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Dropout."""
 
-import numpy as np
-
 from fastconv import functional as F
+from fastconv._arguments import generator
+from fastconv.functional._options import check_probability
 from fastconv.init import Rng
 from fastconv.nn.module import Array, Module
 
@@ -22,8 +22,8 @@ class Dropout(Module):
 
     Raises
     ------
-    ValueError
-        If ``p`` is not in [0, 1].
+    ValueError, TypeError
+        If ``p`` is not a number in [0, 1], or ``rng`` no seed.
 
     References
     ----------
@@ -40,10 +40,8 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"p must be in [0, 1], got {p}")
-        self.p = p
-        self.rng = np.random.default_rng(rng)
+        self.p = check_probability(p)
+        self.rng = generator(rng)
 
     def forward(self, input: Array) -> Array:
         if not self.training or self.p == 0:

@@ -5,8 +5,8 @@ from numpy.typing import DTypeLike
 
 from fastconv import functional as F
 from fastconv import init
+from fastconv._arguments import generator, whole
 from fastconv.init import Rng
-from fastconv.nn._check import check_positive
 from fastconv.nn.module import Array, Module, Parameter
 
 __all__ = ["Linear"]
@@ -35,8 +35,8 @@ class Linear(Module):
 
     Raises
     ------
-    ValueError
-        If a size is not positive.
+    ValueError, TypeError
+        If a size is not a positive integer, or ``dtype`` neither float32 nor float64.
 
     Examples
     --------
@@ -54,11 +54,10 @@ class Linear(Module):
         dtype: DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
-        check_positive(in_features=in_features, out_features=out_features)
-        self.in_features = in_features
-        self.out_features = out_features
-        rng = np.random.default_rng(rng)
-        shape = (out_features, in_features)
+        self.in_features = whole("in_features", in_features, 1)
+        self.out_features = whole("out_features", out_features, 1)
+        rng = generator(rng)
+        shape = (self.out_features, self.in_features)
         self.weight = Parameter(init.default_weight(shape, dtype=dtype, rng=rng))
         self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng)) if bias else None
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastconv import functional as F
-from fastconv.nn._check import check_positive
+from fastconv._arguments import float_dtype, whole
+from fastconv.functional._options import check_eps, check_momentum
 from fastconv.nn.module import Array, Module, Parameter
 
 __all__ = ["BatchNorm2d"]
@@ -23,9 +24,10 @@ class BatchNorm2d(Module):
     num_features : int
         Channels.
     eps : float
-        Added to the variance.
+        Added to the variance; not negative.
     momentum : float or None
-        Weight of the batch in the running statistics; None for the mean over all batches.
+        Weight of the batch in the running statistics, in [0, 1]; None for the mean over all
+        batches.
     affine : bool
         Whether to learn a scale and a shift per channel.
     track_running_stats : bool
@@ -44,8 +46,9 @@ class BatchNorm2d(Module):
 
     Raises
     ------
-    ValueError
-        If ``num_features`` is not positive.
+    ValueError, TypeError
+        If ``num_features`` is not a positive integer, ``eps`` or ``momentum`` out of its range, or
+        ``dtype`` neither float32 nor float64.
 
     Examples
     --------
@@ -68,10 +71,10 @@ class BatchNorm2d(Module):
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        check_positive(num_features=num_features)
-        self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
+        self.num_features = num_features = whole("num_features", num_features, 1)
+        self.eps = check_eps(eps)
+        self.momentum = None if momentum is None else check_momentum(momentum)
+        dtype = float_dtype(dtype)
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
         track = track_running_stats

@@ -1,13 +1,183 @@
 """Pooling over windows, over a grid, and over whole images."""
 
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, cast
+
 from fastconv import functional as F
-from fastconv.nn._check import Pair
+from fastconv.functional._options import check_divisor
+from fastconv.nn._check import Sizes, check_output_size, pool_options
 from fastconv.nn.module import Array, Module, is_grad_enabled
 
-__all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"]
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "GlobalAvgPool2d",
+    "MaxPool1d",
+    "MaxPool2d",
+]
 
 
-class MaxPool2d(Module):
+class _PoolNd(Module):
+    """What poolings over any number of axes share; a subclass says how many, and which op."""
+
+    #: how many axes a window has
+    _ndim: ClassVar[int]
+    #: the op's name before the number of axes
+    _kind: ClassVar[str]
+
+    def _options(self) -> tuple[Any, ...]:
+        """What the op takes after its input."""
+        return ()
+
+    def _op(self, suffix: str = "") -> Callable[..., Any]:
+        return cast(Callable[..., Any], getattr(F, f"{self._kind}{self._ndim}d{suffix}"))
+
+
+class _Maximum(_PoolNd):
+    """The passes of a pooling whose gradient goes to where the maxima were."""
+
+    def forward(self, input: Array) -> Array:
+        output: Array
+        if not is_grad_enabled():
+            self._remember()
+            output = self._op()(input, *self._options())
+        else:
+            output, indices = self._op()(input, *self._options(), return_indices=True)
+            self._remember(indices, input.shape)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        grad_input: Array = self._op("_backward")(grad_output, *self._recall())
+        return grad_input
+
+
+class _Mean(_PoolNd):
+    """The passes of a pooling whose gradient is shared out over the window."""
+
+    def forward(self, input: Array) -> Array:
+        output: Array = self._op()(input, *self._options())
+        self._remember(input.shape)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        (input_shape,) = self._recall()
+        options = self._backward_options()
+        grad_input: Array = self._op("_backward")(grad_output, input_shape, *options)
+        return grad_input
+
+    def _backward_options(self) -> tuple[Any, ...]:
+        """What the gradient takes after the input's shape: nothing, if the output's says it all."""
+        return ()
+
+
+class _MaxPoolNd(_Maximum):
+    _kind = "max_pool"
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> None:
+        options = pool_options(self._ndim, kernel_size, stride, padding, dilation)
+        self.kernel_size, self.stride, self.padding, self.dilation = options
+        self.ceil_mode = ceil_mode
+
+    def _options(self) -> tuple[Any, ...]:
+        return self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+class _AvgPoolNd(_Mean):
+    _kind = "avg_pool"
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        options = pool_options(self._ndim, kernel_size, stride, padding)
+        self.kernel_size, self.stride, self.padding, _ = options
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+        self.divisor_override = check_divisor(divisor_override)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
+
+    def _backward_options(self) -> tuple[Any, ...]:
+        return self._options()
+
+    def extra_repr(self) -> str:
+        divisor = self.divisor_override
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"ceil_mode={self.ceil_mode}, count_include_pad={self.count_include_pad}"
+            + (f", divisor_override={divisor}" if divisor is not None else "")
+        )
+
+
+class _AdaptivePoolNd(_PoolNd):
+    def __init__(self, output_size: int | Sequence[int | None]) -> None:
+        self.output_size = check_output_size(self._ndim, output_size)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.output_size,)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class MaxPool1d(_MaxPoolNd):
+    """Largest element of every window of a signal (N, C, L).
+
+    Parameters
+    ----------
+    kernel_size, dilation : int or (int,)
+        Positive.
+    stride : int, (int,) or None
+        None for ``kernel_size``.
+    padding : int or (int,)
+        At most half of what the kernel spans; the border counts as −∞.
+    ceil_mode : bool
+        Whether a last window may hang over the edge.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be pooled so.
+
+    Examples
+    --------
+    >>> MaxPool1d(3, stride=2)
+    MaxPool1d(kernel_size=3, stride=2, padding=0, dilation=1, ceil_mode=False)
+    """
+
+    _ndim = 1
+
+
+class MaxPool2d(_MaxPoolNd):
     """Largest pixel of every window; parameters as :func:`fastconv.functional.max_pool2d`.
 
     Parameters
@@ -17,9 +187,14 @@ class MaxPool2d(Module):
     stride : int, (int, int) or None
         None for ``kernel_size``.
     padding : int or (int, int)
-        At most half the kernel; the border counts as −∞.
+        At most half of what the kernel spans; the border counts as −∞.
     ceil_mode : bool
         Whether a last window may hang over the edge.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be pooled so.
 
     Examples
     --------
@@ -29,42 +204,42 @@ class MaxPool2d(Module):
              [13., 15.]]]])
     """
 
-    def __init__(
-        self,
-        kernel_size: Pair,
-        stride: Pair | None = None,
-        padding: Pair = 0,
-        dilation: Pair = 1,
-        *,
-        ceil_mode: bool = False,
-    ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.dilation = dilation
-        self.ceil_mode = ceil_mode
-
-    def forward(self, input: Array) -> Array:
-        options = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        if not is_grad_enabled():
-            self._remember()
-            return F.max_pool2d(input, *options)
-        output, indices = F.max_pool2d(input, *options, return_indices=True)
-        self._remember(indices, input.shape)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        indices, input_shape = self._recall()
-        return F.max_pool2d_backward(grad_output, indices, input_shape)
-
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
-        )
+    _ndim = 2
 
 
-class AvgPool2d(Module):
+class AvgPool1d(_AvgPoolNd):
+    """Mean of every window of a signal (N, C, L).
+
+    Parameters
+    ----------
+    kernel_size : int or (int,)
+        Positive.
+    stride : int, (int,) or None
+        None for ``kernel_size``.
+    padding : int or (int,)
+        At most half the kernel.
+    ceil_mode : bool
+        Whether a last window may hang over the edge.
+    count_include_pad : bool
+        Whether the border counts in the mean.
+    divisor_override : int or None
+        What to divide by, instead of the number of elements. torch has it in two dimensions only.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be pooled so.
+
+    Examples
+    --------
+    >>> AvgPool1d(3, padding=1)
+    AvgPool1d(kernel_size=3, stride=3, padding=1, ceil_mode=False, count_include_pad=True)
+    """
+
+    _ndim = 1
+
+
+class AvgPool2d(_AvgPoolNd):
     """Mean of every window; parameters as :func:`fastconv.functional.avg_pool2d`.
 
     Parameters
@@ -82,6 +257,11 @@ class AvgPool2d(Module):
     divisor_override : int or None
         What to divide by, instead of the number of pixels.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be pooled so.
+
     Examples
     --------
     >>> import numpy as np
@@ -90,55 +270,21 @@ class AvgPool2d(Module):
              [10.5, 12.5]]]])
     """
 
-    def __init__(
-        self,
-        kernel_size: Pair,
-        stride: Pair | None = None,
-        padding: Pair = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.ceil_mode = ceil_mode
-        self.count_include_pad = count_include_pad
-        self.divisor_override = divisor_override
-
-    def forward(self, input: Array) -> Array:
-        output = F.avg_pool2d(input, *self._options())
-        self._remember(input.shape)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        (input_shape,) = self._recall()
-        return F.avg_pool2d_backward(grad_output, input_shape, *self._options())
-
-    def _options(self) -> tuple[Pair, Pair, Pair, bool, bool, int | None]:
-        return (
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
-
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"ceil_mode={self.ceil_mode}, count_include_pad={self.count_include_pad}"
-        )
+    _ndim = 2
 
 
-class AdaptiveAvgPool2d(Module):
+class AdaptiveAvgPool2d(_AdaptivePoolNd, _Mean):
     """Mean over a grid of near-equal rectangles, whatever the input's size.
 
     Parameters
     ----------
-    output_size : int or (int, int)
-        Rows and columns of the grid.
+    output_size : int or (int or None, int or None)
+        Rows and columns of the grid; None keeps the input's.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not a positive integer.
 
     Examples
     --------
@@ -147,29 +293,21 @@ class AdaptiveAvgPool2d(Module):
     (1, 3, 2, 2)
     """
 
-    def __init__(self, output_size: Pair) -> None:
-        self.output_size = output_size
-
-    def forward(self, input: Array) -> Array:
-        output = F.adaptive_avg_pool2d(input, self.output_size)
-        self._remember(input.shape)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        (input_shape,) = self._recall()
-        return F.adaptive_avg_pool2d_backward(grad_output, input_shape)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+    _ndim, _kind = 2, "adaptive_avg_pool"
 
 
-class AdaptiveMaxPool2d(Module):
+class AdaptiveMaxPool2d(_AdaptivePoolNd, _Maximum):
     """Maximum over a grid of near-equal rectangles, whatever the input's size.
 
     Parameters
     ----------
-    output_size : int or (int, int)
-        Rows and columns of the grid.
+    output_size : int or (int or None, int or None)
+        Rows and columns of the grid; None keeps the input's.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not a positive integer.
 
     Examples
     --------
@@ -178,26 +316,10 @@ class AdaptiveMaxPool2d(Module):
     array([[[[5.]]]])
     """
 
-    def __init__(self, output_size: Pair) -> None:
-        self.output_size = output_size
-
-    def forward(self, input: Array) -> Array:
-        if not is_grad_enabled():
-            self._remember()
-            return F.adaptive_max_pool2d(input, self.output_size)
-        output, indices = F.adaptive_max_pool2d(input, self.output_size, return_indices=True)
-        self._remember(indices, input.shape)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        indices, input_shape = self._recall()
-        return F.adaptive_max_pool2d_backward(grad_output, indices, input_shape)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+    _ndim, _kind = 2, "adaptive_max_pool"
 
 
-class GlobalAvgPool2d(Module):
+class GlobalAvgPool2d(_Mean):
     """Mean of every channel's plane: (N, C, H, W) to (N, C, 1, 1).
 
     Examples
@@ -207,11 +329,4 @@ class GlobalAvgPool2d(Module):
     (2, 8, 1, 1)
     """
 
-    def forward(self, input: Array) -> Array:
-        output = F.global_avg_pool2d(input)
-        self._remember(input.shape)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        (input_shape,) = self._recall()
-        return F.global_avg_pool2d_backward(grad_output, input_shape)
+    _ndim, _kind = 2, "global_avg_pool"

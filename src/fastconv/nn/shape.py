@@ -2,6 +2,7 @@
 
 from fastconv import functional as F
 from fastconv.functional._check import is_channels_last
+from fastconv.functional._options import check_axis
 from fastconv.nn.module import Array, Module
 
 __all__ = ["Flatten", "Identity"]
@@ -15,6 +16,11 @@ class Flatten(Module):
     start_dim, end_dim : int
         First and last axis to merge; the batch axis stays apart by default.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If one is no axis that an array can have, or the first comes after the last.
+
     Examples
     --------
     >>> import numpy as np
@@ -23,8 +29,11 @@ class Flatten(Module):
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim = start_dim
-        self.end_dim = end_dim
+        self.start_dim = check_axis("start_dim", start_dim)
+        self.end_dim = check_axis("end_dim", end_dim)
+        # counted from different ends, their order depends on the input
+        if (self.start_dim < 0) == (self.end_dim < 0) and self.start_dim > self.end_dim:
+            raise ValueError(f"start_dim={start_dim} comes after end_dim={end_dim}")
 
     def forward(self, input: Array) -> Array:
         output = F.flatten(input, self.start_dim, self.end_dim)
