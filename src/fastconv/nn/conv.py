@@ -229,7 +229,7 @@ class Conv2d(_ConvNd):
 
 @contextmanager
 def packed(model: Module) -> Iterator[None]:
-    """Within this context the convolutions of ``model`` use their weights as they are on entry.
+    """Within this context the 2-D convolutions of ``model`` use their weights as they are on entry.
 
     They are copied, in the order that the kernels read them in, once instead of in every call:
     :func:`fastconv.functional.pack_conv2d_weight`. Results are the same up to rounding, and after
