@@ -155,9 +155,10 @@ def test_stubs_name_the_parameters_of_every_function(module):
 
 CHAIN = ("cli", "training", "nn", "functional", "_ops", "_drivers")
 ASIDE = {"optim", "init", "data", "io"}
-#: the rooms that a room may import from, beside itself; docs/architecture.md has the picture
+#: the top-level modules that one of them may import from, beside itself; docs/architecture.md has
+#: the picture
 MAY_IMPORT = {
-    **{room: set(CHAIN[i + 1 :]) for i, room in enumerate(CHAIN)},
+    **{top: set(CHAIN[i + 1 :]) for i, top in enumerate(CHAIN)},
     **dict.fromkeys(ASIDE, ASIDE),
     "_arguments": set(),
     "runtime": {"_drivers", "_cgroup"},
@@ -167,15 +168,15 @@ MAY_IMPORT = {
     "__init__": {"runtime"},
     "__main__": {"cli"},
 }
-for room in (*CHAIN, *ASIDE):
-    MAY_IMPORT[room] |= {"_arguments"}
+for top in (*CHAIN, *ASIDE):
+    MAY_IMPORT[top] |= {"_arguments"}
 MAY_IMPORT["nn"] |= {"init"}
 MAY_IMPORT["optim"] |= {"_ops"}
 MAY_IMPORT["training"] |= ASIDE
 MAY_IMPORT["cli"] |= {*ASIDE, "__init__"}
 
 
-def room_of(path):
+def top_of(path):
     return path.relative_to(SOURCE).parts[0].partition(".")[0]
 
 
@@ -205,8 +206,8 @@ def at_import(tree):
     return ast.Module(body, [])
 
 
-def room_imported(name):
-    """The room of fastconv that a full name lies in: its face, if it is no module."""
+def top_imported(name):
+    """The top-level module that a full name lies in: the package itself, if it is none."""
     part = name.removeprefix("fastconv").lstrip(".").partition(".")[0]
     return part if part in MAY_IMPORT else "__init__"
 
@@ -216,16 +217,16 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PYTHON}
 CYTHON = sorted(p for p in SOURCE.rglob("*.p[xy][xd]") if p.suffix != ".py")
 
 
-def test_every_room_is_known():
-    assert {room_of(p) for p in [*PYTHON, *CYTHON]} == set(MAY_IMPORT)
+def test_every_module_is_known():
+    assert {top_of(p) for p in [*PYTHON, *CYTHON]} == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_imports_run_one_way(path):
-    room = room_of(path)
-    ours = {room_imported(n) for n in imports(TREES[path]) if n.split(".")[0] == "fastconv"}
-    allowed = MAY_IMPORT[room] | {room}
-    if room == "runtime":
+    top = top_of(path)
+    ours = {top_imported(n) for n in imports(TREES[path]) if n.split(".")[0] == "fastconv"}
+    allowed = MAY_IMPORT[top] | {top}
+    if top == "runtime":
         allowed |= {"__init__"}  # the version, asked for when it is shown
     assert ours <= allowed
 
@@ -236,8 +237,8 @@ def test_cimports_run_one_way(path):
     found = re.findall(
         r"^ *(?:from +fastconv\.(\w+)\S* +c?import|cimport +fastconv\.(\w+))", text, re.M
     )
-    room = room_of(path)
-    allowed = {"_ops"} if room == "__init__" else MAY_IMPORT[room] | {room}
+    top = top_of(path)
+    allowed = {"_ops"} if top == "__init__" else MAY_IMPORT[top] | {top}
     assert {a or b for a, b in found} <= allowed
     if "cimport parallel" in text or "prange(" in text:
         assert path.name == "runtime.pyx"

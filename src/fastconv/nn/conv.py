@@ -1,8 +1,8 @@
 """Convolutions, and their weights packed once for many calls."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,8 +21,9 @@ __all__ = ["Conv1d", "Conv2d", "packed"]
 class _ConvNd(Module):
     """What convolutions over any number of axes share; a subclass says how many."""
 
-    #: how many axes the kernel moves along
+    #: how many axes the kernel moves along, and the op's name
     _ndim: ClassVar[int]
+    _op: ClassVar[str]
 
     #: the weight as :func:`packed` left it
     _packed: PackedWeight | None = None
@@ -73,7 +74,7 @@ class _ConvNd(Module):
         return self._convolve(input, "relu")
 
     def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
-        output: Array = self._op()(
+        output: Array = getattr(F, self._op)(
             input,
             self.weight.data if self._packed is None else self._packed,
             None if self.bias is None else self.bias.data,
@@ -87,7 +88,7 @@ class _ConvNd(Module):
     def backward(self, grad_output: Array) -> Array:
         self.backward_parameters(grad_output)
         (input,) = self._recall()
-        grad_input: Array = self._op("_backward_input")(
+        grad_input: Array = getattr(F, f"{self._op}_backward_input")(
             grad_output,
             self.weight.data,
             input.shape,
@@ -99,7 +100,7 @@ class _ConvNd(Module):
     def backward_parameters(self, grad_output: Array) -> None:
         (input,) = self._recall()
         self.weight.accumulate(
-            self._op("_backward_weight")(
+            getattr(F, f"{self._op}_backward_weight")(
                 grad_output,
                 input,
                 self.weight.data.shape,
@@ -108,10 +109,7 @@ class _ConvNd(Module):
             )
         )
         if self.bias is not None:
-            self.bias.accumulate(self._op("_backward_bias")(grad_output))
-
-    def _op(self, suffix: str = "") -> Callable[..., Any]:
-        return cast(Callable[..., Any], getattr(F, f"conv{self._ndim}d{suffix}"))
+            self.bias.accumulate(getattr(F, f"{self._op}_backward_bias")(grad_output))
 
     def _geometry(self) -> tuple[tuple[int, ...], Any, tuple[int, ...], int]:
         return self.stride, self.padding, self.dilation, self.groups
@@ -172,7 +170,7 @@ class Conv1d(_ConvNd):
     (32, 16, 3)
     """
 
-    _ndim = 1
+    _ndim, _op = 1, "conv1d"
 
 
 class Conv2d(_ConvNd):
@@ -224,7 +222,7 @@ class Conv2d(_ConvNd):
     (8, 3, 3, 3)
     """
 
-    _ndim = 2
+    _ndim, _op = 2, "conv2d"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Pooling over windows, over a grid, and over whole images."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from fastconv import functional as F
 from fastconv.functional._options import check_divisor
@@ -22,17 +22,13 @@ __all__ = [
 class _PoolNd(Module):
     """What poolings over any number of axes share; a subclass says how many, and which op."""
 
-    #: how many axes a window has
+    #: how many axes a window has, and the op's name
     _ndim: ClassVar[int]
-    #: the op's name before the number of axes
-    _kind: ClassVar[str]
+    _op: ClassVar[str]
 
     def _options(self) -> tuple[Any, ...]:
         """What the op takes after its input."""
         return ()
-
-    def _op(self, suffix: str = "") -> Callable[..., Any]:
-        return cast(Callable[..., Any], getattr(F, f"{self._kind}{self._ndim}d{suffix}"))
 
 
 class _Maximum(_PoolNd):
@@ -42,14 +38,14 @@ class _Maximum(_PoolNd):
         output: Array
         if not is_grad_enabled():
             self._remember()
-            output = self._op()(input, *self._options())
+            output = getattr(F, self._op)(input, *self._options())
         else:
-            output, indices = self._op()(input, *self._options(), return_indices=True)
+            output, indices = getattr(F, self._op)(input, *self._options(), return_indices=True)
             self._remember(indices, input.shape)
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        grad_input: Array = self._op("_backward")(grad_output, *self._recall())
+        grad_input: Array = getattr(F, f"{self._op}_backward")(grad_output, *self._recall())
         return grad_input
 
 
@@ -57,14 +53,14 @@ class _Mean(_PoolNd):
     """The passes of a pooling whose gradient is shared out over the window."""
 
     def forward(self, input: Array) -> Array:
-        output: Array = self._op()(input, *self._options())
+        output: Array = getattr(F, self._op)(input, *self._options())
         self._remember(input.shape)
         return output
 
     def backward(self, grad_output: Array) -> Array:
         (input_shape,) = self._recall()
         options = self._backward_options()
-        grad_input: Array = self._op("_backward")(grad_output, input_shape, *options)
+        grad_input: Array = getattr(F, f"{self._op}_backward")(grad_output, input_shape, *options)
         return grad_input
 
     def _backward_options(self) -> tuple[Any, ...]:
@@ -73,8 +69,6 @@ class _Mean(_PoolNd):
 
 
 class _MaxPoolNd(_Maximum):
-    _kind = "max_pool"
-
     def __init__(
         self,
         kernel_size: Sizes,
@@ -99,8 +93,6 @@ class _MaxPoolNd(_Maximum):
 
 
 class _AvgPoolNd(_Mean):
-    _kind = "avg_pool"
-
     def __init__(
         self,
         kernel_size: Sizes,
@@ -174,7 +166,7 @@ class MaxPool1d(_MaxPoolNd):
     MaxPool1d(kernel_size=3, stride=2, padding=0, dilation=1, ceil_mode=False)
     """
 
-    _ndim = 1
+    _ndim, _op = 1, "max_pool1d"
 
 
 class MaxPool2d(_MaxPoolNd):
@@ -204,7 +196,7 @@ class MaxPool2d(_MaxPoolNd):
              [13., 15.]]]])
     """
 
-    _ndim = 2
+    _ndim, _op = 2, "max_pool2d"
 
 
 class AvgPool1d(_AvgPoolNd):
@@ -236,7 +228,7 @@ class AvgPool1d(_AvgPoolNd):
     AvgPool1d(kernel_size=3, stride=3, padding=1, ceil_mode=False, count_include_pad=True)
     """
 
-    _ndim = 1
+    _ndim, _op = 1, "avg_pool1d"
 
 
 class AvgPool2d(_AvgPoolNd):
@@ -270,7 +262,7 @@ class AvgPool2d(_AvgPoolNd):
              [10.5, 12.5]]]])
     """
 
-    _ndim = 2
+    _ndim, _op = 2, "avg_pool2d"
 
 
 class AdaptiveAvgPool2d(_AdaptivePoolNd, _Mean):
@@ -293,7 +285,7 @@ class AdaptiveAvgPool2d(_AdaptivePoolNd, _Mean):
     (1, 3, 2, 2)
     """
 
-    _ndim, _kind = 2, "adaptive_avg_pool"
+    _ndim, _op = 2, "adaptive_avg_pool2d"
 
 
 class AdaptiveMaxPool2d(_AdaptivePoolNd, _Maximum):
@@ -316,7 +308,7 @@ class AdaptiveMaxPool2d(_AdaptivePoolNd, _Maximum):
     array([[[[5.]]]])
     """
 
-    _ndim, _kind = 2, "adaptive_max_pool"
+    _ndim, _op = 2, "adaptive_max_pool2d"
 
 
 class GlobalAvgPool2d(_Mean):
@@ -329,4 +321,4 @@ class GlobalAvgPool2d(_Mean):
     (2, 8, 1, 1)
     """
 
-    _ndim, _kind = 2, "global_avg_pool"
+    _ndim, _op = 2, "global_avg_pool2d"
