@@ -4,8 +4,6 @@ import gc
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -43,6 +41,7 @@ def small_net(rng=0, dtype=np.float64):
 # -------------------------------------------------------------------- gradients
 
 IMAGE = (2, 4, 5, 6)
+SIGNAL = (2, 4, 7)
 LAYERS = [
     (lambda: nn.Conv2d(4, 2, 3, **F64), IMAGE),
     (lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), groups=2, **F64), IMAGE),
@@ -87,8 +86,14 @@ LAYERS = [
     (lambda: nn.Concat(nn.Identity(), nn.Conv2d(4, 3, 1, **F64)), IMAGE[1:]),
     (lambda: nn.Concat(nn.Linear(6, 2, **F64), nn.Linear(6, 3, **F64)), (4, 6)),
     (lambda: nn.Concat(nn.Tanh()), (4, 6)),
+    (lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2, **F64), SIGNAL),
+    (lambda: nn.Conv1d(4, 2, 2, padding=(1, 2), dilation=2, bias=False, **F64), SIGNAL),
+    (lambda: nn.Conv1d(4, 2, 3, padding="same", **F64), SIGNAL[1:]),
+    (lambda: nn.MaxPool1d(3, 2, 1, ceil_mode=True), SIGNAL),
+    (lambda: nn.MaxPool1d(2, 1, dilation=2), SIGNAL),
+    (lambda: nn.AvgPool1d(2), SIGNAL),
+    (lambda: nn.AvgPool1d(3, 2, 1, True, False), SIGNAL),
 ]
-
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS)
 def test_gradients(make, shape, rng):
@@ -492,9 +497,16 @@ def test_one_layer_has_one_place():
 
 
 def test_containers_refuse_what_is_not_a_module():
-    for make in (nn.Sequential, nn.Residual, nn.Concat):
-        with pytest.raises(TypeError, match=r"layer 0 must be a Module, got .*relu"):
+    for make, name in (
+        (nn.Sequential, "layer 0"),
+        (nn.Residual, "body"),
+        (lambda wrong: nn.Residual(nn.ReLU(), wrong), "shortcut"),
+        (lambda wrong: nn.Concat(nn.ReLU(), wrong), "branch 1"),
+    ):
+        with pytest.raises(TypeError, match=rf"{name} must be a Module, got .*relu"):
             make(F.relu)
+        with pytest.raises(TypeError, match=rf"{name} must be a Module, got .*ReLU"):
+            make(nn.ReLU)
     with pytest.raises(ValueError, match="at least one branch"):
         nn.Concat()
 
@@ -567,42 +579,11 @@ def test_losses_backward_from_one_by_default(rng):
 # ----------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize(
-    ("make", "error", "text"),
-    [
-        (lambda: nn.Conv2d(0, 4, 3), ValueError, "in_channels.*0"),
-        (lambda: nn.Conv2d(4, -1, 3), ValueError, "out_channels.*-1"),
-        (lambda: nn.Conv2d(4, 6, 3, groups=4), ValueError, "groups=4.*out_channels=6"),
-        (lambda: nn.Conv2d(6, 4, 3, groups=4), ValueError, "groups=4.*in_channels=6"),
-        (lambda: nn.Conv2d(4, 4, 3, groups=0), ValueError, "groups.*0"),
-        (lambda: nn.Conv2d(4, 4, 0), ValueError, "kernel_size.*0"),
-        (lambda: nn.Conv2d(4, 4, (3, 3, 3)), ValueError, r"kernel_size.*\(3, 3, 3\)"),
-        (lambda: nn.Conv2d(4, 4, 2.5), TypeError, r"kernel_size.*2\.5"),
-        (lambda: nn.Conv2d(4, 4, 3, stride=0), ValueError, "stride.*0"),
-        (lambda: nn.Conv2d(4, 4, 3, dilation=(1, 0)), ValueError, "dilation.*0"),
-        (lambda: nn.Conv2d(4, 4, 3, padding_mode="reflect"), ValueError, "padding_mode.*reflect"),
-        (lambda: nn.Conv2d(4, 4, 3, dtype=np.float16), ValueError, "dtype.*float16"),
-        (lambda: nn.Linear(0, 4), ValueError, "in_features.*0"),
-        (lambda: nn.Linear(4, 2.5), TypeError, r"out_features.*2\.5"),
-        (lambda: nn.BatchNorm2d(0), ValueError, "num_features.*0"),
-        (lambda: nn.BatchNorm2d(2, dtype=int), TypeError, "int64"),
-        (lambda: nn.Dropout(1.5), ValueError, r"p .*1\.5"),
-        (lambda: nn.Parameter(np.zeros(3, int)), TypeError, "int64"),
-        (lambda: nn.Parameter([1.0]), TypeError, "list"),
-    ],
-)
-def test_bad_hyperparameters(make, error, text):
-    with pytest.raises(error, match=text):
-        make()
-
-
 def test_layers_pass_on_what_the_functions_refuse():
     with pytest.raises(ValueError, match=r"\(2, 3, 8, 8\)"):
         nn.Conv2d(4, 4, 3)(np.ones((2, 3, 8, 8), np.float32))
     with pytest.raises(TypeError, match="float64"):
         nn.Conv2d(3, 4, 3)(np.ones((2, 3, 8, 8)))
-    with pytest.raises(ValueError, match=r"reduction.*average"):
-        nn.MSELoss(reduction="average")(np.ones(2), np.ones(2))
 
 
 def test_parameter_refuses_a_gradient_of_another_shape():
@@ -693,85 +674,3 @@ def test_agrees_with_an_equal_torch_network(rng):
         assert_close(ours.state_dict()[name], array.numpy(), name=name)
     theirs.load_state_dict({name: torch.tensor(a) for name, a in ours.state_dict().items()})
     assert_close(ours.eval()(x), theirs.eval()(torch.tensor(x)).detach().numpy())
-
-
-# ---------------------------------------------------------------- a layer and its ReLU
-
-
-def one_by_one(layers, x):
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
-@pytest.mark.parametrize("grad", [True, False])
-@pytest.mark.parametrize(
-    "model",
-    [
-        nn.models.lenet5(in_channels=3, image_size=32, rng=0),
-        nn.models.lenet5(in_channels=3, image_size=32, batch_norm=True, rng=0),
-        nn.models.vgg11(batch_norm=False, rng=0),
-        nn.models.resnet18(rng=0),
-        nn.models.resnet18(rng=0).eval(),
-    ],
-)
-@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
-def test_fused_layers_have_the_bits_of_single_ones(model, last, grad, rng):
-    x = rng.standard_normal((2, 32, 32, 3), np.float32).transpose(0, 3, 1, 2)
-    x = x if last else np.ascontiguousarray(x)
-    with nullcontext() if grad else nn.no_grad():
-        assert model(x).tobytes() == one_by_one(model, x).tobytes()
-
-
-def test_fused_layers_remember_for_backward(rng):
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, rng=0),
-        nn.ReLU(),
-        nn.Residual(nn.Sequential(nn.Conv2d(8, 8, 1, rng=1), nn.ReLU(), nn.Conv2d(8, 8, 1, rng=2))),
-        nn.ReLU(),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-    )
-    x = rng.standard_normal((2, 3, 9, 9), np.float32)
-    g = rng.standard_normal((2, 8, 9, 9), np.float32)
-    found = []
-    for network in (model, deepcopy(model)):
-        network.zero_grad()
-        network(x)
-        found.append([network.backward(g), *(p.grad for p in network.parameters())])
-    model.zero_grad()
-    one_by_one(model, x)
-    found.append([model.backward(g), *(p.grad for p in model.parameters())])
-    for results in found[1:]:
-        for a, b in zip(found[0], results, strict=True):
-            assert a.tobytes() == b.tobytes()
-
-
-def test_fused_layers_forget_in_no_grad(rng):
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, rng=0), nn.ReLU())
-    x = rng.standard_normal((2, 3, 9, 9), np.float32)
-    y = model(x)
-    with nn.no_grad():
-        model(x)
-    for layer in model:
-        with pytest.raises(RuntimeError, match=r"needs a forward pass first"):
-            layer.backward(y)
-
-
-def test_a_subclass_is_not_passed_over(rng):
-    class Doubling(nn.Conv2d):
-        def forward(self, input):
-            return 2 * super().forward(input)
-
-    class Shifted(nn.ReLU):
-        def forward(self, input):
-            return super().forward(input) + 1
-
-    x = rng.standard_normal((2, 3, 9, 9), np.float32)
-    for layers in (
-        (Doubling(3, 8, 3, rng=0), nn.ReLU()),
-        (nn.Conv2d(3, 8, 3, rng=0), Shifted()),
-        (nn.BatchNorm2d(3), Shifted()),
-        (nn.ReLU(), nn.ReLU(), nn.Conv2d(3, 8, 3, rng=0)),
-    ):
-        assert nn.Sequential(*layers)(x).tobytes() == one_by_one(layers, x).tobytes()

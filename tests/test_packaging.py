@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import fastconv
+import fastconv.functional
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "fastconv"
@@ -152,7 +153,10 @@ def test_stubs_name_the_parameters_of_every_function(module):
 
 # ---------------------------------------------------------------- imports
 
-CHAIN = ("cli", "training", "nn", "functional", "_ops", "_drivers")
+CHAIN = (
+    "cli", "training", "nn", "functional", "_ops", "_capi", "_buffers", "_geometry", "_status",
+    "_drivers",
+)  # fmt: skip
 ASIDE = {"optim", "init", "data", "io"}
 #: the top-level modules that each may import from, beside itself; see docs/architecture.md
 MAY_IMPORT = {
@@ -170,6 +174,9 @@ for top in (*CHAIN, *ASIDE):
     MAY_IMPORT[top] |= {"_arguments"}
 MAY_IMPORT["nn"] |= {"init"}
 MAY_IMPORT["optim"] |= {"_ops"}
+MAY_IMPORT["_geometry_options"] = {"_arguments"}
+for top in ("_ops", "_geometry", "nn"):
+    MAY_IMPORT[top] |= {"_geometry_options"}
 MAY_IMPORT["training"] |= ASIDE
 MAY_IMPORT["cli"] |= {*ASIDE, "__init__"}
 
@@ -236,7 +243,7 @@ def test_cimports_run_one_way(path):
         r"^ *(?:from +fastconv\.(\w+)\S* +c?import|cimport +fastconv\.(\w+))", text, re.M
     )
     top = top_of(path)
-    allowed = {"_ops"} if top == "__init__" else MAY_IMPORT[top] | {top}
+    allowed = {"_capi"} if top == "__init__" else MAY_IMPORT[top] | {top}
     assert {a or b for a, b in found} <= allowed
     if "cimport parallel" in text or "prange(" in text:
         assert path.name == "runtime.pyx"
@@ -259,7 +266,7 @@ def test_there_are_no_circular_imports():
             wanted.add(imported)
         graph[name] = wanted - {name, "", "fastconv"}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError
-    assert order.index("fastconv.nn.layers") < order.index("fastconv.training.loop")
+    assert order.index("fastconv.nn.conv") < order.index("fastconv.training.loop")
 
 
 def test_optional_packages_are_imported_where_they_are_used():
@@ -282,6 +289,34 @@ print(*sorted(roots - sys.stdlib_module_names - {"fastconv", "numpy", "cython_ru
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [name for name in done.stdout.split() if not name.startswith("_cython_")] == []
+
+
+def defined_in(package):
+    """The functions, layers and losses of a package's modules, by name, but for private ones."""
+    for path in sorted((SOURCE / package).glob("[!_]*.py")):
+        module = import_module(f"fastconv.{package}.{path.stem}")
+        for name, value in vars(module).items():
+            ours = getattr(value, "__module__", None) == module.__name__ and name[0] != "_"
+            if ours and (inspect.isfunction(value) or inspect.isclass(value)):
+                yield path.stem, name, value
+
+
+def test_every_op_is_public():
+    ops = [name for _, name, value in defined_in("functional") if inspect.isfunction(value)]
+    assert sorted(ops) == sorted(fastconv.functional.__all__)
+
+
+def test_every_layer_and_loss_is_public():
+    from fastconv import nn
+
+    found = {"models"}
+    for stem, name, value in defined_in("nn"):
+        if stem == "models":
+            assert name in nn.models.__all__
+        elif inspect.isfunction(value) or issubclass(value, nn.Module | nn.Loss):
+            found.add(name)
+    assert found | {"IncompatibleKeys", "Parameter"} == set(nn.__all__)
+    assert len(nn.__all__) == len(set(nn.__all__))
 
 
 @pytest.mark.parametrize("module", ["", ".functional", ".nn", ".optim", ".init", ".data", ".io"])

@@ -1,32 +1,15 @@
 """Fast convolutional networks on NumPy arrays."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fastconv.runtime import (
-    accuracy,
-    get_accuracy,
-    get_memory_cache,
-    get_num_threads,
-    set_accuracy,
-    set_memory_cache,
-    set_num_threads,
-    show_config,
-    threads,
-)
+from fastconv import runtime
+from fastconv.runtime import *  # noqa: F403
 
 __version__ = "0.1.0"
-__all__ = [
-    "accuracy",
-    "get_accuracy",
-    "get_include",
-    "get_memory_cache",
-    "get_num_threads",
-    "set_accuracy",
-    "set_memory_cache",
-    "set_num_threads",
-    "show_config",
-    "threads",
-]
+# Type checkers take a star import for a re-export; an `__all__` that they cannot read hides it.
+if not TYPE_CHECKING:
+    __all__ = [*runtime.__all__, "get_include"]
 
 
 def get_include() -> str:

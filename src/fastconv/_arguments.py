@@ -1,4 +1,4 @@
-"""Checks of arguments that every room makes: what is an array, a number, a whole number.
+"""Checks of arguments that every module makes: what is an array, a number, a whole number, a name.
 
 A check returns the value in the one form that the code behind it takes, or refuses it with a
 ValueError or TypeError that names the argument.
@@ -10,9 +10,11 @@ from operator import index
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
+
+_MAX_INT = 2**63 - 1
 
 
 def to_array(name: str, value: object) -> Array:
@@ -52,11 +54,15 @@ def real(name: str, value: object, low: float = -math.inf, high: float = math.in
         except OverflowError:
             raise ValueError(f"{name} is too large for a float") from None
     if not low <= number <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
+        if high < math.inf:
+            wanted = f"from {low} to {high}"
+        else:
+            wanted = f"at least {low}" if low > -math.inf else "a number"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return number
 
 
-def whole(name: str, value: object, low: int, high: int = 2**63 - 1) -> int:
+def whole(name: str, value: object, low: int, high: int = _MAX_INT) -> int:
     """`value` as a Python int from `low` to `high`, both included."""
     if isinstance(value, bool | np.ndarray):
         raise TypeError(f"{name} must be an integer, got {value!r}")
@@ -65,5 +71,37 @@ def whole(name: str, value: object, low: int, high: int = 2**63 - 1) -> int:
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if not low <= number <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
+        if high < _MAX_INT:
+            raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
+        if number < low:
+            raise ValueError(f"{name} must be at least {low}, got {value!r}")
+        raise ValueError(f"{name} is too large: {value!r}")
     return number
+
+
+def choice(name: str, value: object, *names: str) -> str:
+    """`value`, which must be one of `names`."""
+    if not isinstance(value, str) or value not in names:
+        *others, last = map(repr, names)
+        wanted = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return value
+
+
+def float_dtype(dtype: DTypeLike) -> np.dtype[np.floating[Any]]:
+    """float32 or float64, in native byte order, from whatever names it."""
+    try:
+        kind: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
+    if kind not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {kind}")
+    return kind
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """The generator itself, or a new one from a seed, or from fresh entropy for None."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rng={rng!r}: {error}") from None

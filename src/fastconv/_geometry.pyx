@@ -1,7 +1,7 @@
 """The geometry of convolutions and poolings.
 
 `validate_conv` and `validate_pool` are the one place where a geometry is validated, for Python and for
-the C level alike. `fastconv._options` brings Python's arguments into numbers before, and a status into
+the C level alike. `fastconv._geometry_options` brings Python's arguments into numbers before, and a status into
 words after.
 """
 
@@ -18,7 +18,7 @@ from fastconv._drivers.status cimport (
     INVALID_GROUPS, INVALID_OPTION, INVALID_PADDING, INVALID_SIZE, INVALID_STRIDE,
     KERNEL_TOO_LARGE, OK, TOO_LARGE, UNSUPPORTED)
 
-from fastconv import _options as options
+from fastconv import _geometry_options as options
 
 
 # Of any size in bytes, so that sums of a few of them stay in 64 bits.
@@ -284,9 +284,10 @@ cdef class Pooling:
         `stride` None or () means `kernel_size`. Padding is at most half the kernel's reach.
     ceil_mode : bool
         Round output sizes up, but start no window in the padding at the end.
-    adaptive : int, or one for each axis, or None
-        The output's sizes, where None keeps the input's; the window of each output then shares the
-        input out evenly, and the arguments above are unused.
+    output_size : int, or one for each axis
+        Of an adaptive pooling, where one of None keeps the input's: the window of each output
+        shares the input out evenly, and the arguments above are unused.
+    adaptive : bool
 
     Attributes
     ----------
@@ -294,7 +295,7 @@ cdef class Pooling:
     """
 
     def __init__(self, input_shape, kernel_size=1, stride=None, padding=0, dilation=1,
-                 ceil_mode=False, adaptive=None, *, input_name="input"):
+                 ceil_mode=False, output_size=None, *, bint adaptive=False, input_name="input"):
         cdef PoolGeometry *g = &self.geometry
         cdef PoolGeometry asked
         cdef int i, where, status, ndim
@@ -305,13 +306,13 @@ cdef class Pooling:
         said = dict(input_name=input_name, input_shape=input_shape, kernel_size=kernel_size,
                     stride=stride, padding=padding, dilation=dilation)
         g.batch, g.channels = input_shape[:2]
-        g.adaptive, g.ceil_mode = adaptive is not None, bool(ceil_mode)
+        g.adaptive, g.ceil_mode = adaptive, bool(ceil_mode)
         g.count_include_pad = g.divisor_override = 0
         g.input_format = g.output_format = CONTIGUOUS
-        if adaptive is not None:
-            said["output_size"] = adaptive
+        if adaptive:
+            said["output_size"] = output_size
             ones = (1,) * ndim
-            outs = options.output_sizes(adaptive, input_shape[2:])
+            outs = options.output_sizes(output_size, input_shape[2:])
             set_axes(g.axis, ndim, input_shape[2:], ones, ones, ((0, 0),) * ndim, ones)
             for i in range(ndim):
                 g.axis[AXES - ndim + i].out = outs[i]
@@ -383,12 +384,22 @@ def convolution(input_shape, weight_shape, stride=1, padding=0, dilation=1, grou
     return found
 
 
-def pooling(input_shape, kernel_size=1, stride=None, padding=0, dilation=1, ceil_mode=False,
-            adaptive=None, *, input_name="input"):
+def pooling(input_shape, kernel_size=1, stride=None, padding=0, dilation=1, ceil_mode=False, *,
+            input_name="input"):
     """The Pooling of these arguments, made once and remembered."""
-    key = (input_shape, kernel_size, stride, padding, dilation, 1 if ceil_mode else 0, adaptive)
+    key = (input_shape, kernel_size, stride, padding, dilation, 1 if ceil_mode else 0)
     found = remembered(known_poolings, key)
     if found is None:
         found = Pooling(*key, input_name=input_name)
+        remember(known_poolings, key, found)
+    return found
+
+
+def adaptive_pooling(input_shape, output_size, *, input_name="input"):
+    """The adaptive Pooling of these arguments, made once and remembered."""
+    key = (input_shape, output_size)
+    found = remembered(known_poolings, key)
+    if found is None:
+        found = Pooling(input_shape, output_size=output_size, adaptive=True, input_name=input_name)
         remember(known_poolings, key, found)
     return found

@@ -36,7 +36,7 @@ from fastconv._status cimport raise_for
 
 import numpy as np
 
-from fastconv._options import integer
+from fastconv._geometry_options import integer
 
 
 # ---------------------------------------------------------------- convolution

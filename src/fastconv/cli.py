@@ -1,12 +1,10 @@
 """The ``fastconv`` command: train a classifier, use it, and look at it."""
 
 import argparse
-import importlib.util
-import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastconv
-from fastconv import data, io, nn, optim
-from fastconv import functional as F
-from fastconv.training import Classifier, Evaluation, confusion_matrix, evaluate, fit
-from fastconv.training.checkpoint import Checkpoint, History
-from fastconv.training.classifier import ARCHITECTURES
+from fastconv import data
+from fastconv.training import ARCHITECTURES, Classifier, Recipe, Run
 from fastconv.training.loop import evaluating
-from fastconv.training.recipes import DATASETS, OPTIMIZERS, Recipe, load_dataset, make_augment
+from fastconv.training.recipes import DATASETS, OPTIMIZERS
+from fastconv.training.run import CHECKPOINT, finished_epochs, prepare
 
-Examples = tuple[NDArray[Any], NDArray[np.int64]]
-
-CHECKPOINT = "checkpoint.safetensors"
-MODEL = "model.safetensors"
-METRICS = "metrics.json"
 #: exit statuses, as shells and argparse have them
 FAILED, INTERRUPTED = 2, 130
 
@@ -75,179 +66,49 @@ def _tell(args: argparse.Namespace, error: BaseException) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    _require("safetensors", *["tqdm"] * args.progress, *["matplotlib"] * args.plots)
     out = args.out or Path("runs", args.dataset)
-    recipe = _resumed_recipe(args, out) if args.resume else _new_recipe(args, out)
-    dataset = DATASETS[args.dataset]
-    data_dir = args.data_dir or Path("data", args.dataset)
-    try:
-        parts = load_dataset(args.dataset, recipe.seed, data_dir, args.download)
-    except FileNotFoundError as error:
-        raise ValueError(f"{error}; name its folder with --data-dir, or add --download") from error
-    train, test = ((data.normalize(x, dataset.max_value), y) for x, y in parts)
-    watched, watched_name = test, "test"
-    if recipe.validation:
-        chosen = data.stratified_split(train[1], recipe.validation, recipe.seed)
-        train, watched = ((train[0][i], train[1][i]) for i in chosen)
-        watched_name = "validation"
-    statistics = data.Standardizer().fit(train[0])
-    assert statistics.mean is not None
-    assert statistics.scale is not None
-    classifier = Classifier.build(
-        recipe.model,
-        image_size=train[0].shape[2:],
-        classes=dataset.classes,
-        dataset=args.dataset,
-        max_value=dataset.max_value,
-        mean=statistics.mean.item(),
-        scale=statistics.scale.item(),
-        options=recipe.model_options,
-        rng=recipe.seed,
+    given = vars(args)
+    prepared = prepare(
+        args.dataset,
+        out=out,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        plots=args.plots,
+        progress=args.progress,
+        data_dir=args.data_dir,
+        download=args.download,
+        options={f.name: given[f.name] for f in fields(Recipe) if given.get(f.name) is not None},
+        spell=_flag,
     )
+    classifier, recipe = prepared.classifier, prepared.recipe
     height, width = classifier.image_size
     print(
-        f"{args.dataset}: {len(train[1]):,} training and {len(test[1]):,} test images of "
-        f"{height}x{width} pixels\n{recipe.model}: "
+        f"{args.dataset}: {len(prepared.train[1]):,} training and {len(prepared.test[1]):,} test "
+        f"images of {height}x{width} pixels\n{recipe.model}: "
         f"{sum(p.size for p in classifier.model.parameters()):,} parameters; "
         f"{fastconv.get_num_threads()} threads; seed {recipe.seed}",
         flush=True,
     )
     try:
-        history = _fit(args, out, recipe, classifier, train, watched)
-        _report(args, out, recipe, classifier, history, test, watched_name)
+        _tell_what_came_of_it(prepared.execute())
     except KeyboardInterrupt:
         return _tell_how_to_resume(args, out)
     return 0
 
 
-def _new_recipe(args: argparse.Namespace, out: Path) -> Recipe:
-    """The dataset's recipe, with the options of the command line."""
-    if (out / CHECKPOINT).exists() and not args.overwrite:
-        saved = Checkpoint.load(out / CHECKPOINT)
-        done, epochs = len(saved.history), Recipe.from_settings(saved.settings).epochs
-        if done < epochs:
-            raise ValueError(
-                f"{out} holds a run that was interrupted after epoch {done} of {epochs}: go on "
-                "with --resume, or start again with --overwrite"
-            )
-    return DATASETS[args.dataset].recipe.changed(_recipe_options(args))
+def _flag(name: str) -> str:
+    """An option of the training as it is typed."""
+    return f"--{name.replace('_', '-')}"
 
 
-def _resumed_recipe(args: argparse.Namespace, out: Path) -> Recipe:
-    """The recipe of the checkpoint, which options may repeat but not change."""
-    if not (out / CHECKPOINT).exists():
-        raise ValueError(f"there is no checkpoint in {out} to resume from")
-    settings = Checkpoint.load(out / CHECKPOINT).settings
-    for name, value in {"dataset": args.dataset, **_recipe_options(args)}.items():
-        if settings.get(name) != value:
-            raise ValueError(
-                f"the run in {out} was started with {name.replace('_', '-')} "
-                f"{settings.get(name)}, and cannot be resumed with {value}"
-            )
-    return Recipe.from_settings(settings)
-
-
-def _recipe_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of the command line that are fields of the recipe."""
-    given = vars(args)
-    return {f.name: given[f.name] for f in fields(Recipe) if given.get(f.name) is not None}
-
-
-def _fit(
-    args: argparse.Namespace,
-    out: Path,
-    recipe: Recipe,
-    classifier: Classifier,
-    train: Examples,
-    watched: Examples,
-) -> History:
-    model = classifier.model
-    optimizer = OPTIMIZERS[recipe.optimizer].make(
-        model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
-    )
-    background = classifier.prepare(np.zeros((1, 1, *classifier.image_size), np.float32))
-    out.mkdir(parents=True, exist_ok=True)
-    if not args.resume:
-        # what an earlier run left must not pass for this one's
-        (out / CHECKPOINT).unlink(missing_ok=True)
-    return fit(
-        model,
-        optimizer,
-        (classifier.prepare(train[0]), train[1]),
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        criterion=nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
-        validation=(classifier.prepare(watched[0]), watched[1]),
-        scheduler=optim.CosineAnnealingLR(optimizer, recipe.epochs),
-        augment=make_augment(recipe, float(background.flat[0])),
-        seed=recipe.seed,
-        progress=args.progress,
-        checkpoint=out / CHECKPOINT,
-        resume=args.resume,
-        settings={"dataset": args.dataset, **asdict(recipe)},
-    )
-
-
-def _report(
-    args: argparse.Namespace,
-    out: Path,
-    recipe: Recipe,
-    classifier: Classifier,
-    history: History,
-    test: Examples,
-    watched_name: str,
-) -> None:
-    """Measure the trained classifier on the test images, and write down all that came of it."""
-    images, labels = test
-    measured = evaluate(classifier.model, classifier.prepare(images), labels)
-    matrix = confusion_matrix(labels, measured.logits.argmax(1), len(classifier.classes))
-    classifier.save(out / MODEL)
-    metrics = {
-        "dataset": args.dataset,
-        "test_accuracy": measured.accuracy,
-        "test_loss": measured.loss,
-        "confusion_matrix": matrix.tolist(),
-        "classes": classifier.classes,
-        "recipe": asdict(recipe),
-        "history": history,
-    }
-    with io.atomic_write(out / METRICS) as stream:
-        stream.write(json.dumps(metrics, indent=1).encode())
-    written = [out / MODEL, out / METRICS]
-    if args.plots:
-        written += _draw(out, classifier, history, test, measured, matrix, watched_name)
+def _tell_what_came_of_it(run: Run) -> None:
+    matrix, measured = run.confusion_matrix, run.evaluation
     print(
         f"\ntest accuracy {measured.accuracy:.2%} "
-        f"({np.trace(matrix):,} of {len(labels):,}), loss {measured.loss:.4f}\n"
+        f"({np.trace(matrix):,} of {matrix.sum():,}), loss {measured.loss:.4f}\n"
     )
-    print(_matrix_text(matrix, classifier.classes))
-    print("\nwritten:", *written, sep="\n  ")
-
-
-def _draw(
-    out: Path,
-    classifier: Classifier,
-    history: History,
-    test: Examples,
-    measured: Evaluation,
-    matrix: NDArray[np.int64],
-    watched_name: str,
-) -> list[Path]:
-    from fastconv.training import pictures
-
-    images, labels = test
-    classes, model = classifier.classes, classifier.model
-    names = ("curves", "confusion", "misclassified", "filters", "features")
-    paths = [out / f"{name}.png" for name in names]
-    curves, confusion, misclassified, filters, features = paths
-    pictures.plot_history(history, curves, watched_name)
-    pictures.plot_confusion_matrix(matrix, classes, confusion)
-    probabilities = F.softmax(measured.logits)
-    pictures.plot_misclassified(images, labels, probabilities, classes, misclassified)
-    pictures.plot_filters(model, filters)
-    title = f"what the network makes of a test image ({classes[labels[0]]})"
-    pictures.plot_feature_maps(model, classifier.prepare(images[:1])[0], features, title)
-    return paths
+    print(_matrix_text(matrix, run.classifier.classes))
+    print("\nwritten:", *run.files, sep="\n  ")
 
 
 def _matrix_text(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
@@ -265,31 +126,21 @@ def _matrix_text(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
 
 
 def _tell_how_to_resume(args: argparse.Namespace, out: Path) -> int:
-    checkpoint = out / CHECKPOINT
-    if not checkpoint.exists():
+    done = finished_epochs(out)
+    if not done:
         print(
             "\ninterrupted before the first epoch was finished; nothing was saved", file=sys.stderr
         )
         return INTERRUPTED
-    done = len(Checkpoint.load(checkpoint).history)
     command = ["fastconv", "train", args.dataset, "--resume"]
     for option, value in (("--out", args.out), ("--data-dir", args.data_dir)):
         command += [option, str(value)] if value is not None else []
     print(
-        f"\ninterrupted; the state after epoch {done} is in {checkpoint}\n"
+        f"\ninterrupted; the state after epoch {done} is in {out / CHECKPOINT}\n"
         f"go on with: {shlex.join(command)}",
         file=sys.stderr,
     )
     return INTERRUPTED
-
-
-def _require(*packages: str) -> None:
-    """Tell at the start, not after an hour of training, what is not installed."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f'needs {", ".join(missing)}, not installed here: pip install "fastconv[train]"'
-        )
 
 
 # -- predict --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastconv._arguments import real, whole
+from fastconv._arguments import float_dtype, real, whole
 
 __all__ = [
     "calculate_fan_in_and_fan_out",
@@ -301,22 +301,15 @@ def _fan(shape: Sequence[int], mode: Mode) -> int:
 
 
 def _uniform(shape: Sequence[int], bound: float, dtype: DTypeLike, rng: Rng) -> Array:
-    kind = _real_dtype(dtype)
+    kind = float_dtype(dtype)
     _check_scale(bound, kind)
     return np.random.default_rng(rng).uniform(-bound, bound, _sizes(shape)).astype(kind, copy=False)
 
 
 def _normal(shape: Sequence[int], std: float, dtype: DTypeLike, rng: Rng) -> Array:
-    kind = _real_dtype(dtype)
+    kind = float_dtype(dtype)
     _check_scale(std, kind)
     return np.random.default_rng(rng).normal(0.0, std, _sizes(shape)).astype(kind, copy=False)
-
-
-def _real_dtype(dtype: DTypeLike) -> np.dtype[np.floating[Any]]:
-    kind: np.dtype[Any] = np.dtype(dtype)
-    if kind not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {kind}")
-    return kind
 
 
 def _check_scale(scale: float, kind: np.dtype[np.floating[Any]]) -> None:

@@ -1,139 +1,22 @@
-"""Functions on NumPy arrays: every op of a convolutional network, forward and backward."""
+"""Functions on NumPy arrays: every op of a convolutional network, forward and backward.
 
-from fastconv.functional.activation import (
-    add,
-    gelu,
-    gelu_backward,
-    leaky_relu,
-    leaky_relu_backward,
-    log_softmax,
-    log_softmax_backward,
-    relu,
-    relu_backward,
-    sigmoid,
-    sigmoid_backward,
-    silu,
-    silu_backward,
-    softmax,
-    softmax_backward,
-    softplus,
-    softplus_backward,
-    tanh,
-    tanh_backward,
-)
-from fastconv.functional.adaptive_pool import (
-    adaptive_avg_pool2d,
-    adaptive_avg_pool2d_backward,
-    adaptive_max_pool2d,
-    adaptive_max_pool2d_backward,
-    global_avg_pool2d,
-    global_avg_pool2d_backward,
-    global_max_pool2d,
-    global_max_pool2d_backward,
-)
-from fastconv.functional.conv import (
-    conv1d,
-    conv1d_backward_bias,
-    conv1d_backward_input,
-    conv1d_backward_weight,
-    conv2d,
-    conv2d_backward_bias,
-    conv2d_backward_input,
-    conv2d_backward_weight,
-    pack_conv2d_weight,
-)
-from fastconv.functional.dropout import (
-    dropout,
-    dropout_backward,
-)
-from fastconv.functional.linear import (
-    linear,
-    linear_backward,
-)
-from fastconv.functional.loss import (
-    binary_cross_entropy_with_logits,
-    binary_cross_entropy_with_logits_backward,
-    cross_entropy,
-    cross_entropy_backward,
-    mse_loss,
-    mse_loss_backward,
-)
-from fastconv.functional.norm import (
-    batch_norm,
-    batch_norm_backward,
-)
-from fastconv.functional.pool import (
-    avg_pool1d,
-    avg_pool1d_backward,
-    avg_pool2d,
-    avg_pool2d_backward,
-    max_pool1d,
-    max_pool1d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-)
-from fastconv.functional.shape import (
-    flatten,
-    flatten_backward,
-)
+What is public is said once, in the ``__all__`` of each module.
+"""
+# ruff: noqa: F403
 
-__all__ = [
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool2d_backward",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool2d_backward",
-    "add",
-    "avg_pool1d",
-    "avg_pool1d_backward",
-    "avg_pool2d",
-    "avg_pool2d_backward",
-    "batch_norm",
-    "batch_norm_backward",
-    "binary_cross_entropy_with_logits",
-    "binary_cross_entropy_with_logits_backward",
-    "conv1d",
-    "conv1d_backward_bias",
-    "conv1d_backward_input",
-    "conv1d_backward_weight",
-    "conv2d",
-    "conv2d_backward_bias",
-    "conv2d_backward_input",
-    "conv2d_backward_weight",
-    "cross_entropy",
-    "cross_entropy_backward",
-    "dropout",
-    "dropout_backward",
-    "flatten",
-    "flatten_backward",
-    "gelu",
-    "gelu_backward",
-    "global_avg_pool2d",
-    "global_avg_pool2d_backward",
-    "global_max_pool2d",
-    "global_max_pool2d_backward",
-    "leaky_relu",
-    "leaky_relu_backward",
-    "linear",
-    "linear_backward",
-    "log_softmax",
-    "log_softmax_backward",
-    "max_pool1d",
-    "max_pool1d_backward",
-    "max_pool2d",
-    "max_pool2d_backward",
-    "mse_loss",
-    "mse_loss_backward",
-    "pack_conv2d_weight",
-    "relu",
-    "relu_backward",
-    "sigmoid",
-    "sigmoid_backward",
-    "silu",
-    "silu_backward",
-    "softmax",
-    "softmax_backward",
-    "softplus",
-    "softplus_backward",
-    "tanh",
-    "tanh_backward",
-]
+import types
+from typing import TYPE_CHECKING
+
+from fastconv.functional.activation import *
+from fastconv.functional.adaptive_pool import *
+from fastconv.functional.conv import *
+from fastconv.functional.dropout import *
+from fastconv.functional.linear import *
+from fastconv.functional.loss import *
+from fastconv.functional.norm import *
+from fastconv.functional.pool import *
+from fastconv.functional.shape import *
+
+# Type checkers take a star import for a re-export; an `__all__` that they cannot read hides it.
+if not TYPE_CHECKING:
+    __all__ = sorted(name for name, op in globals().items() if isinstance(op, types.FunctionType))

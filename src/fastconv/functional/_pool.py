@@ -1,15 +1,19 @@
-"""Pooling of any number of axes; options and `adaptive` are those of `_geometry.pooling`."""
+"""Pooling of any number of axes.
+
+`geometry` is `_geometry.pooling` or `adaptive_pooling`, and `options` what it takes after a shape.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastconv import _ops
-from fastconv._arguments import to_array, whole
-from fastconv._geometry import pooling
+from fastconv._arguments import to_array
+from fastconv._geometry import Pooling, adaptive_pooling
 from fastconv.functional._check import (
     Array,
     as_array,
@@ -18,13 +22,16 @@ from fastconv.functional._check import (
     check_shape,
     empty_like_format,
 )
+from fastconv.functional._options import check_divisor
+
+Geometry = Callable[..., Pooling]
 
 
 def max_pool(
-    ndim: int, input: Array, return_indices: bool, *options: Any, adaptive: Any = None
+    ndim: int, input: Array, return_indices: bool, geometry: Geometry, *options: Any
 ) -> Array | tuple[Array, Array]:
     x, batched = as_batch(as_array("input", input, (ndim + 1, ndim + 2)), ndim)
-    shape = pooling(x.shape, *options, adaptive=adaptive)
+    shape = geometry(x.shape, *options)
     y = empty_like_format(x, shape.output_shape)
     indices = empty_like_format(x, shape.output_shape, np.int64) if return_indices else None
     _ops.max_pool(x, y, indices, shape)
@@ -47,7 +54,7 @@ def max_backward(
         raise ValueError(
             f"grad_output of shape {dy.shape} does not match input_shape {input_shape}"
         )
-    shape = pooling(sizes, adaptive=dy.shape[-ndim:], input_name="input_shape")
+    shape = adaptive_pooling(sizes, dy.shape[-ndim:], input_name="input_shape")
     dy, _ = as_batch(dy, ndim)
     at, _ = as_batch(idx, ndim)
     dx = empty_like_format(at, sizes, dy.dtype)
@@ -68,13 +75,13 @@ def avg_pool(
     input: Array,
     count_include_pad: bool,
     divisor_override: int | None,
+    geometry: Geometry,
     *options: Any,
-    adaptive: Any = None,
 ) -> Array:
     x, batched = as_batch(as_array("input", input, (ndim + 1, ndim + 2)), ndim)
-    shape = pooling(x.shape, *options, adaptive=adaptive)
+    shape = geometry(x.shape, *options)
     y = empty_like_format(x, shape.output_shape)
-    divisor = _divisor(divisor_override)
+    divisor = check_divisor(divisor_override) or 0
     _ops.avg_pool(x, y, shape, count_include_pad=count_include_pad, divisor_override=divisor)
     return y if batched else y[0]
 
@@ -85,26 +92,17 @@ def avg_backward(
     input_shape: tuple[int, ...],
     count_include_pad: bool,
     divisor_override: int | None,
+    geometry: Geometry,
     *options: Any,
-    adaptive: Any = None,
 ) -> Array:
     dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
     sizes, batched = as_shape("input_shape", input_shape, ndim)
-    shape = pooling(sizes, *options, adaptive=adaptive, input_name="input_shape")
+    shape = geometry(sizes, *options, input_name="input_shape")
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy, ndim)
     dx = empty_like_format(dy, shape.input_shape)
-    divisor = _divisor(divisor_override)
+    divisor = check_divisor(divisor_override) or 0
     _ops.avg_pool_backward(
         dy, dx, shape, count_include_pad=count_include_pad, divisor_override=divisor
     )
     return dx if batched else dx[0]
-
-
-def _divisor(divisor_override: int | None) -> int:
-    if divisor_override is None:
-        return 0
-    divisor = whole("divisor_override", divisor_override, -(2**53), 2**53)
-    if divisor == 0:
-        raise ValueError(f"divisor_override must not be zero, got {divisor_override!r}")
-    return divisor

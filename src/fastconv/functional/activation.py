@@ -9,8 +9,8 @@ from operator import index
 from typing import Literal
 
 from fastconv import _ops
-from fastconv._arguments import real
 from fastconv.functional._check import Array, as_array, check_shape, empty_like, is_relu, same_dtype
+from fastconv.functional._options import check_approximate, check_negative_slope
 
 __all__ = [
     "add",
@@ -152,10 +152,6 @@ def add(input: Array, other: Array, *, activation: Literal["relu"] | None = None
     return out
 
 
-def _slope(negative_slope: float) -> float:
-    return real("negative_slope", negative_slope)
-
-
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
     """Leaky rectified linear unit: x where x > 0, else ``negative_slope`` x.
 
@@ -180,7 +176,7 @@ def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
     >>> leaky_relu(np.array([-1.0, 0.0, 2.0]), 0.5)
     array([-0.5,  0. ,  2. ])
     """
-    return _forward(_ops.LEAKY_RELU, input, _slope(negative_slope))
+    return _forward(_ops.LEAKY_RELU, input, check_negative_slope(negative_slope))
 
 
 def leaky_relu_backward(grad_output: Array, input: Array, negative_slope: float = 0.01) -> Array:
@@ -211,7 +207,8 @@ def leaky_relu_backward(grad_output: Array, input: Array, negative_slope: float 
     >>> leaky_relu_backward(np.array([4.0, 4.0]), np.array([-1.0, 2.0]), 0.5)
     array([2., 4.])
     """
-    return _backward(_ops.LEAKY_RELU, grad_output, "input", input, _slope(negative_slope))
+    slope = check_negative_slope(negative_slope)
+    return _backward(_ops.LEAKY_RELU, grad_output, "input", input, slope)
 
 
 def sigmoid(input: Array) -> Array:
@@ -327,11 +324,7 @@ def tanh_backward(grad_output: Array, output: Array) -> Array:
 
 
 def _gelu(approximate: str) -> int:
-    if approximate == "none":
-        return _ops.GELU
-    if approximate == "tanh":
-        return _ops.GELU_TANH
-    raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+    return _ops.GELU_TANH if check_approximate(approximate) == "tanh" else _ops.GELU
 
 
 def gelu(input: Array, approximate: str = "none") -> Array:

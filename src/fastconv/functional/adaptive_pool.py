@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, overload
 
+from fastconv._geometry import adaptive_pooling
 from fastconv.functional import _pool
 from fastconv.functional._check import Array, as_array
 from fastconv.functional.pool import max_pool2d_backward
@@ -49,7 +50,7 @@ def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> Array:
     >>> F.adaptive_avg_pool2d(np.arange(3.0).reshape(1, 1, 3), (1, 2))
     array([[[0.5, 1.5]]])
     """
-    return _pool.avg_pool(2, input, True, None, adaptive=output_size)
+    return _pool.avg_pool(2, input, True, None, adaptive_pooling, output_size)
 
 
 def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...]) -> Array:
@@ -77,7 +78,7 @@ def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...
     array([[[0.5, 1. , 0.5]]])
     """
     dy = as_array("grad_output", grad_output, (3, 4))
-    return _pool.avg_backward(2, dy, input_shape, True, None, adaptive=dy.shape[-2:])
+    return _pool.avg_backward(2, dy, input_shape, True, None, adaptive_pooling, dy.shape[-2:])
 
 
 @overload
@@ -118,7 +119,7 @@ def adaptive_max_pool2d(
     >>> F.adaptive_max_pool2d(np.arange(3.0).reshape(1, 1, 3), (1, 2))
     array([[[1., 2.]]])
     """
-    return _pool.max_pool(2, input, return_indices, adaptive=output_size)
+    return _pool.max_pool(2, input, return_indices, adaptive_pooling, output_size)
 
 
 def adaptive_max_pool2d_backward(
@@ -234,7 +235,7 @@ def global_max_pool2d(input: Array, return_indices: bool = False) -> Array | tup
     >>> F.global_max_pool2d(np.arange(4.0).reshape(1, 2, 2))
     array([[[3.]]])
     """
-    return _pool.max_pool(2, input, return_indices, adaptive=1)
+    return _pool.max_pool(2, input, return_indices, adaptive_pooling, 1)
 
 
 def global_max_pool2d_backward(

@@ -5,8 +5,9 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._arguments import real, to_array
+from fastconv._arguments import to_array
 from fastconv.functional._check import Array, as_array, check_shape, empty_like
+from fastconv.functional._options import check_probability
 
 __all__ = ["dropout", "dropout_backward"]
 
@@ -84,7 +85,7 @@ def dropout(
     array([ True, False, False, False,  True,  True])
     """
     input = as_array("input", input)
-    _check_probability(p)
+    check_probability(p)
     if not training:
         return (input, np.ones(input.shape, np.bool_)) if return_mask else input
     if not isinstance(rng, np.random.Generator | int | None):
@@ -127,7 +128,7 @@ def dropout_backward(grad_output: Array, mask: NDArray[np.bool_], p: float = 0.5
     array([2., 0., 2.])
     """
     grad_output = as_array("grad_output", grad_output)
-    _check_probability(p)
+    check_probability(p)
     mask = to_array("mask", mask)
     if mask.dtype != np.bool_:
         raise TypeError(f"mask must be boolean, got {mask.dtype}")
@@ -141,7 +142,3 @@ def _scaled(array: Array, mask: NDArray[np.bool_], p: float) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):  # infinity times zero
         np.multiply(array, scale, out=output)
         return np.multiply(output, mask, out=output)
-
-
-def _check_probability(p: object) -> None:
-    real("p", p, 0, 1)

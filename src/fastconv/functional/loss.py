@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import _ops
-from fastconv._arguments import real, to_array, whole
+from fastconv._arguments import to_array
 from fastconv._buffers import empty
 from fastconv.functional._check import Array, as_array, check_shape, empty_like, same_dtype
+from fastconv.functional._options import check_ignore_index, check_label_smoothing, check_reduction
 from fastconv.functional.activation import log_softmax, softmax
 
 __all__ = [
@@ -55,7 +56,7 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Any:
     np.float64(2.0)
     """
     input, target = _pair(input, target)
-    _check_reduction(reduction)
+    check_reduction(reduction)
     losses = empty_like(input) if reduction == "none" else None
     total = _ops.squared_error(input, target, losses)
     return _reduced(losses, total, reduction, input.size, input.dtype)
@@ -90,7 +91,7 @@ def mse_loss_backward(
     array([0., 2.])
     """
     input, target = _pair(input, target)
-    _check_reduction(reduction)
+    check_reduction(reduction)
     scale = _scale(grad_output, reduction, input.size, input.shape, input.dtype)
     grad = empty_like(input)
     _ops.squared_error_backward(input, target, grad, 1.0 if scale.ndim else float(scale))
@@ -157,7 +158,7 @@ def cross_entropy(
     array([0.126928, 0.693147])
     """
     x, axis, target, weight = _check_classes(input, target, weight, reduction, label_smoothing)
-    ignore_index = whole("ignore_index", ignore_index, -(2**63))
+    ignore_index = check_ignore_index(ignore_index)
     if _plain_labels(x, axis, target, label_smoothing):
         labels = np.ascontiguousarray(target, np.int64).reshape(-1)
         losses = empty((labels.size,), x.dtype) if reduction == "none" else None
@@ -219,7 +220,7 @@ def cross_entropy_backward(
            [ 0.25, -0.25]])
     """
     x, axis, target, weight = _check_classes(input, target, weight, reduction, label_smoothing)
-    ignore_index = whole("ignore_index", ignore_index, -(2**63))
+    ignore_index = check_ignore_index(ignore_index)
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     if _plain_labels(x, axis, target, label_smoothing):
         labels = np.ascontiguousarray(target, np.int64).reshape(-1)
@@ -354,11 +355,11 @@ def _check_classes(
 ) -> tuple[Array, int, NDArray[Any], Array | None]:
     """The arguments of cross-entropy as arrays, and the axis of the input's classes."""
     x = as_array("input", input)
-    _check_reduction(reduction)
+    check_reduction(reduction)
     axis = min(1, x.ndim - 1)
     if x.ndim == 0 or x.shape[axis] == 0:
         raise ValueError(f"input has shape {x.shape}: no classes")
-    real("label_smoothing", label_smoothing, 0, 1)
+    check_label_smoothing(label_smoothing)
     if weight is not None:
         weight = np.ascontiguousarray(as_array("weight", weight))
         same_dtype(input=x, weight=weight)
@@ -458,7 +459,7 @@ def _binary_weights(
     None stands for 1 − t; that a target is NaN is then left to be found.
     """
     input, target = _pair(input, target)
-    _check_reduction(reduction)
+    check_reduction(reduction)
     if weight is None and pos_weight is None:
         return input, target, None
     _check_no_nan(target)
@@ -494,11 +495,6 @@ def _check_no_nan(target: Array) -> None:
     if np.isnan(target).any():
         where = tuple(int(i) for i in np.argwhere(np.isnan(target))[0])
         raise ValueError(f"target of shape {target.shape} is nan at {where}")
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
 def _reduced(losses: Array | None, total: float, reduction: str, count: float, dtype: Any) -> Any:

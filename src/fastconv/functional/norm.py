@@ -1,12 +1,10 @@
 """Batch normalisation (docs/derivation.md, "Batch normalisation")."""
 
-import sys
 from typing import Literal
 
 import numpy as np
 
 from fastconv import _ops
-from fastconv._arguments import real
 from fastconv.functional._check import (
     Array,
     as_array,
@@ -16,6 +14,7 @@ from fastconv.functional._check import (
     is_relu,
     same_dtype,
 )
+from fastconv.functional._options import check_eps, check_momentum
 
 __all__ = ["batch_norm", "batch_norm_backward"]
 
@@ -118,7 +117,7 @@ def batch_norm(
     means = checked("running_mean", running_mean, x)
     variances = checked("running_var", running_var, x)
     weight, bias = _channel_vector("weight", weight, x), _channel_vector("bias", bias, x)
-    eps, momentum = real("eps", eps, 0, sys.float_info.max), real("momentum", momentum, 0, 1)
+    eps, momentum = check_eps(eps), check_momentum(momentum)
     if training and x.size < 2 * x.shape[1]:
         raise ValueError(
             f"training needs more than one element for every channel, got input of shape {x.shape}"

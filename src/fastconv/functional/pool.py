@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, overload
 
+from fastconv._geometry import pooling
 from fastconv.functional import _pool
 from fastconv.functional._check import Array
 
@@ -147,7 +148,7 @@ def avg_pool1d(
     array([[2. , 3.5]])
     """
     options = kernel_size, stride, padding, 1, ceil_mode
-    return _pool.avg_pool(1, input, count_include_pad, None, *options)
+    return _pool.avg_pool(1, input, count_include_pad, None, pooling, *options)
 
 
 def avg_pool1d_backward(
@@ -184,7 +185,7 @@ def avg_pool1d_backward(
     array([[0.5, 0.5]])
     """
     options = kernel_size, stride, padding, 1, ceil_mode
-    return _pool.avg_backward(1, grad_output, input_shape, count_include_pad, None, *options)
+    return _pool.avg_backward(1, grad_output, input_shape, count_include_pad, None, pooling, *options)
 
 
 @overload
@@ -331,7 +332,7 @@ def avg_pool2d(
             [10.5, 12.5]]])
     """
     options = kernel_size, stride, padding, 1, ceil_mode
-    return _pool.avg_pool(2, input, count_include_pad, divisor_override, *options)
+    return _pool.avg_pool(2, input, count_include_pad, divisor_override, pooling, *options)
 
 
 def avg_pool2d_backward(

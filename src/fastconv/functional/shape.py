@@ -6,6 +6,7 @@ from operator import index
 
 import numpy as np
 
+from fastconv._arguments import whole
 from fastconv.functional._check import Array, as_array
 
 __all__ = ["flatten", "flatten_backward"]
@@ -30,7 +31,7 @@ def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
     Raises
     ------
     TypeError
-        If ``input`` is neither float32 nor float64.
+        If ``input`` is neither float32 nor float64, or an axis no integer.
     ValueError
         If an axis does not exist, or ``start_dim`` comes after ``end_dim``.
 
@@ -106,6 +107,7 @@ def flatten_backward(
 
 
 def _axis(name: str, dim: int, input: Array) -> int:
+    dim = whole(name, dim, -(2**63))
     if not -input.ndim <= dim < input.ndim:
         raise ValueError(f"{name}={dim} is no axis of an input of shape {input.shape}")
     return dim % input.ndim

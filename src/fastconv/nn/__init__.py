@@ -18,66 +18,25 @@
 >>> losses[-1] < losses[0]
 True
 """
+# ruff: noqa: F403
 
-from fastconv.nn import models
-from fastconv.nn.containers import Concat, Residual, Sequential
-from fastconv.nn.layers import (
-    GELU,
-    AdaptiveAvgPool2d,
-    AdaptiveMaxPool2d,
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Identity,
-    LeakyReLU,
-    Linear,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Tanh,
-    packed,
-)
-from fastconv.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
-from fastconv.nn.module import IncompatibleKeys, Module, Parameter, is_grad_enabled, no_grad
+import types
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "GELU",
-    "AdaptiveAvgPool2d",
-    "AdaptiveMaxPool2d",
-    "AvgPool2d",
-    "BCEWithLogitsLoss",
-    "BatchNorm2d",
-    "Concat",
-    "Conv2d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Flatten",
-    "GlobalAvgPool2d",
-    "Identity",
-    "IncompatibleKeys",
-    "LeakyReLU",
-    "Linear",
-    "LogSoftmax",
-    "Loss",
-    "MSELoss",
-    "MaxPool2d",
-    "Module",
-    "Parameter",
-    "ReLU",
-    "Residual",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
-    "is_grad_enabled",
-    "models",
-    "no_grad",
-    "packed",
-]
+from fastconv.nn import models as models
+from fastconv.nn.activation import *
+from fastconv.nn.containers import *
+from fastconv.nn.conv import *
+from fastconv.nn.dropout import *
+from fastconv.nn.linear import *
+from fastconv.nn.losses import *
+from fastconv.nn.module import *
+from fastconv.nn.norm import *
+from fastconv.nn.pool import *
+from fastconv.nn.shape import *
+
+# What is public is said once, in the `__all__` of each module. Type checkers take a star import
+# for a re-export; an `__all__` that they cannot read hides it.
+if not TYPE_CHECKING:
+    __all__ = sorted(n for n, v in globals().items() if isinstance(v, type | types.FunctionType))
+    __all__ += ["models"]

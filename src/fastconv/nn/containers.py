@@ -1,15 +1,17 @@
 """Modules made of modules: in a row, beside a shortcut, or side by side."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from itertools import accumulate
-from typing import Literal, overload
+from typing import Literal, cast, overload
 
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.nn.layers import BatchNorm2d, Conv2d, ReLU
+from fastconv.nn.activation import ReLU
 from fastconv.nn.module import Array, Module
+
+__all__ = ["Concat", "Residual", "Sequential"]
 
 
 class Sequential(Module):
@@ -43,7 +45,7 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Module) -> None:
-        _check_layers(layers)
+        _check_layers({f"layer {i}": layer for i, layer in enumerate(layers)})
         self._layers = layers
         self._steps = _forward_steps(layers)
 
@@ -92,14 +94,26 @@ def _forward_steps(layers: Sequence[Module]) -> list[Callable[[Array], Array]]:
     """What a forward pass calls: the layers, but one that takes the ReLU after it along."""
     steps: list[Callable[[Array], Array]] = []
     for i, layer in enumerate(layers):
-        before = layers[i - 1] if i else None
-        if type(layer) is ReLU and (  # a subclass may do something else
-            type(before) is Conv2d or type(before) is BatchNorm2d or type(before) is Residual
-        ):
-            steps[-1] = partial(layer.follow, before.forward_relu)
+        # a subclass of ReLU may do something else
+        relu = _forward_relu(layers[i - 1]) if i and type(layer) is ReLU else None
+        if type(layer) is ReLU and relu is not None:
+            steps[-1] = partial(layer.follow, relu)
         else:
             steps.append(layer)
     return steps
+
+
+def _forward_relu(layer: Module) -> Callable[[Array], Array] | None:
+    """The layer's method for its forward pass and ReLU in one, if it has one that still fits.
+
+    A subclass that redefines the forward pass alone has none.
+    """
+    for kind in type(layer).__mro__:
+        if "forward_relu" in vars(kind):
+            return cast(Callable[[Array], Array], getattr(layer, "forward_relu"))  # noqa: B009
+        if {"forward", "__call__"} & vars(kind).keys():
+            break
+    return None
 
 
 class Residual(Module):
@@ -132,7 +146,7 @@ class Residual(Module):
     """
 
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
-        _check_layers((body,) if shortcut is None else (body, shortcut))
+        _check_layers({"body": body} | ({} if shortcut is None else {"shortcut": shortcut}))
         self.body = body
         self.shortcut = shortcut
 
@@ -197,7 +211,7 @@ class Concat(Module):
     def __init__(self, *branches: Module) -> None:
         if not branches:
             raise ValueError("Concat needs at least one branch")
-        _check_layers(branches)
+        _check_layers({f"branch {i}": branch for i, branch in enumerate(branches)})
         self._branches = branches
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -235,12 +249,12 @@ class Concat(Module):
         yield from zip(self._branches, np.split(grad_output, ends, axis), strict=True)
 
 
-def _check_layers(layers: Sequence[Module]) -> None:
+def _check_layers(layers: Mapping[str, Module]) -> None:
     """Each must be a Module, and, since it remembers one forward pass, stand in one place."""
     seen: set[int] = set()
-    for i, layer in enumerate(layers):
+    for name, layer in layers.items():
         if not isinstance(layer, Module):
-            raise TypeError(f"layer {i} must be a Module, got {layer!r}")
+            raise TypeError(f"{name} must be a Module, got {layer!r}")
         for module in layer.modules():
             if id(module) in seen:
                 raise ValueError(

@@ -7,7 +7,10 @@ from numpy.typing import ArrayLike
 
 from fastconv import functional as F
 from fastconv._arguments import to_array
+from fastconv.functional._options import check_ignore_index, check_label_smoothing, check_reduction
 from fastconv.nn.module import Array, Remembers
+
+__all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "Loss", "MSELoss"]
 
 
 class Loss(Remembers):
@@ -17,10 +20,15 @@ class Loss(Remembers):
     ----------
     reduction : {"mean", "sum", "none"}
         What becomes of the elements' losses.
+
+    Raises
+    ------
+    ValueError
+        If ``reduction`` is something else.
     """
 
     def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = reduction
+        self.reduction = check_reduction(reduction)
 
     def __call__(self, input: Array, target: Array) -> float | Array:
         """Loss of ``input``, the model's output.
@@ -70,6 +78,11 @@ class MSELoss(Loss):
     reduction : {"mean", "sum", "none"}
         What becomes of the elements' losses.
 
+    Raises
+    ------
+    ValueError
+        If ``reduction`` is something else.
+
     Examples
     --------
     >>> import numpy as np
@@ -101,6 +114,11 @@ class CrossEntropyLoss(Loss):
     label_smoothing : float
         Share of the target that is spread over all classes, in [0, 1].
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if it is none of the above.
+
     Examples
     --------
     >>> import numpy as np
@@ -120,9 +138,13 @@ class CrossEntropyLoss(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(reduction)
-        self.weight = weight
-        self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
+        self.weight = _weights("weight", weight)
+        if self.weight is not None and (self.weight.ndim != 1 or self.weight.size == 0):
+            raise ValueError(
+                f"weight must be one number for each class, got shape {self.weight.shape}"
+            )
+        self.ignore_index = check_ignore_index(ignore_index)
+        self.label_smoothing = check_label_smoothing(label_smoothing)
 
     def _forward(self, input: Array, target: Array) -> Any:
         return F.cross_entropy(input, target, *self._options(input))
@@ -149,6 +171,11 @@ class BCEWithLogitsLoss(Loss):
     pos_weight : array_like, optional
         Factor of the positive part; broadcast to ``input``, taken in its precision.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If ``reduction`` is something else, or the weights are no real numbers.
+
     Examples
     --------
     >>> import numpy as np
@@ -166,8 +193,8 @@ class BCEWithLogitsLoss(Loss):
         pos_weight: ArrayLike | None = None,
     ) -> None:
         super().__init__(reduction)
-        self.weight = weight
-        self.pos_weight = pos_weight
+        self.weight = _weights("weight", weight)
+        self.pos_weight = _weights("pos_weight", pos_weight)
 
     def _forward(self, input: Array, target: Array) -> Any:
         return F.binary_cross_entropy_with_logits(input, target, *self._options(input))
@@ -182,11 +209,17 @@ class BCEWithLogitsLoss(Loss):
         return weight, self.reduction, _in_precision_of(input, self.pos_weight)
 
 
-def _in_precision_of(input: Array, weight: ArrayLike | None) -> Array | None:
+def _weights(name: str, weight: ArrayLike | None) -> Array | None:
     if weight is None:
         return None
-    weights = to_array("weight", weight)
+    weights = to_array(name, weight)
     if weights.dtype.kind not in "fiu":
-        raise TypeError(f"weight must be real numbers, got {weights.dtype}")
+        raise TypeError(f"{name} must be real numbers, got {weights.dtype}")
+    return weights
+
+
+def _in_precision_of(input: Array, weights: Array | None) -> Array | None:
+    if weights is None:
+        return None
     with np.errstate(over="ignore"):
         return weights.astype(to_array("input", input).dtype)

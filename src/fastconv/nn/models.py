@@ -8,19 +8,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastconv import init
+from fastconv._arguments import generator, real, whole
 from fastconv.init import Rng
+from fastconv.nn.activation import ReLU
 from fastconv.nn.containers import Residual, Sequential
-from fastconv.nn.layers import (
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Linear,
-    MaxPool2d,
-    ReLU,
-)
+from fastconv.nn.conv import Conv2d
+from fastconv.nn.dropout import Dropout
+from fastconv.nn.linear import Linear
 from fastconv.nn.module import Module
+from fastconv.nn.norm import BatchNorm2d
+from fastconv.nn.pool import GlobalAvgPool2d, MaxPool2d
+from fastconv.nn.shape import Flatten
 
 __all__ = ["lenet5", "mobilenet", "resnet18", "vgg11"]
 
@@ -80,10 +78,12 @@ def lenet5(
     """
     # kernel size, padding of the first and the second convolution, size after the last pooling
     geometries = {28: (5, 2, 0, 5), 32: (5, 0, 0, 5), 8: (3, 1, 1, 2)}
-    if image_size not in geometries:
+    if whole("image_size", image_size, 1) not in geometries:
         raise ValueError(f"image_size must be one of {list(geometries)}, got {image_size}")
     kernel_size, *paddings, last = geometries[image_size]
-    rng = np.random.default_rng(rng)
+    _check_sizes(num_classes=num_classes, in_channels=in_channels, width=width)
+    dropout = real("dropout", dropout, 0, 1)
+    rng = generator(rng)
     layers: list[Module] = []
     channels = in_channels
     for out_channels, padding in zip((6 * width, 16 * width), paddings, strict=True):
@@ -140,7 +140,8 @@ def vgg11(
     >>> sum(p.size for p in model.parameters())
     9231114
     """
-    rng = np.random.default_rng(rng)
+    _check_sizes(num_classes=num_classes, in_channels=in_channels)
+    rng = generator(rng)
     layers: list[Module] = []
     channels = in_channels
     for stage in ((64,), (128,), (256, 256), (512, 512), (512, 512)):
@@ -187,7 +188,8 @@ def resnet18(
     >>> sum(p.size for p in model.parameters())
     11173962
     """
-    rng = np.random.default_rng(rng)
+    _check_sizes(num_classes=num_classes, in_channels=in_channels)
+    rng = generator(rng)
     layers = [*_conv_bn(in_channels, 64, 3, dtype=dtype, rng=rng), ReLU()]
     channels = 64
     for out_channels, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
@@ -233,7 +235,8 @@ def mobilenet(
     >>> sum(p.size for p in model.parameters())
     2236682
     """
-    rng = np.random.default_rng(rng)
+    _check_sizes(num_classes=num_classes, in_channels=in_channels)
+    rng = generator(rng)
     layers = [*_conv_bn(in_channels, 32, 3, dtype=dtype, rng=rng), ReLU()]
     channels = 32
     for expansion, out_channels, repeats, first_stride in (
@@ -250,6 +253,11 @@ def mobilenet(
             channels = out_channels
     layers += [*_conv_bn(channels, 1280, 1, dtype=dtype, rng=rng), ReLU()]
     return Sequential(*layers, *_head(1280, num_classes, dtype, rng))
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        whole(name, size, 1)
 
 
 def _basic_block(

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from fastconv._arguments import to_array
 
+__all__ = ["IncompatibleKeys", "Module", "Parameter", "is_grad_enabled", "no_grad"]
+
 Array = NDArray[Any]
 
 _grad_enabled: ContextVar[bool] = ContextVar("fastconv_grad_enabled", default=True)

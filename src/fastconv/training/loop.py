@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import nn
+from fastconv._arguments import whole
 from fastconv.data import batches
 from fastconv.data.preprocessing import check_labels
 from fastconv.optim import LRScheduler, Optimizer
@@ -118,10 +119,9 @@ def fit(
     >>> history[-1]["accuracy"] > 0.9
     True
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+    epochs = whole("epochs", epochs, 1)
+    batch_size = whole("batch_size", batch_size, 1)
+    seed = whole("seed", seed, 0)
     if resume and checkpoint is None:
         raise ValueError("resume needs a checkpoint to go on from")
     criterion = criterion or nn.CrossEntropyLoss()

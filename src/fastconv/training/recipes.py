@@ -5,7 +5,7 @@ images, never on the test part; those for MNIST follow them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import data, optim
+from fastconv._arguments import real, whole
 from fastconv.data.datasets import FASHION_CLASSES, Examples
+from fastconv.training.classifier import ARCHITECTURES
 
 DIGITS = tuple("0123456789")
 Augment = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
@@ -22,7 +24,16 @@ Augment = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a training run follows from, but for the images."""
+    """All that a training run follows from, but for the images.
+
+    Names, kinds and counts are checked here; what range a rate or a share must lie in, by whoever
+    uses it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the field, if it is not of its kind.
+    """
 
     model: str = "lenet5"
     model_options: dict[str, Any] = field(default_factory=dict)
@@ -39,13 +50,42 @@ class Recipe:
     validation: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, known in (("model", ARCHITECTURES), ("optimizer", tuple(OPTIMIZERS))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        if not isinstance(self.model_options, Mapping):
+            raise TypeError(f"model_options must be a mapping, got {self.model_options!r}")
+        if not isinstance(self.flip, bool | np.bool_):
+            raise TypeError(f"flip must be True or False, got {self.flip!r}")
+        plain: dict[str, Any] = {"model_options": dict(self.model_options), "flip": bool(self.flip)}
+        for name, low in (("epochs", 1), ("batch_size", 1), ("shift", 0), ("seed", 0)):
+            plain[name] = whole(name, getattr(self, name), low)
+        for name in ("lr", "weight_decay", "label_smoothing", "validation"):
+            plain[name] = real(name, getattr(self, name))
+        for name, value in plain.items():  # as a checkpoint holds them, and compares them
+            object.__setattr__(self, name, value)
+
     def changed(self, options: Mapping[str, Any]) -> "Recipe":
-        """This recipe with some fields changed, and with others that no longer fit reset."""
+        """This recipe with some fields changed, and with others that no longer fit reset.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option is no field, or its value not of the field's kind.
+        """
         options = dict(options)
+        names = [f.name for f in fields(self)]
+        for name in options:
+            if name not in names:
+                raise TypeError(f"there is no option {name!r}; the options are {', '.join(names)}")
         if options.get("model", self.model) != self.model:
             options.setdefault("model_options", {})
         if options.get("optimizer", self.optimizer) != self.optimizer:
-            options.setdefault("lr", OPTIMIZERS[options["optimizer"]].lr)
+            rates = OPTIMIZERS.get(options["optimizer"])
+            options.setdefault("lr", rates.lr if rates is not None else self.lr)
         return replace(self, **options)
 
     @classmethod
@@ -55,13 +95,16 @@ class Recipe:
         Raises
         ------
         ValueError
-            If a field is missing or not of its type.
+            If a field is missing, not of its type or out of range.
         """
         values: dict[str, Any] = {name: settings.get(name) for name in asdict(cls())}
         for name, default in asdict(cls()).items():
             if type(values[name]) is not type(default):
                 raise ValueError(f"checkpoint: the run's {name} is {values[name]!r}")
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"checkpoint: the run's {error}") from error
 
 
 class Optimizer(NamedTuple):

@@ -160,3 +160,10 @@ def conv2d_layer(d):
         "rng": 0,
         **module(d, x),
     }
+
+
+@recipe("nn.Conv1d")
+def conv1d_layer(d):
+    x, w, options, _ = along_one_axis(*convolution(d))
+    sizes = {"in_channels": x[-2], "out_channels": w[0], "kernel_size": w[2]}
+    return {**sizes, **options, "bias": d.chance(0.5), "dtype": d.dtype, "rng": 0, **module(d, x)}

@@ -121,6 +121,18 @@ def max_pool_layer(d):
     return {**options, **module(d, x)}
 
 
+@recipe("nn.MaxPool1d")
+def max_pool1d_layer(d):
+    x, options = along_one_axis(*pooling(d, dilated=True))
+    return {**options, **module(d, x)}
+
+
+@recipe("nn.AvgPool1d")
+def avg_pool1d_layer(d):
+    x, options = along_one_axis(*pooling(d, dilated=False))
+    return {**options, "count_include_pad": d.chance(0.5), **module(d, x)}
+
+
 @recipe("nn.AvgPool2d")
 def avg_pool_layer(d):
     x, options = pooling(d, dilated=False)

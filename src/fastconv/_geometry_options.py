@@ -11,6 +11,8 @@ from collections.abc import Callable
 from operator import index
 from typing import Any, NamedTuple
 
+from fastconv._arguments import whole
+
 Sides = tuple[tuple[int, int], ...]
 
 #: what has no name in a message about one axis
@@ -18,16 +20,8 @@ _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")
 
 
 def integer(name: str, value: object) -> int:
-    """`value` as a Python int of 64 bits."""
-    try:
-        result = index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if abs(result) > sys.maxsize:
-        raise ValueError(f"{name} is too large: {value!r}")
-    return result
+    """`value` as a Python int of 64 bits; the validator says whether it is in range."""
+    return whole(name, value, -sys.maxsize)
 
 
 def per_axis(name: str, value: object, ndim: int) -> tuple[int, ...]:
@@ -60,8 +54,9 @@ def sides(
         totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)  # the odd one last
     if isinstance(value, tuple | list):
-        if len(value) == ndim and all(isinstance(v, tuple | list) for v in value):
-            if all(len(v) == 2 for v in value):
+        nested = [isinstance(v, tuple | list) for v in value]
+        if any(nested):
+            if len(value) == ndim and all(nested) and all(len(v) == 2 for v in value):
                 return tuple((integer("padding", a), integer("padding", b)) for a, b in value)
         elif len(value) == 2 * ndim:
             flat = [integer("padding", v) for v in value]

@@ -1,0 +1,271 @@
+"""Convolutions, and their weights packed once for many calls."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastconv import functional as F
+from fastconv import init
+from fastconv._arguments import choice, generator, whole
+from fastconv.functional.conv import PackedWeight
+from fastconv.init import Rng
+from fastconv.nn._check import Sizes, conv_options
+from fastconv.nn.module import Array, Module, Parameter
+
+__all__ = ["Conv1d", "Conv2d", "packed"]
+
+
+class _ConvNd(Module):
+    """What convolutions over any number of axes share; a subclass says how many."""
+
+    #: how many axes the kernel moves along, and the op's name
+    _ndim: ClassVar[int]
+    _op: ClassVar[str]
+
+    #: the weight as :func:`packed` left it
+    _packed: PackedWeight | None = None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Any = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros"] = "zeros",
+        *,
+        dtype: DTypeLike = np.float32,
+        rng: Rng = None,
+        algorithm: str = "auto",
+    ) -> None:
+        self.in_channels = whole("in_channels", in_channels, 1)
+        self.out_channels = whole("out_channels", out_channels, 1)
+        options = conv_options(
+            self._ndim, kernel_size, stride, padding, dilation, groups, algorithm
+        )
+        if self.in_channels % options.groups or self.out_channels % options.groups:
+            raise ValueError(
+                f"groups={groups} must divide in_channels={in_channels} and "
+                f"out_channels={out_channels}"
+            )
+        choice("padding_mode", padding_mode, "zeros")
+        self.kernel_size = options.kernel_size
+        self.stride = options.stride
+        self.padding = options.padding
+        self.dilation = options.dilation
+        self.groups = options.groups
+        self.algorithm = algorithm
+        rng = generator(rng)
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        self.weight = Parameter(init.default_weight(shape, dtype=dtype, rng=rng))
+        self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng)) if bias else None
+
+    def forward(self, input: Array) -> Array:
+        return self._convolve(input, None)
+
+    def forward_relu(self, input: Array) -> Array:
+        """``relu(self(input))`` in one pass over the output."""
+        return self._convolve(input, "relu")
+
+    def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
+        output: Array = getattr(F, self._op)(
+            input,
+            self.weight.data if self._packed is None else self._packed,
+            None if self.bias is None else self.bias.data,
+            *self._geometry(),
+            activation=activation,
+            algorithm=self.algorithm,
+        )
+        self._remember(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        self.backward_parameters(grad_output)
+        (input,) = self._recall()
+        grad_input: Array = getattr(F, f"{self._op}_backward_input")(
+            grad_output,
+            self.weight.data,
+            input.shape,
+            *self._geometry(),
+            algorithm=self.algorithm,
+        )
+        return grad_input
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        (input,) = self._recall()
+        self.weight.accumulate(
+            getattr(F, f"{self._op}_backward_weight")(
+                grad_output,
+                input,
+                self.weight.data.shape,
+                *self._geometry(),
+                algorithm=self.algorithm,
+            )
+        )
+        if self.bias is not None:
+            self.bias.accumulate(getattr(F, f"{self._op}_backward_bias")(grad_output))
+
+    def _geometry(self) -> tuple[tuple[int, ...], Any, tuple[int, ...], int]:
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def extra_repr(self) -> str:
+        ones = (1,) * self._ndim
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        parts += [f"stride={self.stride}"] * (self.stride != ones)
+        parts += [f"padding={self.padding!r}"] * (self.padding != 0)
+        parts += [f"dilation={self.dilation}"] * (self.dilation != ones)
+        parts += [f"groups={self.groups}"] * (self.groups != 1)
+        parts += ["bias=False"] * (self.bias is None)
+        return ", ".join(parts)
+
+
+class Conv1d(_ConvNd):
+    """1-D convolution of (N, in_channels, L), with learned weight and bias.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Both divisible by ``groups``.
+    kernel_size, stride, dilation : int or (int,)
+        Positive.
+    padding : int, (int,), (int, int), "same" or "valid"
+        Zeros around the signal; two numbers are those before and after it.
+    groups : int
+        Channels are split into so many convolutions side by side.
+    bias : bool
+        Whether to add one number per output channel.
+    padding_mode : {"zeros"}
+        torch's other modes are not offered.
+    dtype : dtype
+        float32 or float64, of the parameters and of the input.
+    rng : numpy.random.Generator, int or None
+        Where the initial weights come from: :func:`fastconv.init.default_weight`.
+    algorithm : {"auto", "direct"}
+        Of all three passes.
+
+    Attributes
+    ----------
+    weight : Parameter
+        (out_channels, in_channels / groups, kernel_size).
+    bias : Parameter or None
+        (out_channels,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be convolved so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv1d(16, 32, kernel_size=3, padding=1, rng=0)
+    >>> layer(np.ones((2, 16, 100), np.float32)).shape
+    (2, 32, 100)
+    >>> layer.weight.shape
+    (32, 16, 3)
+    """
+
+    _ndim, _op = 1, "conv1d"
+
+
+class Conv2d(_ConvNd):
+    """2-D convolution of (N, in_channels, H, W), with learned weight and bias.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Both divisible by ``groups``.
+    kernel_size, stride, dilation : int or (int, int)
+        Rows and columns, positive.
+    padding : int, (int, int), (int, int, int, int), ((int, int), (int, int)), "same" or "valid"
+        Zeros around the image, as :func:`fastconv.functional.conv2d` has it.
+    groups : int
+        Channels are split into so many convolutions side by side.
+    bias : bool
+        Whether to add one number per output channel.
+    padding_mode : {"zeros"}
+        torch's other modes are not offered.
+    dtype : dtype
+        float32 or float64, of the parameters and of the input.
+    rng : numpy.random.Generator, int or None
+        Where the initial weights come from: :func:`fastconv.init.default_weight`.
+    algorithm : {"auto", "direct", "winograd"}
+        Of all three passes: see :func:`fastconv.functional.conv2d`.
+
+    Attributes
+    ----------
+    weight : Parameter
+        (out_channels, in_channels / groups, kh, kw).
+    bias : Parameter or None
+        (out_channels,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be convolved so, or not by
+        ``algorithm``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv2d(3, 8, kernel_size=3, padding=1, rng=0)
+    >>> layer(np.ones((2, 3, 16, 16), np.float32)).shape
+    (2, 8, 16, 16)
+    >>> layer.backward(np.ones((2, 8, 16, 16), np.float32)).shape
+    (2, 3, 16, 16)
+    >>> layer.weight.grad.shape
+    (8, 3, 3, 3)
+    """
+
+    _ndim, _op = 2, "conv2d"
+
+
+@contextmanager
+def packed(model: Module) -> Iterator[None]:
+    """Within this context the 2-D convolutions of ``model`` use their weights as they are on entry.
+
+    They are copied, in the order that the kernels read them in, once instead of in every call:
+    :func:`fastconv.functional.pack_conv2d_weight`. Results are the same up to rounding, and after
+    ``fastconv.set_accuracy("strict")`` to the bit. Forward passes do not see what changes the
+    parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`), so leave the context
+    to train.
+
+    Parameters
+    ----------
+    model : Module
+        Its layers may be called from several threads, as in :func:`no_grad`.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a Module.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, rng=0), nn.ReLU())
+    >>> x = np.ones((2, 3, 16, 16), np.float32)
+    >>> with nn.no_grad(), nn.packed(model):
+    ...     y = model(x)
+    >>> np.array_equal(y, model(x))
+    True
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"model must be a Module, got {model!r}")
+    layers = [layer for layer in model.modules() if isinstance(layer, Conv2d)]
+    before = [layer._packed for layer in layers]
+    weights = [F.pack_conv2d_weight(layer.weight.data, layer.groups) for layer in layers]
+    try:
+        for layer, weight in zip(layers, weights, strict=True):
+            layer._packed = weight
+        yield
+    finally:
+        for layer, weight_before in zip(layers, before, strict=True):
+            layer._packed = weight_before
