@@ -95,6 +95,7 @@ LAYERS = [
     (lambda: nn.AvgPool1d(3, 2, 1, True, False), SIGNAL),
 ]
 
+
 @pytest.mark.parametrize(("make", "shape"), LAYERS)
 def test_gradients(make, shape, rng):
     gradcheck_module(make(), apart(rng, shape))

@@ -82,9 +82,8 @@ def max_pool1d(
     >>> F.max_pool1d(np.array([[1.0, 3.0, 2.0, 5.0]]), 2)
     array([[3., 5.]])
     """
-    return _pool.max_pool(
-        1, input, return_indices, kernel_size, stride, padding, dilation, ceil_mode
-    )
+    options = kernel_size, stride, padding, dilation, ceil_mode
+    return _pool.max_pool(1, input, return_indices, pooling, *options)
 
 
 def max_pool1d_backward(grad_output: Array, indices: Array, input_shape: tuple[int, ...]) -> Array:
@@ -185,7 +184,8 @@ def avg_pool1d_backward(
     array([[0.5, 0.5]])
     """
     options = kernel_size, stride, padding, 1, ceil_mode
-    return _pool.avg_backward(1, grad_output, input_shape, count_include_pad, None, pooling, *options)
+    divisor = count_include_pad, None
+    return _pool.avg_backward(1, grad_output, input_shape, *divisor, pooling, *options)
 
 
 @overload
@@ -256,9 +256,8 @@ def max_pool2d(
     array([[[ 5.,  7.],
             [13., 15.]]])
     """
-    return _pool.max_pool(
-        2, input, return_indices, kernel_size, stride, padding, dilation, ceil_mode
-    )
+    options = kernel_size, stride, padding, dilation, ceil_mode
+    return _pool.max_pool(2, input, return_indices, pooling, *options)
 
 
 def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[int, ...]) -> Array:
@@ -371,6 +370,5 @@ def avg_pool2d_backward(
             [0.25, 0.25]]])
     """
     options = kernel_size, stride, padding, 1, ceil_mode
-    return _pool.avg_backward(
-        2, grad_output, input_shape, count_include_pad, divisor_override, *options
-    )
+    divisor = count_include_pad, divisor_override
+    return _pool.avg_backward(2, grad_output, input_shape, *divisor, pooling, *options)

@@ -1,8 +1,9 @@
 """Checks of the options of convolutions and poolings that their layers make when constructed.
 
-What every forward pass of a layer would refuse, whatever its input, is refused here: the
-geometry of a pass over nothing, of the least size, is validated. Options come back in the one form that is stored and passed on: a tuple where they were given per axis, as a
-sequence of one number for each axis or one for all, an int where they were given as that.
+What every forward pass of a layer would refuse, whatever its input, is refused here: the geometry
+of a pass over nothing, of the least size, is validated. Options come back in the one form that is
+stored and passed on: a tuple where they were given per axis, as a sequence of one number for each
+axis or one for all, an int where they were given as that.
 """
 
 from collections.abc import Iterator, Sequence
