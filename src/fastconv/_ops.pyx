@@ -36,6 +36,7 @@ from fastconv._drivers.runtime cimport (
     INTERRUPTED, check_signals, hold_signals, kernels, release_signals, strict_accuracy)
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
 from fastconv._drivers.weight cimport run_weight
+from fastconv._drivers.winograd_weight cimport run_winograd_weight
 
 from operator import index
 
@@ -737,7 +738,7 @@ cdef int backward_weight(const Conv2dShape *s, int dtype, Array4 dy, Array4 x, A
     cdef Correlation c = forward_form(s, dtype, x, dw, dy)
     cdef int tile = winograd_tile(&c, algorithm, True)
     if tile >= 0 and s.batch > 0:
-        return winograd.run_winograd_weight(&c, tile, num_threads)
+        return run_winograd_weight(&c, tile, num_threads)
     if grouped.is_usable(&c):
         return grouped.run_grouped_weight(&c, num_threads)
     return run_weight(&c, num_threads)
@@ -815,10 +816,10 @@ cdef int use_packed(PackedFilters *p, Correlation *c, int algorithm,
     tile = winograd_tile(c, algorithm, False)
     if tile < 0 or fc_load_pointer(<void **> &p.packed.points[tile]) != NULL:
         return OK
-    points = allocate(winograd.packed_bytes(c, tile))
+    points = allocate(winograd.points_bytes(c, tile))
     if points == NULL:
         return OUT_OF_MEMORY
-    status = winograd.pack(c, tile, points, num_threads)
+    status = winograd.pack_points(c, tile, points, num_threads)
     if status != OK or not fc_fill_pointer(<void **> &p.packed.points[tile], points):
         release(points)  # perhaps another thread was faster
     return status
@@ -879,7 +880,7 @@ def conv_algorithm(ConvShape shape not None, str step, dtype, *, str algorithm="
     if step not in ("forward", "input", "weight"):
         raise ValueError(f"step must be 'forward', 'input' or 'weight', got {step!r}")
     cdef Array4 nothing = Array4(NULL, 0, 0, 0, 0)
-    cdef int code = FC_FLOAT32 if np.dtype(dtype).code == 4 else FC_FLOAT64
+    cdef int code = FC_FLOAT32 if np.dtype(dtype).itemsize == 4 else FC_FLOAT64
     cdef Correlation c
     if step == "input":
         c = input_phase(&shape.shape, code, nothing, nothing, nothing, 0, 0)

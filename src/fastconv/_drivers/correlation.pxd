@@ -61,6 +61,10 @@ cdef inline void inside(fc_size first, fc_size step, fc_size size, fc_size n,
     lo[0] = min(lo[0], n)
     hi[0] = max(min(hi[0], n), lo[0])
 
+cdef inline fc_size reach(const CorrelationAxis *a, fc_size outs, fc_size taps) noexcept nogil:
+    # inputs from the first to the last that so many outputs read through so many taps
+    return (outs - 1) * a.step + (taps - 1) * a.dilation + 1
+
 cdef inline void flip_taps(Correlation *c) noexcept nogil:
     # number the taps of every axis so that they go up
     cdef CorrelationAxis *a
