@@ -28,7 +28,7 @@ from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, Packed, flip_taps, fold_steps)
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_FLOAT32, FC_FLOAT64, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
-    FC_SOFTPLUS, FC_TANH, fc_adam, fc_grids, fc_kernels, fc_sgd, fc_size, fc_winograd)
+    FC_SOFTPLUS, FC_TANH, fc_adam, fc_kernels, fc_sgd, fc_size)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.memory cimport Arena, Memory, allocate, release, use_arena
@@ -888,40 +888,6 @@ def conv_algorithm(ConvShape shape not None, str step, dtype, *, str algorithm="
         c = forward_form(&shape.shape, code, nothing, nothing, nothing)
     cdef int tile = winograd_tile(&c, algorithm_of(algorithm, &shape.shape), step == "weight")
     return "direct" if tile < 0 else "winograd 4x4" if tile == winograd.TILE_4 else "winograd 2x2"
-
-
-cdef const double[:, :, ::1] transformed(void (*transform)(const fc_grids *) noexcept nogil, int n,
-                                         int m, int i, int j, int lanes):
-    """A unit grid, of n x n vectors and one element that is 1, through a transform to m x m."""
-    cdef double[:, :, ::1] x = np.zeros((n, n, lanes))
-    cdef double[:, :, ::1] y = np.empty((m, m, lanes))
-    cdef fc_grids g
-    x[i, j, 0] = 1
-    g.x, g.x_i, g.x_j = &x[0, 0, 0], x.strides[0], x.strides[1]
-    g.y, g.y_i, g.y_j = &y[0, 0, 0], y.strides[0], y.strides[1]
-    g.x_next = g.x_prefetch = g.y_next = 0
-    g.count = 1
-    g.bias = NULL
-    g.relu = g.stream = False
-    transform(&g)
-    return y
-
-
-def winograd_matrices(int tile):
-    """(B^T, G, A^T) of Winograd's tile x tile outputs, as the compiled transforms have them.
-
-    Every transform multiplies by its matrix from both sides; one of the two factors is made 1.
-    """
-    cdef const fc_winograd *w = kernels(FC_FLOAT64).winograd
-    cdef int lanes = kernels(FC_FLOAT64).lanes, n = tile + 2, i
-    if tile != 4 and tile != 2:
-        raise ValueError(f"tile must be 4 or 2, got {tile}")
-    w += tile == 2
-    return (
-        np.array([transformed(w.input, n, n, i, n - 1, lanes)[:, n - 1, 0] for i in range(n)]).T,
-        np.array([transformed(w.filter, 3, n, i, 2, lanes)[:, n - 1, 0] for i in range(3)]).T,
-        np.array([transformed(w.output, n, tile, i, 0, lanes)[:, 0, 0] for i in range(n)]).T,
-    )
 
 
 def conv2d(input, weight, bias, output, ConvShape shape not None, *, bint relu=False,

@@ -51,12 +51,12 @@ cdef enum:
     WINOGRAD_RUN = 16            # tiles of an image's row that are transformed together
     WINOGRAD_SHARE_VECTORS = 4   # of channels that a task transforms to shared points
     WINOGRAD_PACK_CHANNELS = 64  # of filters, or of their gradient, transformed together
-    # A task's tiles: their points and one panel's sums stay in L2, while filters pass through it;
-    # enough of them to pay for that.
+    # A task's tiles: enough to pay for bringing every panel of filters, and few enough that their
+    # points and one panel's sums stay in L2 while the panels pass.
     WINOGRAD_BLOCK_TILES = 28
     WINOGRAD_BLOCK_BYTES = L2
-    # The same where points are shared: then the panel stays, and points pass. Of more channels
-    # (bytes of them), a task transforms so many at a time.
+    # Where points are shared, a task's panel stays and tiles pass, so many at a time; it transforms
+    # its panel in pieces where a filter has more bytes of channels than this.
     WINOGRAD_PANEL_TILES = 112
     WINOGRAD_PANEL_CHANNEL_BYTES = 2048
     # Sums of so many channels are added up apart, which rounds less than one long sum.
@@ -78,28 +78,30 @@ cdef enum:
 # ---- weight
 
 cdef enum:
-    # Channels and filters of a block; a block's sums of all its taps stay in half of L2.
+    # Channels and filters of a block, whose sums, of all its taps, stay in half of L2.
     WEIGHT_BLOCK = 64
-    WEIGHT_POINTWISE_BLOCK = 256   # 1x1
-    WEIGHT_MANY_TAPS_BLOCK = 32
+    WEIGHT_POINTWISE_BLOCK = 256     # of 1x1
+    WEIGHT_MANY_TAPS_BLOCK = 32      # with more taps than WEIGHT_MANY_TAPS
     WEIGHT_MIN_BLOCK = 32
     WEIGHT_MANY_TAPS = 32
-    WEIGHT_MAX_TAPS = 64           # of a block
+    WEIGHT_MAX_TAPS = 64             # of a block
     WEIGHT_SUMS_BYTES = L2 // 2
-    # Outputs between two loads of the sums, and bytes of both operands there.
+    # A piece is what passes between two loads of the sums: outputs, bytes of both operands, and
+    # bytes of the input where that is copied.
     WEIGHT_PIECE_PIXELS = 448
     WEIGHT_MIN_PIXELS = 112
     WEIGHT_PIECE_BYTES = L2 // 16 * 5
-    WEIGHT_WINDOW_BYTES = L2 // 4  # of the input under them, where it is copied
-    # More input pixels than these are not copied: for each output, and besides.
+    WEIGHT_WINDOW_BYTES = L2 // 4
+    # The input is not copied where that is more pixels than so many for each output, plus a few.
     WEIGHT_MAX_WASTE = 16
     WEIGHT_SMALL_WASTE = 256
-    WEIGHT_FEW_CHANNELS = 8        # of all: with fewer, the taps of a row are taken together
-    # What lies a multiple of this apart meets in few sets of a cache: pixels; and planes, or pixels
-    # that several taps read, already so.
+    # With fewer input channels than this, those of a row of taps are one run.
+    WEIGHT_FEW_CHANNELS = 8
+    # What lies a multiple of this apart meets in few sets of a cache, and is copied: pixels, and by
+    # the second planes, and pixels that several taps read.
     WEIGHT_PIXEL_ALIAS = 8192
     WEIGHT_ALIAS = 4096
-    # Multiply-adds that make a task, some 25 microseconds; pixels that pay for a slot's sums.
+    # Multiply-adds that are worth a task, some 25 microseconds, and pixels that are worth a slot.
     WEIGHT_TASK_PRODUCTS = 3_000_000
     WEIGHT_SLOT_PIXELS = 1536
     WEIGHT_POINTWISE_SLOT_PIXELS = 768
@@ -113,8 +115,9 @@ cdef enum:
     GROUPED_IN_PLACE_BYTES = L2 // 4   # of a task's outputs, which stay in L2 with its input
     GROUPED_STAGED_BYTES = L2 // 8     # of what a task copies to the kernels' layout
     GROUPED_MAX_STAGED_BYTES = 2 * L2  # of that for one row
-    GROUPED_MIN_ROWS = 8               # of a task that is cut in two to have more tasks
+    GROUPED_MIN_ROWS = 8               # of a task that may be cut in two for the sake of more tasks
     # The weight gradient: channels of a task that reads in place, outputs of one of its pieces.
     GROUPED_WEIGHT_CHANNELS = 128
     GROUPED_WEIGHT_PIXELS = 1024
-    GROUPED_ALIAS = 2048               # multiples of it between pixels meet in few sets of a cache
+    # Pixels of wide groups that lie a multiple of this apart meet in few sets of a cache.
+    GROUPED_ALIAS = 2048

@@ -17,7 +17,7 @@ from fastconv._drivers.blocking cimport (
     GROUPED_MAX_TAPS, GROUPED_MIN_ROWS, GROUPED_STAGED_BYTES, GROUPED_WEIGHT_CHANNELS,
     GROUPED_WEIGHT_PIXELS, TASKS, ceil_div, next_index, part, round_up)
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, is_planar, reach, taps_of, work)
+    Correlation, CorrelationAxis, is_planar, span, taps_of, work)
 from fastconv._drivers.filters cimport store_taps
 from fastconv._drivers.kernels cimport fc_grouped, fc_grouped_grad, fc_kernels, fc_size
 from fastconv._drivers.memory cimport allocate, release
@@ -61,7 +61,7 @@ cdef bint is_usable(const Correlation *c) noexcept nogil:
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size lanes = c.kernels.lanes
     # one row of outputs and the input under it, staged
-    cdef double pixels = <double> reach(h, 1, h.taps) * w.size + w.out
+    cdef double pixels = <double> span(h, 1) * w.size + w.out
     return (is_planar(c)  # the kernels have rows and columns
             # a vector holds whole groups, or a group whole vectors, of inputs as of outputs
             and c.groups > 1 and c.channels == c.filters and c.channels <= GROUPED_MAX_CHANNELS
@@ -143,7 +143,7 @@ cdef void input_rows(const GroupedPlan *p, fc_size i0, fc_size i1, fc_size *lo,
         last = min(ceil_div(i1 - a // p.phases_w, p.phases_h), h.out) - 1
         if h.taps > 0 and last >= first:
             lo[0] = min(lo[0], h.first + first * h.step)
-            hi[0] = max(hi[0], h.first + first * h.step + reach(h, last - first + 1, h.taps))
+            hi[0] = max(hi[0], h.first + first * h.step + span(h, last - first + 1))
     lo[0] = max(lo[0], 0)
     hi[0] = max(min(hi[0], p.phases.axis[H].size), lo[0])
 
@@ -193,7 +193,7 @@ cdef fc_size staged_bytes(GroupedPlan *p, fc_size rows) noexcept nogil:
         h = &p.phases[a].axis[H]
         taps = max(taps, h.taps)
         if h.taps:
-            x_rows = max(x_rows, reach(h, i, h.taps))
+            x_rows = max(x_rows, span(h, i))
             first = min(first, h.first)
             last = max(last, h.first)
     p.x_at = round_up(i * taps * sizeof(void *))

@@ -24,12 +24,12 @@ from libc.string cimport memset
 
 from fastconv._drivers.axis cimport H, W
 from fastconv._drivers.blocking cimport LINE, ceil_div, next_index, part
-from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, inside, reach, taps_of, work
+from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, inside, taps_of, work
 from fastconv._drivers.filters cimport has_contiguous_filters, store_taps
 from fastconv._drivers.kernels cimport fc_outer, fc_size
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, check_signals, parallel_for
-from fastconv._drivers.weight_plan cimport WeightPlan, plan_weight
+from fastconv._drivers.weight_plan cimport WeightPlan, inputs_under, plan_weight
 
 
 # One axis of what a task works on: the block's taps, the piece's outputs, the next piece's first.
@@ -68,8 +68,8 @@ cdef inline fc_size first_input(const CorrelationAxis *a, const AxisPart *p) noe
     return a.first + p.out0 * a.step + p.tap0 * a.dilation
 
 
-cdef inline fc_size inputs_under(const CorrelationAxis *a, const AxisPart *p) noexcept nogil:
-    return reach(a, p.out1 - p.out0, p.tap1 - p.tap0)
+cdef inline fc_size inputs_of(const CorrelationAxis *a, const AxisPart *p) noexcept nogil:
+    return inputs_under(a, p.out1 - p.out0, p.tap1 - p.tap0)
 
 
 cdef inline void outputs_inside(const CorrelationAxis *a, const AxisPart *p, fc_size tap,
@@ -91,8 +91,8 @@ cdef PixelView view_input(const WeightPlan *p, const WeightBlock *b, char *copy)
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize, channels = b.c1 - b.c0, pixel = channels * size
-    cdef fc_size row0 = first_input(h, &b.rows), rows = inputs_under(h, &b.rows)
-    cdef fc_size col0 = first_input(w, &b.cols), cols = inputs_under(w, &b.cols)
+    cdef fc_size row0 = first_input(h, &b.rows), rows = inputs_of(h, &b.rows)
+    cdef fc_size col0 = first_input(w, &b.cols), cols = inputs_of(w, &b.cols)
     cdef fc_size n, r, row, lo, hi, prefetch
     cdef const char *x = c.x + b.n0 * c.x_n + b.g * c.x_g + b.c0 * c.x_c
     cdef char *to
@@ -241,7 +241,7 @@ cdef void add_piece(const WeightPlan *p, WeightBlock *b, char *scratch, char *su
 
 # ---------------------------------------------------------------- tasks
 
-cdef WeightBlock find_block(const WeightPlan *p, fc_size block) noexcept nogil:
+cdef WeightBlock weight_block_at(const WeightPlan *p, fc_size block) noexcept nogil:
     """Its taps, channels and filters; it has no piece yet."""
     cdef const Correlation *c = &p.c
     cdef fc_size nr = c.kernels.nr, i, cols
@@ -295,7 +295,7 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     cdef const Correlation *c = &p.c
     cdef fc_size rest = task, slot = next_index(&rest, p.slots), rows = c.batch * c.axis[H].out
     cdef fc_size row = part(rows, p.slots, slot), end = part(rows, p.slots, slot + 1), sums_row
-    cdef WeightBlock b = find_block(p, rest)
+    cdef WeightBlock b = weight_block_at(p, rest)
     cdef char *w = (<char *> c.w + slot * p.slot_bytes + b.g * c.w_g + b.k0 * c.w_k + b.c0 * c.w_c)
     cdef char *sums
     cdef int status

@@ -1,4 +1,4 @@
-from fastconv._drivers.correlation cimport Correlation
+from fastconv._drivers.correlation cimport Correlation, CorrelationAxis
 from fastconv._drivers.kernels cimport fc_size
 
 ctypedef struct WeightPlan:
@@ -19,6 +19,11 @@ ctypedef struct WeightPlan:
     fc_size piece_images, piece_rows, piece_cols
     # scratch: pointers to runs of x and y | copied x | copied y | a panel | sums
     fc_size x_at, y_at, panel_at, sums_at, scratch_bytes
+
+cdef inline fc_size inputs_under(const CorrelationAxis *a, fc_size outputs,
+                                 fc_size taps) noexcept nogil:
+    # from the first that so many outputs read through so many taps to the last
+    return (outputs - 1) * a.step + (taps - 1) * a.dilation + 1
 
 # Everything but where the slots lie: c.w is still the caller's.
 cdef void plan_weight(WeightPlan *p, const Correlation *given) noexcept nogil

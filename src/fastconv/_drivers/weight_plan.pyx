@@ -12,7 +12,7 @@ from fastconv._drivers.blocking cimport (
     WEIGHT_POINTWISE_SLOT_PIXELS, WEIGHT_SLOT_PIXELS, WEIGHT_SMALL_WASTE, WEIGHT_SUMS_BYTES,
     WEIGHT_TASK_PRODUCTS, WEIGHT_WINDOW_BYTES, ceil_div, round_up)
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, fold_steps, outputs_of, reach, taps_of, work)
+    Correlation, CorrelationAxis, fold_steps, outputs_of, taps_of, work)
 from fastconv._drivers.kernels cimport fc_size
 
 
@@ -153,8 +153,8 @@ cdef void choose_copies(WeightPlan *p) noexcept nogil:
 
 cdef double window_pixels(const WeightPlan *p, fc_size rows, fc_size cols) noexcept nogil:
     """Input pixels under rows x cols outputs, for a block's taps."""
-    return (<double> reach(&p.c.axis[H], rows, p.tap_rows)
-            * reach(&p.c.axis[W], cols, p.tap_cols))
+    return (<double> inputs_under(&p.c.axis[H], rows, p.tap_rows)
+            * inputs_under(&p.c.axis[W], cols, p.tap_cols))
 
 
 cdef void choose_pieces(WeightPlan *p) noexcept nogil:

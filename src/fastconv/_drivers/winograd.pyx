@@ -51,7 +51,7 @@ cdef bint is_usable(const Correlation *c) noexcept nogil:
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     return (is_planar(c)                     # tiles and their points are of two dimensions
-            and c.groups == 1                # one product for every pair of channel and filter
+            and c.groups == 1                # a point's product has all channels, all filters
             # the transforms are those of three taps side by side, under neighbouring outputs
             and h.taps == 3 and h.dilation == 1 and h.step == 1
             and w.taps == 3 and w.dilation == 1 and w.step == 1)
