@@ -1,17 +1,26 @@
 """docs/winograd.md's matrices are right, exactly, and they are the ones that the code uses."""
 
+import ast
+import ctypes
 import doctest
 import re
+import shutil
+import subprocess
+import sysconfig
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fastconv import _ops, reference
+from fastconv import reference
+from fastconv._drivers import runtime
 
-PAGE = (Path(__file__).parents[1] / "docs" / "winograd.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+KERNELS = ROOT / "src" / "fastconv" / "_kernels"
+PAGE = (ROOT / "docs" / "winograd.md").read_text(encoding="utf-8")
 TILES = (2, 4)
+DTYPES = {"f32": np.float32, "f64": np.float64}
 
 
 def matrices(tile):
@@ -34,7 +43,7 @@ def unit_grids(n):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_one_dimensional_identity_holds_for_unit_vectors(tile):
+def test_one_dimension_by_unit_vectors(tile):
     bt, g, at = matrices(tile)
     assert (bt.shape, g.shape, at.shape) == ((tile + 2,) * 2, (tile + 2, 3), (tile, tile + 2))
     for j in range(tile + 2):  # pixel, tap and output meet where pixel = output + tap
@@ -44,7 +53,7 @@ def test_one_dimensional_identity_holds_for_unit_vectors(tile):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_two_dimensional_identity_holds_for_unit_grids(tile):
+def test_two_dimensions_by_unit_grids(tile):
     bt, g, at = matrices(tile)
     n = tile + 2
     pixels = nested(bt, unit_grids(n)).reshape(n * n, -1)
@@ -57,7 +66,7 @@ def test_two_dimensional_identity_holds_for_unit_grids(tile):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_matrices_give_all_three_passes(tile, rng):
+def test_three_passes_of_a_tile(tile, rng):
     bt, g, at = matrices(tile)
     d, w, grad = (rng.integers(-9, 10, (k, k)) for k in (tile + 2, 3, tile))
     u, v, z = g @ w @ g.T, bt @ d @ bt.T, at.T @ grad @ at
@@ -71,7 +80,7 @@ def test_matrices_give_all_three_passes(tile, rng):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_input_gradient_is_the_forward_pass_with_flipped_filters(tile, rng):
+def test_input_gradient_is_the_forward_pass_with_turned_filters(tile, rng):
     bt, g, at = matrices(tile)
     w, grad = rng.integers(-9, 10, (3, 3)), rng.integers(-9, 10, (tile, tile))
     u = g @ w[::-1, ::-1] @ g.T
@@ -83,7 +92,7 @@ def test_input_gradient_is_the_forward_pass_with_flipped_filters(tile, rng):
     np.testing.assert_array_equal((at @ (u * v) @ at.T).astype(float), expected[0, 0])
 
 
-def test_growth_table_follows_from_the_matrices():
+def test_growth_is_what_the_matrices_say():
     (table,) = re.findall(r"^\| largest growth .*\n\|.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     rows = re.findall(r"^\| (.*?) \| ([\d.]+) \| ([\d.]+) \|$", table, re.MULTILINE)
     shown = {name.split(",")[0]: tuple(map(float, numbers)) for name, *numbers in rows}
@@ -104,22 +113,6 @@ def test_growth_table_follows_from_the_matrices():
     assert shown == {name: tuple(values) for name, values in growth.items()}
 
 
-@pytest.mark.parametrize("tile", TILES)
-def test_code_uses_the_matrices_of_the_page(tile):
-    pages = [m.astype(float) for m in matrices(tile)]
-    codes = _ops.winograd_matrices(tile)
-    scale = np.ones(tile + 2)
-    for page, code in zip((pages[0], pages[1], pages[2].T), (*codes[:2], codes[2].T), strict=True):
-        assert code.shape == page.shape
-        np.testing.assert_array_equal(code == 0, page == 0)
-        with np.errstate(invalid="ignore"):
-            ratio = np.nanmax(code / page, axis=1)  # of a row; 0 / 0 where both have a zero
-        ratio = np.sign(ratio) * 2.0 ** np.round(np.log2(abs(ratio)))
-        np.testing.assert_allclose(code, ratio[:, None] * page, rtol=1e-15)
-        scale *= ratio
-    np.testing.assert_array_equal(scale, 1)  # what one matrix is multiplied by, others make up for
-
-
 def test_code_on_the_page_runs():
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     session = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "winograd.md", None, 0)
@@ -133,3 +126,126 @@ def test_links_lead_to_sections():
     sections = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", s).lower().replace(" ", "-") for s in sections}
     assert set(re.findall(r"\]\(#([^)]+)\)", PAGE)) == anchors
+
+
+# ---------------------------------------------------------------- the compiled transforms
+
+TRANSFORMS = ("input", "filter", "output", "gradient", "weight")
+
+#: what the test calls of k_winograd.c; its fields have names, so that others may come and go
+PROBE = """
+#include "k_winograd.c"
+
+__attribute__((visibility("default"))) int probe_lanes(void) { return VL; }
+
+/* A grid of n x n vectors to m x m; 0 where there are no tiles of that size. */
+__attribute__((visibility("default")))
+int probe_transform(int tile, int which, int n, int m, const void *x, void *y) {
+    const fc_size vector = VL * sizeof(real);
+    const fc_grids grid = {.x = x, .x_i = n * vector, .x_j = vector,
+                           .y = y, .y_i = m * vector, .y_j = vector, .count = 1};
+    for (int i = 0; i < 2; i++) {
+        const fc_winograd *w = &FC_NAME(winograd)[i];
+        void (*const transforms[])(const fc_grids *) = {w->input, w->filter, w->output,
+                                                        w->gradient, w->weight};
+        if (w->tile == tile) return transforms[which](&grid), 1;
+    }
+    return 0;
+}
+"""
+
+
+def from_setup(*names):
+    """Functions of setup.py, which builds when it is imported."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    tree.body = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Import)  # of the standard library
+        or (isinstance(node, ast.FunctionDef) and node.name in names)
+    ]
+    namespace = {}
+    exec(compile(tree, "setup.py", "exec"), namespace)
+    return [namespace[name] for name in names]
+
+
+def compile_transforms(folder, isa, real):
+    """k_winograd.c as setup.py has it compiled for an instruction set and dtype, by ctypes."""
+    compiler = (sysconfig.get_config_var("CC") or "").split()
+    if not compiler or shutil.which(compiler[0]) is None:
+        pytest.skip("needs the C compiler that built Python")
+    if not KERNELS.is_dir() or not (ROOT / "setup.py").exists():
+        pytest.skip("needs the source tree")
+    instruction_sets, target_machine, base_flags = from_setup(
+        "instruction_sets", "target_machine", "base_flags"
+    )
+    flags = base_flags(msvc=False) + instruction_sets(target_machine(), msvc=False)[isa]
+    macros = {"FC_ISA": isa, f"FC_ISA_{isa.upper()}": 1, "FC_REAL": real, f"FC_{real.upper()}": 1}
+    source, library = folder / "probe.c", folder / f"probe-{isa}-{real}.so"
+    source.write_text(PROBE, encoding="utf-8")
+    defines = [f"-D{name}={value}" for name, value in macros.items()]
+    subprocess.run(
+        [*compiler, *flags, *defines, f"-I{KERNELS}", "-fPIC", "-shared", source, "-o", library],
+        check=True,
+    )
+    return ctypes.CDLL(str(library))
+
+
+def runs_here(isa):
+    before = runtime.build_info()["isa"]
+    try:
+        runtime.select_isa(isa)
+    except ValueError:
+        return False
+    runtime.select_isa(before)
+    return True
+
+
+def through_code(library, dtype, tile, transform, m, n):
+    """What a compiled transform makes of every unit grid, [m][m][n][n]."""
+    lanes = library.probe_lanes()
+    scales = dtype(2) ** np.arange(lanes, dtype=dtype)  # no lane is another's
+    result = np.empty((m, m, n, n), dtype)
+    for i, j in np.ndindex(n, n):
+        x, y = np.zeros((n, n, lanes), dtype), np.full((m, m, lanes), np.nan, dtype)
+        x[i, j] = scales
+        which, pointers = TRANSFORMS.index(transform), (x.ctypes.data, y.ctypes.data)
+        assert library.probe_transform(tile, which, n, m, *map(ctypes.c_void_p, pointers))
+        np.testing.assert_array_equal(y / scales, np.broadcast_to(y[..., :1], y.shape))
+        result[:, :, i, j] = y[..., 0]
+    return result
+
+
+def scales_of_points(grids, page, axis):
+    """Powers of two: what the code's matrix is the page's times, point by point.
+
+    A transform multiplies by its matrix from both sides. What meets the place of a 1 with one of
+    its two factors is the matrix itself, but for its sign, which no result depends on.
+    """
+    i, j = np.argwhere(page == 1)[0]
+    code = grids[:, i, :, j] / np.sqrt(grids[i, i, j, j])
+    with np.errstate(invalid="ignore"):
+        ratio = np.nanmax(code / page, axis=1 - axis)  # 0 / 0 where both have a zero
+    return np.sign(ratio) * 2.0 ** np.round(np.log2(abs(ratio)))
+
+
+@pytest.mark.parametrize("real", DTYPES)
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
+def test_code_uses_the_page_s_matrices(isa, real, tmp_path):
+    if not runs_here(isa):
+        pytest.skip(f"no {isa} here")
+    library, dtype = compile_transforms(tmp_path, isa, real), DTYPES[real]
+    for tile in TILES:
+        bt, g, at = (m.astype(float) for m in matrices(tile))
+        scales = {}
+        for transform, page in zip(TRANSFORMS, (bt, g, at, at.T, g.T), strict=True):
+            grids = through_code(library, dtype, tile, transform, *page.shape)
+            axis = page.shape.index(tile + 2)  # of points: rows of B^T, G and A
+            scales[transform] = scales_of_points(grids, page, axis)
+            scaled = page * np.expand_dims(scales[transform], 1 - axis)
+            expected = np.einsum("pi,qj->pqij", scaled, scaled)
+            np.testing.assert_allclose(grids, expected, rtol=4 * np.finfo(dtype).eps, atol=0)
+        # what one matrix is multiplied by, others make up for
+        for of_filter, of_output in (("filter", "output"), ("gradient", "weight")):
+            product = scales["input"] * scales[of_filter] * scales[of_output]
+            np.testing.assert_array_equal(product * product[0], 1)

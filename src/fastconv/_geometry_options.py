@@ -88,7 +88,9 @@ def sizes(name: str, shape: Any, rank: int | None = None) -> tuple[int, ...]:
 
 def output_sizes(value: object, input_sizes: tuple[int, ...]) -> tuple[int, ...]:
     """The sizes of an adaptive pooling's output; None keeps that of the input."""
-    if isinstance(value, tuple | list) and len(value) == len(input_sizes):
+    ndim = len(input_sizes)
+    if isinstance(value, tuple | list) and len(value) in (1, ndim):
+        value = tuple(value) * (ndim // len(value))
         pairs = zip(value, input_sizes, strict=True)
         return tuple(size if v is None else integer("output_size", v) for v, size in pairs)
     return per_axis("output_size", value, len(input_sizes))

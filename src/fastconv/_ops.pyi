@@ -92,9 +92,6 @@ def conv_shape(
 def conv_algorithm(
     shape: ConvShape, step: str, dtype: DTypeLike, *, algorithm: str = "auto"
 ) -> str: ...
-def winograd_matrices(
-    tile: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def conv2d(
     input: NDArray[_Real],
     weight: NDArray[_Real] | PackedWeight,

@@ -43,3 +43,81 @@ cdef inline fc_tile plain_tile(fc_size itemsize, fc_size nr) noexcept nogil:
     t.flags = 0
     t.a_prefetch = t.b_prefetch = t.c_prefetch = 0
     return t
+
+
+# ---- winograd, winograd_weight, and what they share
+
+cdef enum:
+    WINOGRAD_RUN = 16            # tiles of an image's row that are transformed together
+    WINOGRAD_SHARE_VECTORS = 4   # of channels that a task transforms to shared points
+    WINOGRAD_PACK_CHANNELS = 64  # of filters, or of their gradient, transformed together
+    # A task's tiles: enough to pay for bringing every panel of filters, and few enough that their
+    # points and one panel's sums stay in L2 while the panels pass.
+    WINOGRAD_BLOCK_TILES = 28
+    WINOGRAD_BLOCK_BYTES = L2
+    # Where points are shared, a task's panel stays and tiles pass, so many at a time; it transforms
+    # its panel in pieces where a filter has more bytes of channels than this.
+    WINOGRAD_PANEL_TILES = 112
+    WINOGRAD_PANEL_CHANNEL_BYTES = 2048
+    # Sums of so many channels are added up apart, which rounds less than one long sum.
+    WINOGRAD_SUM_CHANNELS = 128
+    # Shared points stay in the last-level cache, as do filters' points up to some size.
+    WINOGRAD_SHARED_BYTES = L3_SHARE // 2
+    WINOGRAD_FILTERS_BYTES = L3_SHARE
+    # Outputs that the last-level cache could not keep are written past it.
+    WINOGRAD_STREAM_BYTES = 2 * L3_SHARE
+    # Bytes of filters from what is read to what is prefetched: beyond the page, where the processor
+    # stops by itself.
+    WINOGRAD_PREFETCH = 8192
+    # The weight gradient's sums, of so many channels and so many filters, stay in the last-level
+    # cache; a task adds to those of one point and some panels of filters.
+    WINOGRAD_WEIGHT_CHANNELS = 256
+    WINOGRAD_WEIGHT_PANELS = 4
+
+
+# ---- weight
+
+cdef enum:
+    # Channels and filters of a block, whose sums, of all its taps, stay in half of L2.
+    WEIGHT_BLOCK = 64
+    WEIGHT_POINTWISE_BLOCK = 256     # of 1x1
+    WEIGHT_MANY_TAPS_BLOCK = 32      # with more taps than WEIGHT_MANY_TAPS
+    WEIGHT_MIN_BLOCK = 32
+    WEIGHT_MANY_TAPS = 32
+    WEIGHT_MAX_TAPS = 64             # of a block
+    WEIGHT_SUMS_BYTES = L2 // 2
+    # A piece is what passes between two loads of the sums: outputs, bytes of both operands, and
+    # bytes of the input where that is copied.
+    WEIGHT_PIECE_PIXELS = 448
+    WEIGHT_MIN_PIXELS = 112
+    WEIGHT_PIECE_BYTES = L2 // 16 * 5
+    WEIGHT_WINDOW_BYTES = L2 // 4
+    # The input is not copied where that is more pixels than so many for each output, plus a few.
+    WEIGHT_MAX_WASTE = 16
+    WEIGHT_SMALL_WASTE = 256
+    # With fewer input channels than this, those of a row of taps are one run.
+    WEIGHT_FEW_CHANNELS = 8
+    # What lies a multiple of this apart meets in few sets of a cache, and is copied: pixels, and by
+    # the second planes, and pixels that several taps read.
+    WEIGHT_PIXEL_ALIAS = 8192
+    WEIGHT_ALIAS = 4096
+    # Multiply-adds that are worth a task, some 25 microseconds, and pixels that are worth a slot.
+    WEIGHT_TASK_PRODUCTS = 3_000_000
+    WEIGHT_SLOT_PIXELS = 1536
+    WEIGHT_POINTWISE_SLOT_PIXELS = 768
+
+
+# ---- grouped
+
+cdef enum:
+    GROUPED_MAX_CHANNELS = 16          # of a group
+    GROUPED_MAX_TAPS = 64              # rows or columns of a filter
+    GROUPED_IN_PLACE_BYTES = L2 // 4   # of a task's outputs, which stay in L2 with its input
+    GROUPED_STAGED_BYTES = L2 // 8     # of what a task copies to the kernels' layout
+    GROUPED_MAX_STAGED_BYTES = 2 * L2  # of that for one row
+    GROUPED_MIN_ROWS = 8               # of a task that may be cut in two for the sake of more tasks
+    # The weight gradient: channels of a task that reads in place, outputs of one of its pieces.
+    GROUPED_WEIGHT_CHANNELS = 128
+    GROUPED_WEIGHT_PIXELS = 1024
+    # Pixels of wide groups that lie a multiple of this apart meet in few sets of a cache.
+    GROUPED_ALIAS = 2048

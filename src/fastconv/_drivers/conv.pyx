@@ -6,7 +6,7 @@ Each driver says by `is_usable` what it takes. `conv_outputs` and `conv_backward
 turn; the package's __init__.py draws them.
 """
 
-from fastconv._drivers cimport direct, grouped, planes, weight, winograd
+from fastconv._drivers cimport direct, grouped, planes, weight, winograd, winograd_weight
 from fastconv._drivers.axis cimport AXES, D, H, W, Axis
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, flip_taps, fold_steps, outputs_of, taps_of)
@@ -146,7 +146,7 @@ cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, 
     cdef Correlation c = forward_form(g, kernels, x, dw, dy)
     cdef int tile = choose_winograd(&c, algorithm, True)
     if tile >= 0 and g.batch > 0:
-        return winograd.run_winograd_weight(&c, tile, num_threads)
+        return winograd_weight.run_winograd_weight(&c, tile, num_threads)
     if grouped.is_usable(&c):
         return grouped.run_grouped_weight(&c, num_threads)
     return weight.run_weight(&c, num_threads)

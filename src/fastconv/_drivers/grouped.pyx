@@ -2,8 +2,8 @@
 
 A vector of output channels sees the input channels of the same places only, so the kernels work on
 one such block of channels at a time, channels contiguous. Channels-last images are read and written
-in place. Of others a block of channels and rows is turned into that layout in the cache, and its
-results are turned back.
+in place. Of others a block of channels and rows is staged: copied to that layout in the cache, and
+its results are copied back.
 
 The input gradient of a strided convolution is several correlations, one for each phase of the
 strides, which fill one image between them: a task computes some of its rows, all phases.
@@ -12,31 +12,26 @@ strides, which fill one image between them: a task computes some of its rows, al
 from libc.string cimport memcpy, memset
 
 from fastconv._drivers.axis cimport H, W
-from fastconv._drivers.blocking cimport TASKS, ceil_div, part, round_up
-from fastconv._drivers.correlation cimport Correlation, work
+from fastconv._drivers.blocking cimport (
+    GROUPED_ALIAS, GROUPED_IN_PLACE_BYTES, GROUPED_MAX_CHANNELS, GROUPED_MAX_STAGED_BYTES,
+    GROUPED_MAX_TAPS, GROUPED_MIN_ROWS, GROUPED_STAGED_BYTES, GROUPED_WEIGHT_CHANNELS,
+    GROUPED_WEIGHT_PIXELS, TASKS, ceil_div, next_index, part, round_up)
+from fastconv._drivers.correlation cimport (
+    Correlation, CorrelationAxis, is_planar, span, taps_of, work)
+from fastconv._drivers.filters cimport store_taps
 from fastconv._drivers.kernels cimport fc_grouped, fc_grouped_grad, fc_kernels, fc_size
-from fastconv._drivers.memory cimport allocate, measuring, release
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 
 
-cdef enum:
-    MAX_GROUP = 16          # channels per group
-    MAX_TAPS = 64           # rows or columns of a filter
-    IN_PLACE_BYTES = 256 * 1024    # of the outputs of a task: it stays in L2 with its input
-    STAGE_BYTES = 128 * 1024       # of what a task turns around: it stays in L2
-    MAX_STAGE_BYTES = 2 * 1024 * 1024
-    GRAD_BLOCK = 128         # channels of a task of the weight gradient, in place
-    GRAD_PIXELS = 1024       # outputs of a piece of it
-    FAR = 2048               # multiples of it between pixels meet in few sets of a cache
-
-
-ctypedef struct Plan:
+ctypedef struct GroupedPlan:
     const Correlation *phases     # [phases_h][phases_w]
     fc_size phases_h, phases_w
     const fc_kernels *kernels
     fc_size group, channels
-    fc_size block                 # channels that are turned around together
+    fc_size block                 # channels that are staged together
     fc_size blocks                # of them
+    fc_size pixel                 # bytes of a staged one
     fc_size vectors               # blocks of the kernels
     bint in_place
     # y as one image of all phases
@@ -46,25 +41,36 @@ ctypedef struct Plan:
     # [phases][vectors][taps_h][taps_w][group][lanes], and where each phase starts
     char *w
     fc_size w_at[MAX_PHASES]
-    const char *bias
+    char *bias                    # of a vector at least, zero beyond the channels; or NULL
     # scratch: pointers to rows | rows of x | rows of y
     fc_size x_at, y_at, scratch_bytes
     # weight gradient
-    fc_size slots, chunk          # pieces of the batch's rows; blocks of a task
+    fc_size slots, chunk          # parts of the batch's rows; blocks of a task
     char *partial                 # [slots][vectors][taps_h][taps_w][group][lanes]
     fc_size filter_bytes          # of a vector of filters there
 
 
+# Some pixels of an image: where the first one is, and the strides of rows, columns and channels.
+ctypedef struct Pixels:
+    char *at
+    fc_size row, col, channel
+
+
 cdef bint is_usable(const Correlation *c) noexcept nogil:
-    """Whether this module takes it: narrow groups, taps of moderate reach, numbered downwards."""
-    cdef fc_size lanes = c.kernels.lanes, pixel = max(lanes, c.channels) * c.kernels.itemsize
-    cdef double reach = (<double> c.axis[H].taps - 1) * c.axis[H].dilation + 1
-    return (c.channels == c.filters and c.groups > 1 and c.channels <= MAX_GROUP
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size lanes = c.kernels.lanes
+    # one row of outputs and the input under it, staged
+    cdef double pixels = <double> span(h, 1) * w.size + w.out
+    return (is_planar(c)  # the kernels have rows and columns
+            # a vector holds whole groups, or a group whole vectors, of inputs as of outputs
+            and c.groups > 1 and c.channels == c.filters and c.channels <= GROUPED_MAX_CHANNELS
             and (lanes % c.channels == 0 or c.channels % lanes == 0)
             # where groups are few, vectors of pixels or filters are fuller than vectors of channels
             and (c.channels == 1 or c.groups * c.channels >= lanes)
-            and c.axis[H].taps <= MAX_TAPS and c.axis[W].taps <= MAX_TAPS
-            and (reach * c.axis[W].size + c.axis[W].out) * pixel <= MAX_STAGE_BYTES)
+            # pointers to the rows of a filter, and a staged row, have a place in the cache
+            and h.taps <= GROUPED_MAX_TAPS and w.taps <= GROUPED_MAX_TAPS
+            and pixels * max(lanes, c.channels) * c.kernels.itemsize <= GROUPED_MAX_STAGED_BYTES)
 
 
 cdef fc_size first_channel(fc_size block, fc_size index, fc_size channels) noexcept nogil:
@@ -72,190 +78,8 @@ cdef fc_size first_channel(fc_size block, fc_size index, fc_size channels) noexc
     return max(0, min(index * block, channels - block))
 
 
-# ---------------------------------------------------------------- filters
-
-cdef void pack(const Plan *p, const Correlation *c, char *to) noexcept nogil:
-    """One phase's filters, [vectors][taps_h][taps_w][group][lanes]."""
-    cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes, group = p.group
-    cdef fc_size taps = c.axis[H].taps * c.axis[W].taps
-    cdef fc_size v, k, n, r, u
-    cdef const char *w
-    for v in range(p.vectors):
-        k = first_channel(lanes, v, p.channels)
-        n = min(lanes, p.channels)
-        w = c.w + k // group * c.w_g + k % group * c.w_k
-        if group == 1 or group >= lanes or c.w_g == group * c.w_k:
-            p.kernels.pack_filters(to, w, n, group, c.axis[H].taps, c.axis[W].taps,
-                                   c.w_g if group == 1 else c.w_k, c.w_c, c.axis[H].w, c.axis[W].w, lanes)
-        else:
-            for r in range(taps):
-                for u in range(group):
-                    p.kernels.copy2d(
-                        to + (r * group + u) * lanes * size, group * size, size,
-                        w + r // c.axis[W].taps * c.axis[H].w + r % c.axis[W].taps * c.axis[W].w + u * c.w_c,
-                        c.w_g, c.w_k, n // group, group)
-        to += taps * group * lanes * size
-
-
-# ---------------------------------------------------------------- forward, input gradient
-
-cdef void point_rows(const Correlation *c, const char *x, fc_size x_h, fc_size first, fc_size count,
-                     const void **rows) noexcept nogil:
-    """The input row under each row of taps of outputs first.., [count][taps_h], NULL beyond."""
-    cdef fc_size i, row
-    for i in range(first, first + count):
-        row = c.axis[H].first + i * c.axis[H].step
-        for _ in range(c.axis[H].taps):
-            rows[0] = x + row * x_h if 0 <= row < c.axis[H].size else NULL
-            rows += 1
-            row += c.axis[H].dilation
-
-
-cdef void run_rows(const Plan *p, fc_size i0, fc_size i1, const char *x, fc_size x_h, fc_size x_w,
-                   char *y, fc_size y_h, fc_size y_w, fc_size channels, fc_size vector,
-                   const char *bias, const void **rows) noexcept nogil:
-    """Rows i0..i1 of y, all phases; x and y have channels contiguous, and y starts at row i0."""
-    cdef const Correlation *c
-    cdef fc_size a, b, first, last, lanes = p.kernels.lanes
-    cdef fc_grouped g
-    g.rows = rows
-    g.x_at = 0
-    g.x_w = x_w
-    g.bias = bias
-    g.channels = channels
-    g.group = p.group
-    g.out_h = y_h * p.phases_h
-    g.out_w = y_w * p.phases_w
-    for a in range(p.phases_h):
-        # the phase's rows among them; i0 is a multiple of phases_h
-        first = i0 // p.phases_h
-        last = (i1 - a + p.phases_h - 1) // p.phases_h
-        for b in range(p.phases_w):
-            c = &p.phases[a * p.phases_w + b]
-            g.count = min(last, c.axis[H].out) - first
-            if g.count <= 0 or c.axis[W].out == 0:
-                continue
-            point_rows(c, x, x_h, first, g.count, rows)
-            g.taps_h, g.taps_w = c.axis[H].taps, c.axis[W].taps
-            g.width = c.axis[W].size
-            g.col0, g.step, g.col_dx = c.axis[W].first, c.axis[W].step, c.axis[W].dilation
-            g.w = (p.w + p.w_at[a * p.phases_w + b]
-                   + vector * c.axis[H].taps * c.axis[W].taps * p.group * lanes * p.kernels.itemsize)
-            g.out = y + a * y_h + b * y_w
-            g.out_width = c.axis[W].out
-            g.relu = c.relu
-            p.kernels.grouped(&g)
-
-
-cdef int rows_in_place(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef Plan *p = <Plan *> context
-    cdef const Correlation *c = p.phases
-    cdef fc_size n = task // p.row_blocks, i0 = task % p.row_blocks * p.block_rows
-    run_rows(p, i0, min(i0 + p.block_rows, p.rows), c.x + n * c.x_n, c.axis[H].x, c.axis[W].x,
-             p.y + n * c.y_n + i0 * p.y_row, p.y_row, p.y_col, p.channels, 0, p.bias,
-             <const void **> scratch)
-    return OK
-
-
-cdef void input_rows(const Plan *p, fc_size i0, fc_size i1, fc_size *lo,
-                     fc_size *hi) noexcept nogil:
-    """The input rows that rows i0..i1 of y read."""
-    cdef const Correlation *c
-    cdef fc_size a, last
-    lo[0] = p.phases.axis[H].size
-    hi[0] = 0
-    for a in range(p.phases_h * p.phases_w):
-        c = &p.phases[a]
-        last = min((i1 - a // p.phases_w + p.phases_h - 1) // p.phases_h, c.axis[H].out) - 1
-        if c.axis[H].taps == 0 or last < i0 // p.phases_h:
-            continue
-        lo[0] = min(lo[0], c.axis[H].first + i0 // p.phases_h * c.axis[H].step)
-        hi[0] = max(hi[0], c.axis[H].first + last * c.axis[H].step + (c.axis[H].taps - 1) * c.axis[H].dilation + 1)
-    lo[0] = max(lo[0], 0)
-    hi[0] = max(min(hi[0], p.phases.axis[H].size), lo[0])
-
-
-cdef void copy_rows(const fc_kernels *kernels, char *to, fc_size to_h, fc_size to_w, fc_size to_c,
-                    const char *x, fc_size x_h, fc_size x_w, fc_size x_c, fc_size rows,
-                    fc_size cols, fc_size channels) noexcept nogil:
-    """An image from some strides to others; in one piece where its rows follow each other."""
-    cdef fc_size i
-    if to_h == cols * to_w and x_h == cols * x_w:
-        kernels.copy2d(to, to_w, to_c, x, x_w, x_c, rows * cols, channels)
-        return
-    for i in range(rows):
-        kernels.copy2d(to + i * to_h, to_w, to_c, x + i * x_h, x_w, x_c, cols, channels)
-
-
-cdef int rows_turned(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef Plan *p = <Plan *> context
-    cdef const Correlation *c = p.phases
-    cdef fc_size size = p.kernels.itemsize
-    cdef fc_size pixel = max(p.block, p.kernels.lanes) * size, k0, lo, hi
-    cdef fc_size i0 = task % p.row_blocks * p.block_rows, i1 = min(i0 + p.block_rows, p.rows)
-    cdef fc_size index = task // p.row_blocks % p.blocks, n = task // p.row_blocks // p.blocks
-    cdef fc_size k = first_channel(p.block, index, p.channels), count = min(p.block, p.channels)
-    cdef fc_size x_c = c.x_g // p.group, y_c = c.y_g // p.group
-    cdef char *x = scratch + p.x_at  # [rows][cols][block]
-    cdef char *y = scratch + p.y_at
-    cdef const char *bias = NULL
-    if p.bias != NULL:
-        bias = p.bias + k * size
-    input_rows(p, i0, i1, &lo, &hi)
-    if count * size < pixel:
-        memset(x, 0, (hi - lo) * c.axis[W].size * pixel)
-    copy_rows(p.kernels, x, c.axis[W].size * pixel, pixel, size,
-              c.x + n * c.x_n + k * x_c + lo * c.axis[H].x, c.axis[H].x, c.axis[W].x, x_c, hi - lo, c.axis[W].size, count)
-    run_rows(p, i0, i1, x - lo * c.axis[W].size * pixel, c.axis[W].size * pixel, pixel, y, p.cols * pixel, pixel,
-             pixel // size, index * (pixel // size // p.kernels.lanes),
-             bias, <const void **> scratch)
-    # of a last block that overlaps the one before, what is new
-    k0 = index * p.block
-    copy_rows(p.kernels, p.y + n * c.y_n + k0 * y_c + i0 * p.y_row, p.y_row, p.y_col, y_c,
-              y + (k0 - k) * size, p.cols * pixel, pixel, size, i1 - i0, p.cols, count - (k0 - k))
-    return OK
-
-
-cdef fc_size stage_bytes(Plan *p, fc_size rows) noexcept nogil:
-    """Lays out the scratch memory of tasks of that many rows; its size."""
-    cdef const Correlation *c
-    cdef fc_size pixel = max(p.block, p.kernels.lanes) * p.kernels.itemsize
-    cdef fc_size a, most = 0, taps = 0
-    cdef fc_size first = p.phases.axis[H].size, last = -p.phases.axis[H].size
-    for a in range(p.phases_h * p.phases_w):
-        c = &p.phases[a]
-        taps = max(taps, c.axis[H].taps)
-        if c.axis[H].taps:
-            most = max(most, (ceil_div(rows, p.phases_h) - 1) * c.axis[H].step
-                       + (c.axis[H].taps - 1) * c.axis[H].dilation + 1)
-            first = min(first, c.axis[H].first)
-            last = max(last, c.axis[H].first)
-    p.x_at = round_up(ceil_div(rows, p.phases_h) * taps * sizeof(void *))
-    p.y_at = p.scratch_bytes = p.x_at
-    if not p.in_place:
-        most = min(most + max(0, last - first), p.phases.axis[H].size)
-        p.y_at = p.x_at + round_up(most * p.phases.axis[W].size * pixel)
-        p.scratch_bytes = p.y_at + rows * p.cols * pixel
-    return p.scratch_bytes
-
-
-cdef void plan_rows(Plan *p) noexcept nogil:
-    cdef const Correlation *c = p.phases
-    cdef fc_size tasks = c.batch * p.blocks, least = p.phases_h
-    cdef fc_size line = p.cols * p.channels * p.kernels.itemsize
-    p.block_rows = ceil_div(p.rows, least) * least
-    if p.in_place:
-        tasks = c.batch
-    while p.block_rows > least and (
-            (p.block_rows * line > IN_PLACE_BYTES if p.in_place
-             else stage_bytes(p, p.block_rows) > STAGE_BYTES)
-            or (tasks * ceil_div(p.rows, p.block_rows) < TASKS and p.block_rows >= 8)):
-        p.block_rows = ceil_div(ceil_div(p.block_rows, 2), least) * least
-    stage_bytes(p, p.block_rows)
-    p.row_blocks = ceil_div(p.rows, p.block_rows)
-
-
-cdef void choose_blocks(Plan *p, const Correlation *c) noexcept nogil:
+cdef void choose_channels(GroupedPlan *p, const Correlation *c) noexcept nogil:
+    """Blocks of channels, and whether they are staged."""
     cdef fc_size size = c.kernels.itemsize, lanes = c.kernels.lanes
     p.kernels = c.kernels
     p.group = c.channels
@@ -263,176 +87,375 @@ cdef void choose_blocks(Plan *p, const Correlation *c) noexcept nogil:
     p.vectors = ceil_div(p.channels, lanes)
     p.block = min(max(lanes, p.group), p.channels)
     p.blocks = ceil_div(p.channels, p.block)
-    p.in_place = (c.x_g == p.group * size and c.y_g == p.group * size and p.channels >= lanes)
+    p.pixel = max(p.block, lanes) * size
+    p.in_place = c.x_g == p.group * size and c.y_g == p.group * size and p.channels >= lanes
+
+
+# ---------------------------------------------------------------- filters
+
+cdef void pack_phase(const GroupedPlan *p, const Correlation *c, char *to) noexcept nogil:
+    """One phase's filters, [vectors][taps_h][taps_w][group][lanes]."""
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes, group = p.group
+    cdef fc_size n = min(lanes, p.channels), v, k, r, s, u
+    cdef const char *filters
+    for v in range(p.vectors):
+        k = first_channel(lanes, v, p.channels)
+        filters = c.w + k // group * c.w_g + k % group * c.w_k
+        if group == 1 or group >= lanes or c.w_g == group * c.w_k:
+            p.kernels.pack_filters(to, filters, n, group, h.taps, w.taps,
+                                   c.w_g if group == 1 else c.w_k, c.w_c, h.w, w.w, lanes)
+            to += taps_of(c) * group * lanes * size
+            continue
+        for r in range(h.taps):
+            for s in range(w.taps):
+                for u in range(group):
+                    p.kernels.copy2d(to, group * size, size,
+                                     filters + r * h.w + s * w.w + u * c.w_c, c.w_g, c.w_k,
+                                     n // group, group)
+                    to += lanes * size
+
+
+cdef int pack_phases(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """All filters, and the bias."""
+    cdef GroupedPlan *p = <GroupedPlan *> context
+    cdef fc_size i
+    if p.bias != NULL:
+        memset(p.bias, 0, max(p.channels, p.kernels.lanes) * p.kernels.itemsize)
+        memcpy(p.bias, p.phases.bias, p.channels * p.kernels.itemsize)
+    for i in range(p.phases_h * p.phases_w):
+        pack_phase(p, &p.phases[i], p.w + p.w_at[i])
+    return OK
+
+
+# ---------------------------------------------------------------- staging
+
+cdef void input_rows(const GroupedPlan *p, fc_size i0, fc_size i1, fc_size *lo,
+                     fc_size *hi) noexcept nogil:
+    """The input rows that rows i0..i1 of y read."""
+    cdef const CorrelationAxis *h
+    cdef fc_size a, first = i0 // p.phases_h, last
+    lo[0] = p.phases.axis[H].size
+    hi[0] = 0
+    for a in range(p.phases_h * p.phases_w):
+        h = &p.phases[a].axis[H]
+        last = min(ceil_div(i1 - a // p.phases_w, p.phases_h), h.out) - 1
+        if h.taps > 0 and last >= first:
+            lo[0] = min(lo[0], h.first + first * h.step)
+            hi[0] = max(hi[0], h.first + first * h.step + span(h, last - first + 1))
+    lo[0] = max(lo[0], 0)
+    hi[0] = max(min(hi[0], p.phases.axis[H].size), lo[0])
+
+
+cdef void copy_pixels(const fc_kernels *kernels, const Pixels *to, const Pixels *x, fc_size rows,
+                      fc_size cols, fc_size channels) noexcept nogil:
+    """In one piece where rows follow each other."""
+    cdef fc_size i
+    if to.row == cols * to.col and x.row == cols * x.col:
+        cols *= rows
+        rows = 1
+    for i in range(rows):
+        kernels.copy2d(to.at + i * to.row, to.col, to.channel, x.at + i * x.row, x.col, x.channel,
+                       cols, channels)
+
+
+cdef Pixels stage_pixels(const GroupedPlan *p, const Pixels *x, fc_size rows, fc_size cols,
+                         char *to) noexcept nogil:
+    """A block of channels to [rows][cols][channels], at least a vector of them, with zeros."""
+    cdef Pixels staged = Pixels(to, cols * p.pixel, p.pixel, p.kernels.itemsize)
+    if p.block * p.kernels.itemsize < p.pixel:
+        memset(to, 0, rows * cols * p.pixel)
+    copy_pixels(p.kernels, &staged, x, rows, cols, p.block)
+    return staged
+
+
+cdef Pixels stage_input(const GroupedPlan *p, fc_size n, fc_size k, fc_size i0, fc_size i1,
+                        char *scratch) noexcept nogil:
+    """What rows i0..i1 of y read of image n, channels k on; starts where its row 0 would lie."""
+    cdef const Correlation *c = p.phases
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size x_c = c.x_g // p.group, lo, hi
+    input_rows(p, i0, i1, &lo, &hi)
+    cdef Pixels x = Pixels(<char *> c.x + n * c.x_n + k * x_c + lo * h.x, h.x, w.x, x_c)
+    x = stage_pixels(p, &x, hi - lo, w.size, scratch + p.x_at)
+    x.at -= lo * x.row
+    return x
+
+
+cdef fc_size staged_bytes(GroupedPlan *p, fc_size rows) noexcept nogil:
+    """Lays out the scratch memory of tasks of that many rows; its size."""
+    cdef const CorrelationAxis *h
+    cdef fc_size a, i = ceil_div(rows, p.phases_h), x_rows = 0, taps = 0
+    cdef fc_size size = p.phases.axis[H].size, first = size, last = -size
+    for a in range(p.phases_h * p.phases_w):
+        h = &p.phases[a].axis[H]
+        taps = max(taps, h.taps)
+        if h.taps:
+            x_rows = max(x_rows, span(h, i))
+            first = min(first, h.first)
+            last = max(last, h.first)
+    p.x_at = round_up(i * taps * sizeof(void *))
+    p.y_at = p.scratch_bytes = p.x_at
+    if not p.in_place:
+        x_rows = min(x_rows + max(0, last - first), size)
+        p.y_at += round_up(x_rows * p.phases.axis[W].size * p.pixel)
+        p.scratch_bytes = p.y_at + rows * p.cols * p.pixel
+    return p.scratch_bytes
+
+
+# ---------------------------------------------------------------- forward, input gradient
+
+cdef void point_at_rows(const CorrelationAxis *h, const Pixels *x, fc_size first, fc_size count,
+                        const void **rows) noexcept nogil:
+    """The input row under each row of taps of outputs first.., [count][taps_h], NULL beyond."""
+    cdef fc_size i, row
+    for i in range(first, first + count):
+        row = h.first + i * h.step
+        for _ in range(h.taps):
+            rows[0] = x.at + row * x.row if 0 <= row < h.size else NULL
+            rows += 1
+            row += h.dilation
+
+
+cdef void run_phases(const GroupedPlan *p, fc_size i0, fc_size i1, const Pixels *x, const Pixels *y,
+                     fc_size channels, fc_size vector, const char *bias,
+                     const void **rows) noexcept nogil:
+    """Rows i0..i1 of y, all phases; x and y have channels contiguous, and y starts at row i0."""
+    cdef const CorrelationAxis *h
+    cdef const CorrelationAxis *w
+    cdef const Correlation *c
+    cdef fc_size a, b, i, first, last
+    cdef fc_grouped g
+    g.rows = rows
+    g.x_at = 0
+    g.x_w = x.col
+    g.bias = bias
+    g.channels = channels
+    g.group = p.group
+    g.out_h = y.row * p.phases_h
+    g.out_w = y.col * p.phases_w
+    for a in range(p.phases_h):
+        # the phase's rows among them; i0 is a multiple of phases_h
+        first = i0 // p.phases_h
+        last = ceil_div(i1 - a, p.phases_h)
+        for b in range(p.phases_w):
+            i = a * p.phases_w + b
+            c = &p.phases[i]
+            h = &c.axis[H]
+            w = &c.axis[W]
+            g.count = min(last, h.out) - first
+            if g.count <= 0 or w.out == 0:
+                continue
+            point_at_rows(h, x, first, g.count, rows)
+            g.taps_h, g.taps_w = h.taps, w.taps
+            g.width = w.size
+            g.col0, g.step, g.col_dx = w.first, w.step, w.dilation
+            g.w = (p.w + p.w_at[i]
+                   + vector * taps_of(c) * p.group * p.kernels.lanes * p.kernels.itemsize)
+            g.out = y.at + a * y.row + b * y.col
+            g.out_width = w.out
+            g.relu = c.relu
+            p.kernels.grouped(&g)
+
+
+cdef int grouped_in_place(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """Some rows of an image, all channels."""
+    cdef GroupedPlan *p = <GroupedPlan *> context
+    cdef const Correlation *c = p.phases
+    cdef fc_size n = task, i0 = next_index(&n, p.row_blocks) * p.block_rows
+    cdef fc_size size = p.kernels.itemsize
+    cdef Pixels x = Pixels(<char *> c.x + n * c.x_n, c.axis[H].x, c.axis[W].x, size)
+    cdef Pixels y = Pixels(p.y + n * c.y_n + i0 * p.y_row, p.y_row, p.y_col, size)
+    run_phases(p, i0, min(i0 + p.block_rows, p.rows), &x, &y, p.channels, 0, p.bias,
+               <const void **> scratch)
+    return OK
+
+
+cdef int grouped_staged(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """Some rows of an image, a block of channels."""
+    cdef GroupedPlan *p = <GroupedPlan *> context
+    cdef const Correlation *c = p.phases
+    cdef fc_size n = task, i0 = next_index(&n, p.row_blocks) * p.block_rows
+    cdef fc_size i1 = min(i0 + p.block_rows, p.rows), index = next_index(&n, p.blocks)
+    cdef fc_size size = p.kernels.itemsize, channels = p.pixel // size
+    cdef fc_size k = first_channel(p.block, index, p.channels), y_c = c.y_g // p.group
+    # of a last block that overlaps the one before, what is new
+    cdef fc_size k0 = index * p.block
+    cdef Pixels x = stage_input(p, n, k, i0, i1, scratch)
+    cdef Pixels y = Pixels(scratch + p.y_at, p.cols * p.pixel, p.pixel, size)
+    cdef Pixels to = Pixels(p.y + n * c.y_n + k0 * y_c + i0 * p.y_row, p.y_row, p.y_col, y_c)
+    run_phases(p, i0, i1, &x, &y, channels, index * (channels // p.kernels.lanes),
+               p.bias + k * size if p.bias != NULL else NULL, <const void **> scratch)
+    y.at += (k0 - k) * size
+    copy_pixels(p.kernels, &to, &y, i1 - i0, p.cols, p.block - (k0 - k))
+    return OK
+
+
+cdef bint fits_task(GroupedPlan *p, fc_size rows) noexcept nogil:
+    if p.in_place:
+        return rows * p.cols * p.channels * p.kernels.itemsize <= GROUPED_IN_PLACE_BYTES
+    return staged_bytes(p, rows) <= GROUPED_STAGED_BYTES
+
+
+cdef inline fc_size round_rows(const GroupedPlan *p, fc_size rows) noexcept nogil:
+    """Up to whole sets of phases."""
+    return ceil_div(rows, p.phases_h) * p.phases_h
+
+
+cdef void choose_rows(GroupedPlan *p) noexcept nogil:
+    """Rows of a task: all of an image, or halves of that until they fit and tasks are enough."""
+    cdef fc_size images = p.phases.batch * (1 if p.in_place else p.blocks)
+    p.block_rows = round_rows(p, p.rows)
+    while p.block_rows > p.phases_h and (
+            not fits_task(p, p.block_rows)
+            or (images * ceil_div(p.rows, p.block_rows) < TASKS
+                and p.block_rows >= GROUPED_MIN_ROWS)):
+        p.block_rows = round_rows(p, ceil_div(p.block_rows, 2))
+    staged_bytes(p, p.block_rows)
+    p.row_blocks = ceil_div(p.rows, p.block_rows)
 
 
 cdef int run_grouped(const Correlation *phases, fc_size phases_h, fc_size phases_w,
-                   int num_threads) noexcept nogil:
-    """All phases of one image; of a forward pass there is one."""
-    cdef Plan p
-    cdef const Correlation *c = phases
-    cdef fc_size i, total = 0, padded, size = c.kernels.itemsize
+                     int num_threads) noexcept nogil:
+    cdef GroupedPlan p
+    cdef fc_size i, filters_bytes = 0, bias_bytes = 0, size = phases.kernels.itemsize
     cdef double products = 0
     cdef int status
-    cdef char *bias
     p.phases = phases
     p.phases_h, p.phases_w = phases_h, phases_w
-    choose_blocks(&p, c)
-    p.y = c.y
-    p.y_row = c.axis[H].y if phases_h == 1 else phases[phases_w].y - c.y
-    p.y_col = c.axis[W].y if phases_w == 1 else phases[1].y - c.y
+    choose_channels(&p, phases)
+    p.y = phases.y
+    p.y_row = phases.axis[H].y if phases_h == 1 else phases[phases_w].y - phases.y
+    p.y_col = phases.axis[W].y if phases_w == 1 else phases[1].y - phases.y
     p.rows = p.cols = 0
     for i in range(phases_h):
         p.rows += phases[i * phases_w].axis[H].out
     for i in range(phases_w):
         p.cols += phases[i].axis[W].out
     for i in range(phases_h * phases_w):
-        p.w_at[i] = total
-        total += (p.vectors * phases[i].axis[H].taps * phases[i].axis[W].taps * p.group * c.kernels.lanes
-                  * size)
+        p.w_at[i] = filters_bytes
+        filters_bytes += p.vectors * taps_of(&phases[i]) * p.group * p.kernels.lanes * size
         products += work(&phases[i])
-    padded = max(p.channels, c.kernels.lanes) * size if c.bias != NULL else 0
-    p.w = allocate(total + padded)
+    if phases.bias != NULL:
+        bias_bytes = max(p.channels, p.kernels.lanes) * size
+    p.w = allocate(filters_bytes + bias_bytes)
     if p.w == NULL:
         return OUT_OF_MEMORY
-    p.bias = NULL
-    if not measuring():
-        if c.bias != NULL:
-            bias = p.w + total
-            memset(bias, 0, padded)
-            memcpy(bias, c.bias, p.channels * size)
-            p.bias = bias
-        for i in range(phases_h * phases_w):
-            pack(&p, &phases[i], p.w + p.w_at[i])
-    plan_rows(&p)
-    status = parallel_for(rows_in_place if p.in_place else rows_turned, &p,
-                          c.batch * (1 if p.in_place else p.blocks) * p.row_blocks,
-                          p.scratch_bytes, products, num_threads)
+    p.bias = p.w + filters_bytes if bias_bytes else NULL
+    choose_rows(&p)
+    status = run_once(pack_phases, &p)
+    if status == OK:
+        status = parallel_for(grouped_in_place if p.in_place else grouped_staged, &p,
+                              phases.batch * (1 if p.in_place else p.blocks) * p.row_blocks,
+                              p.scratch_bytes, products, num_threads)
     release(p.w)
     return status
 
 
 # ---------------------------------------------------------------- weight gradient
 
-cdef void add_piece(const Plan *p, const Correlation *c, fc_size n, fc_size i0, fc_size i1,
-                    fc_size k, fc_size channels, char *dw, char *scratch) noexcept nogil:
+cdef void add_rows(const GroupedPlan *p, fc_size n, fc_size i0, fc_size i1, fc_size k,
+                   fc_size channels, char *dw, char *scratch) noexcept nogil:
     """Add what rows i0..i1 of image n give to the filters of `channels` channels from k on."""
-    cdef fc_size size = p.kernels.itemsize, lo, hi, count = channels
-    cdef fc_size x_c = c.x_g // p.group, y_c = c.y_g // p.group, pixel
-    cdef const char *x = c.x + n * c.x_n + k * x_c
-    cdef const char *dy = c.y + n * c.y_n + k * y_c + i0 * c.axis[H].y
+    cdef const Correlation *c = p.phases
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = p.kernels.itemsize, y_c = c.y_g // p.group
     cdef const void **rows = <const void **> scratch
+    cdef Pixels x
+    cdef Pixels dy = Pixels(c.y + n * c.y_n + k * y_c + i0 * h.y, h.y, w.y, y_c)
     cdef fc_grouped_grad g
+    if p.in_place:
+        x = Pixels(<char *> c.x + n * c.x_n + k * size, h.x, w.x, size)
+    else:
+        channels = p.pixel // size
+        x = stage_input(p, n, k, i0, i1, scratch)
+        dy = stage_pixels(p, &dy, i1 - i0, w.out, scratch + p.y_at)
+    point_at_rows(h, &x, i0, i1 - i0, rows)
     g.rows = rows
     g.count = i1 - i0
-    g.taps_h, g.taps_w = c.axis[H].taps, c.axis[W].taps
+    g.taps_h, g.taps_w = h.taps, w.taps
     g.x_at = 0
-    g.width = c.axis[W].size
-    g.col0, g.step, g.col_dx = c.axis[W].first, c.axis[W].step, c.axis[W].dilation
-    g.dy_width = c.axis[W].out
+    g.x_w, g.width = x.col, w.size
+    g.col0, g.step, g.col_dx = w.first, w.step, w.dilation
+    g.dy = dy.at
+    g.dy_h, g.dy_w, g.dy_width = dy.row, dy.col, w.out
     g.dw = dw
     g.dw_block = p.filter_bytes
     g.channels = channels
     g.group = p.group
-    if p.in_place:
-        point_rows(c, x, c.axis[H].x, i0, g.count, rows)
-        g.x_w = c.axis[W].x
-        g.dy = dy
-        g.dy_h, g.dy_w = c.axis[H].y, c.axis[W].y
-    else:
-        g.channels = max(channels, <fc_size> p.kernels.lanes)
-        pixel = g.channels * size
-        input_rows(p, i0, i1, &lo, &hi)
-        if count * size < pixel:
-            memset(scratch + p.x_at, 0, p.scratch_bytes - p.x_at)
-        copy_rows(p.kernels, scratch + p.x_at, c.axis[W].size * pixel, pixel, size, x + lo * c.axis[H].x,
-                  c.axis[H].x, c.axis[W].x, x_c, hi - lo, c.axis[W].size, count)
-        copy_rows(p.kernels, scratch + p.y_at, c.axis[W].out * pixel, pixel, size, dy, c.axis[H].y, c.axis[W].y, y_c,
-                  i1 - i0, c.axis[W].out, count)
-        point_rows(c, scratch + p.x_at - lo * c.axis[W].size * pixel, c.axis[W].size * pixel, i0, g.count, rows)
-        g.x_w = pixel
-        g.dy = scratch + p.y_at
-        g.dy_h, g.dy_w = c.axis[W].out * pixel, pixel
     p.kernels.grouped_weight(&g)
 
 
-cdef int weight_slot(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+cdef int grouped_weight_slot(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     """The filters of a chunk of channels, summed over the slot's share of the batch's rows."""
-    cdef Plan *p = <Plan *> context
+    cdef GroupedPlan *p = <GroupedPlan *> context
     cdef const Correlation *c = p.phases
-    cdef fc_size slot = task % p.slots, first = task // p.slots * p.chunk
-    cdef fc_size last = min(first + p.chunk, p.blocks)
+    cdef fc_size chunk = task, slot = next_index(&chunk, p.slots)
+    cdef fc_size first = chunk * p.chunk, last = min(first + p.chunk, p.blocks)
     cdef fc_size k = first_channel(p.block, first, p.channels)
     cdef fc_size channels = min(last * p.block, p.channels) - k
     cdef fc_size vector = first * max(p.block, p.kernels.lanes) // p.kernels.lanes
     cdef fc_size vectors = ceil_div(channels, p.kernels.lanes)
-    cdef fc_size lo = part(c.batch * c.axis[H].out, p.slots, slot)
-    cdef fc_size hi = part(c.batch * c.axis[H].out, p.slots, slot + 1)
-    cdef fc_size i0, i1
+    cdef fc_size rows = c.axis[H].out, i0, i1
+    cdef fc_size row = part(c.batch * rows, p.slots, slot)
+    cdef fc_size end = part(c.batch * rows, p.slots, slot + 1)
     cdef char *dw = p.partial + (slot * p.vectors + vector) * p.filter_bytes
     memset(dw, 0, vectors * p.filter_bytes)
-    while lo < hi:
-        i0 = lo % c.axis[H].out
-        i1 = min(min(i0 + p.block_rows, c.axis[H].out), i0 + hi - lo)
-        add_piece(p, c, lo // c.axis[H].out, i0, i1, k, channels, dw, scratch)
-        lo += i1 - i0
+    while row < end:
+        i0 = row % rows
+        i1 = min(min(i0 + p.block_rows, rows), i0 + end - row)
+        add_rows(p, row // rows, i0, i1, k, channels, dw, scratch)
+        row += i1 - i0
     return OK
 
 
-cdef int add_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+cdef int add_grouped_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     """One vector of filters: partial sums, slot after slot, and the total to where it belongs."""
-    cdef Plan *p = <Plan *> context
+    cdef GroupedPlan *p = <GroupedPlan *> context
     cdef const Correlation *c = p.phases
-    cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes, group = p.group
-    cdef fc_size taps = c.axis[H].taps * c.axis[W].taps, count = p.filter_bytes // size
-    cdef fc_size i, k0 = task * lanes, k = first_channel(lanes, task, p.channels)
-    cdef fc_size n = min(k0 + lanes, p.channels) - k0
-    cdef char *sum = p.partial + task * p.filter_bytes
-    cdef char *other = sum
-    cdef char *to = <char *> c.w + k0 // group * c.w_g + k0 % group * c.w_k
-    for _ in range(1, p.slots):
-        other += p.vectors * p.filter_bytes
-        if size == 4:
-            for i in range(count):
-                (<float *> sum)[i] += (<float *> other)[i]
-        else:
-            for i in range(count):
-                (<double *> sum)[i] += (<double *> other)[i]
-    sum += (k0 - k) * size
-    if c.axis[W].w == size and c.axis[H].w == c.axis[W].taps * size and c.w_c == taps * size:
-        p.kernels.unpack_filters(to, c.w_k, sum, lanes * size, n, group, taps)
-        return OK
-    for i in range(taps * group):
-        p.kernels.copy2d(to + i // group // c.axis[W].taps * c.axis[H].w + i // group % c.axis[W].taps * c.axis[W].w
-                         + i % group * c.w_c, c.w_k, 0, sum + i * lanes * size, size, 0, n, 1)
+    cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes
+    cdef fc_size k0 = task * lanes, k = first_channel(lanes, task, p.channels)
+    cdef fc_size slot_bytes = p.vectors * p.filter_bytes
+    cdef char *sums = p.partial + task * p.filter_bytes
+    p.kernels.add_fold(sums, sums + slot_bytes, slot_bytes, p.filter_bytes // size, p.slots - 1,
+                       False)
+    store_taps(c, <char *> c.w + k0 // p.group * c.w_g + k0 % p.group * c.w_k,
+               sums + (k0 - k) * size, lanes * size, 0, c.axis[H].taps, 0, c.axis[W].taps, p.group,
+               min(lanes, p.channels - k0))
     return OK
 
 
 cdef int run_grouped_weight(const Correlation *correlation, int num_threads) noexcept nogil:
-    """w from x and y; the correlation's w is written, not read."""
-    cdef Plan p
-    cdef Correlation c = correlation[0]
-    cdef int status
+    """The correlation's w is written, not read."""
+    cdef GroupedPlan p
+    cdef const Correlation *c = correlation
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize, lanes = c.kernels.lanes, pieces
-    p.phases = &c
+    cdef int status
+    p.phases = c
     p.phases_h = p.phases_w = 1
-    choose_blocks(&p, &c)
-    if p.group >= lanes and c.axis[W].x % FAR == 0:
+    choose_channels(&p, c)
+    if p.group >= lanes and w.x % GROUPED_ALIAS == 0:
         p.in_place = False  # wide groups read a piece many times: it is better copied
-    p.rows, p.cols = c.axis[H].out, c.axis[W].out
-    p.filter_bytes = c.axis[H].taps * c.axis[W].taps * p.group * lanes * size
-    p.chunk = max(1, GRAD_BLOCK // p.block) if p.in_place else 1
+    p.rows, p.cols = h.out, w.out
+    p.filter_bytes = taps_of(c) * p.group * lanes * size
+    p.chunk = max(1, GROUPED_WEIGHT_CHANNELS // p.block) if p.in_place else 1
     pieces = ceil_div(p.blocks, p.chunk)
-    p.slots = max(1, min(ceil_div(TASKS, pieces), c.batch * c.axis[H].out))
-    p.block_rows = max(1, min(c.axis[H].out, GRAD_PIXELS // c.axis[W].out))
-    stage_bytes(&p, p.block_rows)
+    p.slots = max(1, min(ceil_div(TASKS, pieces), c.batch * h.out))
+    p.block_rows = max(1, min(h.out, GROUPED_WEIGHT_PIXELS // w.out))
+    staged_bytes(&p, p.block_rows)
     # beyond the last sum, room for the vector that a shifted last block reads
     p.partial = allocate(p.slots * p.vectors * p.filter_bytes + lanes * size)
     if p.partial == NULL:
         return OUT_OF_MEMORY
-    status = parallel_for(weight_slot, &p, pieces * p.slots, p.scratch_bytes, work(&c), num_threads)
+    status = parallel_for(grouped_weight_slot, &p, pieces * p.slots, p.scratch_bytes, work(c),
+                          num_threads)
     if status == OK:
-        status = parallel_for(add_slots, &p, p.vectors, 0,
+        status = parallel_for(add_grouped_slots, &p, p.vectors, 0,
                               <double> p.slots * p.vectors * p.filter_bytes / size, num_threads)
     release(p.partial)
     return status

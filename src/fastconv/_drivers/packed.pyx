@@ -73,10 +73,10 @@ cdef int use_packed(PackedFilters *p, Correlation *c, int algorithm, int num_thr
     tile = choose_winograd(c, algorithm, False)
     if tile < 0 or fc_load_pointer(<void **> &p.packed.points[tile]) != NULL:
         return OK
-    points = allocate(winograd.packed_bytes(c, tile))
+    points = allocate(winograd.points_bytes(c, tile))
     if points == NULL:
         return OUT_OF_MEMORY
-    status = winograd.pack(c, tile, points, num_threads)
+    status = winograd.pack_points(c, tile, points, num_threads)
     if status != OK or not fc_fill_pointer(<void **> &p.packed.points[tile], points):
         release(points)  # perhaps another thread was faster
     return status

@@ -7,10 +7,8 @@ cdef enum:
     TILE_2
     TILES
 
-# 3 x 3 taps side by side, of one group
 cdef bint is_usable(const Correlation *c) noexcept nogil
 cdef int run_winograd(const Correlation *c, int tile, int num_threads) noexcept nogil
-cdef int run_winograd_weight(const Correlation *c, int tile, int num_threads) noexcept nogil
-# Correlation.packed's points, as in direct.pxd
-cdef fc_size packed_bytes(const Correlation *c, int tile) noexcept nogil
-cdef int pack(const Correlation *c, int tile, char *points, int num_threads) noexcept nogil
+# Correlation.packed's points: of c, these read the filters and what their sizes are
+cdef fc_size points_bytes(const Correlation *c, int tile) noexcept nogil
+cdef int pack_points(const Correlation *c, int tile, char *points, int num_threads) noexcept nogil

@@ -1,0 +1,28 @@
+# Where a weight gradient goes: sums that a driver keeps in its own order, to the caller's strides.
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, taps_of
+from fastconv._drivers.kernels cimport fc_size
+
+cdef inline bint has_contiguous_filters(const Correlation *c) noexcept nogil:
+    # each filter of w in one piece, [channels][taps]
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize
+    return w.w == size and h.w == w.taps * size and c.w_c == h.taps * w.taps * size
+
+cdef inline void store_taps(const Correlation *c, char *to, const char *sums, fc_size row,
+                            fc_size r0, fc_size r1, fc_size s0, fc_size s1, fc_size channels,
+                            fc_size filters) noexcept nogil:
+    # Sums [taps][channels] of rows of filters, which are `row` bytes apart and end with a whole
+    # vector; of taps [r0, r1) x [s0, s1), to w, of which `to` is the first filter and channel.
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size taps = (r1 - r0) * (s1 - s0), r, s
+    if taps == taps_of(c) and has_contiguous_filters(c):
+        c.kernels.unpack_filters(to, c.w_k, sums, row, filters, channels, taps)
+        return
+    for r in range(r0, r1):
+        for s in range(s0, s1):
+            c.kernels.copy2d(to + r * h.w + s * w.w, c.w_c, c.w_k, sums, row, c.kernels.itemsize,
+                             channels, filters)
+            sums += channels * row
