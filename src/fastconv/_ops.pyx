@@ -23,14 +23,15 @@ from libc.string cimport memcpy, strcmp
 from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, update, winograd
 from fastconv._drivers.atomic cimport fc_fill_pointer, fc_load_pointer
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
-from fastconv._drivers.axis cimport D, H, W
+from fastconv._drivers.axis cimport Axis, D, H, W
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, Packed, flip_taps, fold_steps)
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_FLOAT32, FC_FLOAT64, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
     FC_SOFTPLUS, FC_TANH, fc_adam, fc_grids, fc_kernels, fc_sgd, fc_size, fc_winograd)
 from fastconv._drivers.matrix cimport Product, column_sums, multiply
-from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
+from fastconv._drivers.pool cimport (
+    Pool, PoolArray, average_backward, max_backward, pool_forward)
 from fastconv._drivers.memory cimport Arena, Memory, allocate, release, use_arena
 from fastconv._drivers.runtime cimport (
     INTERRUPTED, check_signals, hold_signals, kernels, release_signals, strict_accuracy)
@@ -1086,26 +1087,34 @@ cdef class PoolShape:
         s.out_h, s.out_w = out
 
 
-cdef PoolAxis pool_axis(Py_ssize_t size, Py_ssize_t out, Py_ssize_t kernel, Py_ssize_t stride,
-                        Py_ssize_t pad, Py_ssize_t dilation, bint adaptive) noexcept nogil:
-    cdef PoolAxis a
-    a.size, a.out, a.adaptive = size, out, adaptive
-    a.kernel, a.stride, a.pad, a.dilation = kernel, stride, pad, dilation
+cdef Axis pool_axis(Py_ssize_t size, Py_ssize_t out, Py_ssize_t kernel, Py_ssize_t stride,
+                    Py_ssize_t pad, Py_ssize_t dilation) noexcept nogil:
+    cdef Axis a
+    a.size, a.out = size, out
+    a.kernel, a.stride, a.pad_before, a.pad_after, a.dilation = kernel, stride, pad, pad, dilation
     return a
+
+
+cdef PoolArray pool_array(Array4 a) noexcept nogil:
+    cdef PoolArray p
+    p.data = a.data
+    p.stride_n, p.stride_c = a.s0, a.s1
+    p.stride[D], p.stride[H], p.stride[W] = 0, a.s2, a.s3
+    return p
 
 
 cdef Pool pool_form(const Pool2dShape *s, int dtype, Array4 x, Array4 y) noexcept nogil:
     cdef Pool p
+    cdef Array4 none
+    none.data = NULL
+    none.s0 = none.s1 = none.s2 = none.s3 = 0
     p.kernels = kernels(dtype)
     p.batch, p.channels = s.batch, s.channels
-    p.h = pool_axis(s.in_h, s.out_h, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.adaptive)
-    p.w = pool_axis(s.in_w, s.out_w, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.adaptive)
-    p.x = x.data
-    p.x_n, p.x_c, p.x_h, p.x_w = x.s0, x.s1, x.s2, x.s3
-    p.y = y.data
-    p.y_n, p.y_c, p.y_h, p.y_w = y.s0, y.s1, y.s2, y.s3
-    p.indices = NULL
-    p.i_n = p.i_c = p.i_h = p.i_w = 0
+    p.axis[D] = pool_axis(1, 1, 1, 1, 0, 1)
+    p.axis[H] = pool_axis(s.in_h, s.out_h, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h)
+    p.axis[W] = pool_axis(s.in_w, s.out_w, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w)
+    p.adaptive = s.adaptive
+    p.x, p.y, p.indices = pool_array(x), pool_array(y), pool_array(none)
     p.average = False
     p.include_pad = False
     p.divisor_override = 0
@@ -1126,11 +1135,11 @@ def max_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
     if indices is not None:
         check_shape("indices", indices.shape, shape.output_shape)
         if p.batch:
-            p.indices = <const char *> &indices[0, 0, 0, 0]
-        p.i_n, p.i_c = indices.strides[0], indices.strides[1]
-        p.i_h, p.i_w = indices.strides[2], indices.strides[3]
+            p.indices.data = <char *> &indices[0, 0, 0, 0]
+        p.indices.stride_n, p.indices.stride_c = indices.strides[0], indices.strides[1]
+        p.indices.stride[H], p.indices.stride[W] = indices.strides[2], indices.strides[3]
     with nogil:
-        status = pool(&p, num_threads)
+        status = pool_forward(&p, num_threads)
     raise_for(status)
 
 
@@ -1153,12 +1162,12 @@ def max_pool2d_backward(const floating[:, :, :, :] grad_output,
                             const_view(grad_output))
     cdef int status
     if p.batch:
-        p.indices = <const char *> &indices[0, 0, 0, 0]
-    p.i_n, p.i_c = indices.strides[0], indices.strides[1]
-    p.i_h, p.i_w = indices.strides[2], indices.strides[3]
-    if p.w.size == 1:
-        p.x_w = p.x_h  # the stride of an axis of one element is anything
-    if p.h.size > 1 and p.x_h != p.w.size * p.x_w:
+        p.indices.data = <char *> &indices[0, 0, 0, 0]
+    p.indices.stride_n, p.indices.stride_c = indices.strides[0], indices.strides[1]
+    p.indices.stride[H], p.indices.stride[W] = indices.strides[2], indices.strides[3]
+    if p.axis[W].size == 1:
+        p.x.stride[W] = p.x.stride[H]  # the stride of an axis of one element is anything
+    if p.axis[H].size > 1 and p.x.stride[H] != p.axis[W].size * p.x.stride[W]:
         raise ValueError("grad_input must be C-contiguous or channels-last")
     with nogil:
         status = max_backward(&p, num_threads)
@@ -1177,7 +1186,7 @@ def avg_pool2d(const floating[:, :, :, :] input, floating[:, :, :, :] output,
     p.include_pad = count_include_pad
     p.divisor_override = divisor_override
     with nogil:
-        status = pool(&p, num_threads)
+        status = pool_forward(&p, num_threads)
     raise_for(status)
 
 
@@ -1195,7 +1204,7 @@ def avg_pool2d_backward(const floating[:, :, :, :] grad_output,
     p.include_pad = count_include_pad
     p.divisor_override = divisor_override
     with nogil:
-        status = mean_backward(&p, num_threads)
+        status = average_backward(&p, num_threads)
     raise_for(status)
 
 
@@ -1990,8 +1999,7 @@ cdef Array4 pool_output(const Pool2dShape *s, int dtype, const void *data) noexc
 
 cdef void set_indices(Pool *p, const Pool2dShape *s, const void *indices) noexcept nogil:
     cdef Array4 i = pool_output(s, FC_FLOAT64, indices)
-    p.indices = i.data
-    p.i_n, p.i_c, p.i_h, p.i_w = i.s0, i.s1, i.s2, i.s3
+    p.indices = pool_array(i)
 
 
 cdef int c_max_pool2d(const Pool2dShape *shape, int dtype, const void *input, void *output,
@@ -2009,12 +2017,12 @@ cdef int c_max_pool2d(const Pool2dShape *shape, int dtype, const void *input, vo
                   pool_output(&s, dtype, output))
     begin(workspace, &arena)
     if query:  # what is needed with indices as well as without
-        status = pool(&p, num_threads)
+        status = pool_forward(&p, num_threads)
         set_indices(&p, &s, shape)
     elif indices != NULL:
         set_indices(&p, &s, indices)
     if status == OK:
-        status = pool(&p, num_threads)
+        status = pool_forward(&p, num_threads)
     return end(workspace, &arena, status)
 
 
@@ -2053,7 +2061,7 @@ cdef int c_avg_pool2d(const Pool2dShape *shape, int dtype, const void *x, const 
     p.include_pad = s.count_include_pad
     p.divisor_override = s.divisor_override
     begin(workspace, &arena)
-    status = mean_backward(&p, num_threads) if backward else pool(&p, num_threads)
+    status = average_backward(&p, num_threads) if backward else pool_forward(&p, num_threads)
     return end(workspace, &arena, status)
 
 
