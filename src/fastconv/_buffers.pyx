@@ -71,12 +71,12 @@ cdef Strided strided(const Py_buffer *a) noexcept nogil:
     cdef Strided s
     cdef int lacking = 2 + AXES - a.ndim, i
     s.data = <char *> a.buf
-    s.n, s.c = a.strides[0], a.strides[1]
+    s.stride_n, s.stride_c = a.strides[0], a.strides[1]
     for i in range(lacking, AXES):
-        s.axis[i] = a.strides[2 + i - lacking]
+        s.stride[i] = a.strides[2 + i - lacking]
     # an axis that is not there steps over all that is: rows and slices seem to follow each other
     for i in range(lacking):
-        s.axis[lacking - 1 - i] = a.shape[2] * a.strides[2]
+        s.stride[lacking - 1 - i] = a.shape[2] * a.strides[2]
     return s
 
 
@@ -88,10 +88,10 @@ cdef bint has_format(const Py_buffer *a, int memory_format) noexcept:
         sizes[i] = 1 if i < lacking else a.shape[2 + i - lacking]
     cdef Strided s = dense(a.buf, a.itemsize, memory_format, a.shape[1], sizes[D], sizes[H],
                            sizes[W])
-    if (a.shape[0] > 1 and a.strides[0] != s.n) or (a.shape[1] > 1 and a.strides[1] != s.c):
+    if (a.shape[0] > 1 and a.strides[0] != s.stride_n) or (a.shape[1] > 1 and a.strides[1] != s.stride_c):
         return False
     for i in range(lacking, AXES):
-        if sizes[i] > 1 and a.strides[2 + i - lacking] != s.axis[i]:
+        if sizes[i] > 1 and a.strides[2 + i - lacking] != s.stride[i]:
             return False
     return True
 

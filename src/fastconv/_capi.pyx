@@ -13,8 +13,8 @@ from fastconv._drivers.correlation cimport Correlation
 from fastconv._drivers.kernels cimport FC_FLOAT32, FC_FLOAT64, fc_kernels, fc_size
 from fastconv._drivers.memory cimport Arena, use_arena
 from fastconv._drivers.packed cimport PackedFilters, fits, free_filters, pack_filters, use_packed
-from fastconv._drivers.pool cimport Pool, max_backward as run_max_backward
-from fastconv._drivers.pool cimport mean_backward, pool, pool_form, set_indices
+from fastconv._drivers.pool cimport (
+    Pool, average_backward, max_backward as run_max_backward, pool_form, pool_forward)
 from fastconv._drivers.runtime cimport hold_signals, kernels, release_signals
 from fastconv._drivers.strided cimport Strided, dense
 from fastconv._geometry cimport validate_conv, validate_pool
@@ -344,12 +344,12 @@ cdef int max_forward(const PoolGeometry *geometry, int dtype, const void *input,
     p = pool_form(&g, k, pool_input(&g, k, input), pool_output(&g, k.itemsize, output))
     begin(workspace, &arena)
     if query:  # what is needed with indices as well as without
-        status = pool(&p, num_threads)
-        set_indices(&p, pool_output(&g, sizeof(int64_t), geometry))
+        status = pool_forward(&p, num_threads)
+        p.indices = pool_output(&g, sizeof(int64_t), geometry)
     elif indices != NULL:
-        set_indices(&p, pool_output(&g, sizeof(int64_t), indices))
+        p.indices = pool_output(&g, sizeof(int64_t), indices)
     if status == OK:
-        status = pool(&p, num_threads)
+        status = pool_forward(&p, num_threads)
     return end(workspace, &arena, status)
 
 
@@ -367,7 +367,7 @@ cdef int max_backward(const PoolGeometry *geometry, int dtype, const void *grad_
             and (grad_output == NULL or indices == NULL or grad_input == NULL)):
         return NULL_POINTER
     p = pool_form(&g, k, pool_input(&g, k, grad_input), pool_output(&g, k.itemsize, grad_output))
-    set_indices(&p, pool_output(&g, sizeof(int64_t), indices))
+    p.indices = pool_output(&g, sizeof(int64_t), indices)
     begin(workspace, &arena)
     return end(workspace, &arena, run_max_backward(&p, num_threads))
 
@@ -387,7 +387,7 @@ cdef int average(const PoolGeometry *geometry, int dtype, const void *x, const v
     p = pool_form(&g, k, pool_input(&g, k, x), pool_output(&g, k.itemsize, y))
     p.average = True
     begin(workspace, &arena)
-    status = mean_backward(&p, num_threads) if backward else pool(&p, num_threads)
+    status = average_backward(&p, num_threads) if backward else pool_forward(&p, num_threads)
     return end(workspace, &arena, status)
 
 

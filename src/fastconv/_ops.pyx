@@ -27,7 +27,7 @@ from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.numbers cimport get_number, put_number
 from fastconv._drivers.packed cimport PackedFilters, free_filters, pack_filters, use_packed
 from fastconv._drivers.pool cimport (
-    Pool, max_backward, mean_backward, pool, pool_form, set_indices)
+    Pool, average_backward, max_backward, pool_form, pool_forward)
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, kernels, release_signals
 from fastconv._drivers.strided cimport Strided
 from fastconv._drivers.winograd cimport TILE_4
@@ -97,9 +97,9 @@ def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="au
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef const fc_kernels *k = kernels_of(buffers.add(np.empty(0, dtype), False))
     nothing.data = NULL
-    nothing.n = nothing.c = 0
+    nothing.stride_n = nothing.stride_c = 0
     for i in range(AXES):
-        nothing.axis[i] = at[i] = 0
+        nothing.stride[i] = at[i] = 0
     if step == "input":
         c = phase_form(&shape.geometry, k, nothing, nothing, nothing, at)
     else:
@@ -191,8 +191,8 @@ def conv_backward_bias(grad_output, grad_bias, *, int num_threads=0):
     if channels == 0:
         return
     if width == 1:  # the stride of an axis of one element is anything
-        g.axis[W] = size if g.c != size else channels * size
-    if g.axis[W] != size and (g.c != size or g.axis[W] != channels * size):
+        g.stride[W] = size if g.stride_c != size else channels * size
+    if g.stride[W] != size and (g.stride_c != size or g.stride[W] != channels * size):
         raise ValueError("grad_output must be C-contiguous or channels-last")
     with nogil:
         status = run_backward_bias(kernels_of(dy), dy.shape[0], channels, height, width, g, db.buf,
@@ -220,9 +220,9 @@ def max_pool(input, output, indices, Pooling shape not None, *, int num_threads=
     cdef Pool p = pool_of(buffers, shape, "input", input, "output", output, False)
     cdef int status
     if indices is not None:
-        set_indices(&p, strided(buffers.integers("indices", indices, shape.output_shape, True)))
+        p.indices = strided(buffers.integers("indices", indices, shape.output_shape, True))
     with nogil:
-        status = pool(&p, num_threads)
+        status = pool_forward(&p, num_threads)
     raise_for(status)
 
 
@@ -237,10 +237,10 @@ def max_pool_backward(grad_output, indices, grad_input, Pooling shape not None, 
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Pool p = pool_of(buffers, shape, "grad_input", grad_input, "grad_output", grad_output, True)
     cdef int status
-    set_indices(&p, strided(buffers.integers("indices", indices, shape.output_shape, False)))
-    if p.w.size == 1:
-        p.x_w = p.x_h  # the stride of an axis of one element is anything
-    if p.h.size > 1 and p.x_h != p.w.size * p.x_w:
+    p.indices = strided(buffers.integers("indices", indices, shape.output_shape, False))
+    if p.axis[W].size == 1:
+        p.x.stride[W] = p.x.stride[H]  # the stride of an axis of one element is anything
+    if p.axis[H].size > 1 and p.x.stride[H] != p.axis[W].size * p.x.stride[W]:
         raise ValueError("grad_input must be C-contiguous or channels-last")
     with nogil:
         status = max_backward(&p, num_threads)
@@ -255,7 +255,7 @@ def avg_pool(input, output, Pooling shape not None, *, bint count_include_pad=Tr
     cdef int status
     p.average, p.include_pad, p.divisor_override = True, count_include_pad, divisor_override
     with nogil:
-        status = pool(&p, num_threads)
+        status = pool_forward(&p, num_threads)
     raise_for(status)
 
 
@@ -268,7 +268,7 @@ def avg_pool_backward(grad_output, grad_input, Pooling shape not None, *,
     cdef int status
     p.average, p.include_pad, p.divisor_override = True, count_include_pad, divisor_override
     with nogil:
-        status = mean_backward(&p, num_threads)
+        status = average_backward(&p, num_threads)
     raise_for(status)
 
 

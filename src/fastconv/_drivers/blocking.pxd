@@ -121,3 +121,25 @@ cdef enum:
     GROUPED_WEIGHT_PIXELS = 1024
     # Pixels of wide groups that lie a multiple of this apart meet in few sets of a cache.
     GROUPED_ALIAS = 2048
+
+# ---- pooling
+
+cdef enum:
+    # Of a row with all its channels; beyond, they are taken in blocks. The row stays in cache with
+    # those that are folded into it and a row of outputs.
+    POOL_ROW_BYTES = L2 // 4
+    # Scratch memory of a task that goes row by row; beyond, rows are taken in blocks of columns.
+    POOL_MAX_ROWS_BYTES = 4 * L2
+    # Elements of the small planes that a task takes together.
+    POOL_TASK_ELEMENTS = 16384
+    # Of adaptive windows that come out even and slide side by side; longer ones are faster one at a
+    # time.
+    POOL_MAX_EVEN_TAPS = 8
+    # A task that goes window by window has several vectors of channels.
+    POOL_MIN_CHANNELS = 64
+    # Rows of planes to convert to channels last at a time, if that is more than one of windows: a
+    # level-1 cache. And scratch memory of such a task; beyond, rows are as fast as they lie.
+    POOL_STAGED_BYTES = L2 // 32
+    POOL_MAX_STAGED_BYTES = 3 * (L2 // 32)
+    # A task that scatters into channels-last images owns the planes of these.
+    POOL_SCATTER_CHANNELS = 64

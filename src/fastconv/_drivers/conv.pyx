@@ -26,13 +26,13 @@ cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, 
     c.kernels = kernels
     c.batch, c.groups = g.batch, g.groups
     c.channels, c.filters = g.in_channels // g.groups, g.out_channels // g.groups
-    c.x, c.x_n, c.x_c, c.x_g = x.data, x.n, x.c, c.channels * x.c
-    c.y, c.y_n, c.y_k, c.y_g = y.data, y.n, y.c, c.filters * y.c
-    c.w, c.w_k, c.w_c, c.w_g = w.data, w.n, w.c, c.filters * w.n
+    c.x, c.x_n, c.x_c, c.x_g = x.data, x.stride_n, x.stride_c, c.channels * x.stride_c
+    c.y, c.y_n, c.y_k, c.y_g = y.data, y.stride_n, y.stride_c, c.filters * y.stride_c
+    c.w, c.w_k, c.w_c, c.w_g = w.data, w.stride_n, w.stride_c, c.filters * w.stride_n
     for i in range(AXES):
         a = &g.axis[i]
         c.axis[i] = CorrelationAxis(a.size, a.out, a.kernel, -a.pad_before, a.stride, a.dilation,
-                                    x.axis[i], y.axis[i], w.axis[i])
+                                    x.stride[i], y.stride[i], w.stride[i])
     c.packed = NULL
     c.bias = NULL
     c.relu = False
@@ -73,16 +73,16 @@ cdef Correlation phase_form(const ConvGeometry *g, const fc_kernels *kernels, St
     c.kernels = kernels
     c.batch, c.groups = g.batch, g.groups
     c.channels, c.filters = g.out_channels // g.groups, g.in_channels // g.groups
-    c.x, c.x_n, c.x_c, c.x_g = dy.data, dy.n, dy.c, c.channels * dy.c
-    c.y, c.y_n, c.y_k, c.y_g = dx.data, dx.n, dx.c, c.filters * dx.c
-    c.w, c.w_k, c.w_c, c.w_g = w.data, w.c, w.n, c.channels * w.n
+    c.x, c.x_n, c.x_c, c.x_g = dy.data, dy.stride_n, dy.stride_c, c.channels * dy.stride_c
+    c.y, c.y_n, c.y_k, c.y_g = dx.data, dx.stride_n, dx.stride_c, c.filters * dx.stride_c
+    c.w, c.w_k, c.w_c, c.w_g = w.data, w.stride_c, w.stride_n, c.channels * w.stride_n
     for i in range(AXES):
         a = &g.axis[i]
         p = find_phase(a, at[i])
         c.axis[i] = CorrelationAxis(a.out, p.inputs, p.taps, p.first, 1, -p.output_step,
-                                    dy.axis[i], a.stride * dx.axis[i], p.tap_step * w.axis[i])
-        c.y += at[i] * dx.axis[i]
-        c.w += p.tap0 * w.axis[i]
+                                    dy.stride[i], a.stride * dx.stride[i], p.tap_step * w.stride[i])
+        c.y += at[i] * dx.stride[i]
+        c.w += p.tap0 * w.stride[i]
     if taps_of(&c) == 0:
         for i in range(AXES):
             c.axis[i].taps = 0
@@ -158,7 +158,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
 
     See docs/derivation.md, "The gradient with respect to the input".
     """
-    cdef const Axis *a = g.axis
+    cdef const Axis *a = &g.axis[0]
     cdef Correlation c
     cdef Correlation phases[grouped.MAX_PHASES]
     cdef fc_size n[AXES]   # phases of each axis
@@ -178,7 +178,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
         if grouped.is_usable(&phases[0]):
             return grouped.run_grouped(phases, n[H], n[W], num_threads)
     if gaps:
-        status = fill_zeros(kernels, dx.data, dx.n, dx.c, dx.axis[H], dx.axis[W], g.batch,
+        status = fill_zeros(kernels, dx.data, dx.stride_n, dx.stride_c, dx.stride[H], dx.stride[W], g.batch,
                             g.in_channels, a[H].size, a[W].size, num_threads)
     for at[D] in range(n[D]):
         if gaps and find_phase(&a[D], at[D]).taps == 0:
@@ -203,6 +203,6 @@ cdef int conv_backward_bias(const fc_kernels *kernels, fc_size batch, fc_size ch
     cdef Sums s
     s.kernels = kernels
     s.batch, s.channels, s.height, s.width = batch, channels, height, width
-    s.x, s.x_n, s.x_c, s.x_h, s.x_w = dy.data, dy.n, dy.c, dy.axis[H], dy.axis[W]
+    s.x, s.x_n, s.x_c, s.x_h, s.x_w = dy.data, dy.stride_n, dy.stride_c, dy.stride[H], dy.stride[W]
     s.out = <char *> db
     return channel_sums(&s, num_threads)

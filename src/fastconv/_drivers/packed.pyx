@@ -16,7 +16,7 @@ cdef PackedFilters *pack_filters(const ConvGeometry *g, const fc_kernels *kernel
     cdef size_t panels_bytes = direct.packed_bytes(&c) if c.channels * c.filters > 1 else 0
     cdef size_t rows_bytes = planes.packed_bytes(&c), weight_bytes = 0
     if copied:
-        weight_bytes = g.out_channels * w.n
+        weight_bytes = g.out_channels * w.stride_n
     cdef PackedFilters *p = <PackedFilters *> allocate(sizeof(PackedFilters))
     cdef char *memory = allocate(panels_bytes + rows_bytes + weight_bytes)
     cdef int status = OK if p != NULL and memory != NULL else OUT_OF_MEMORY, i

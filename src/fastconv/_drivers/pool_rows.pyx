@@ -1,0 +1,178 @@
+"""Pooling by rows: those of a window are folded into one row, then windows slide along it."""
+
+from libc.stdint cimport int64_t
+
+from fastconv._drivers.axis cimport AXES, Axis, H, W
+from fastconv._drivers.blocking cimport POOL_MAX_EVEN_TAPS, ceil_div
+from fastconv._drivers.kernels cimport FC_FLOAT64, fc_kernels, fc_pool_slide, fc_size
+from fastconv._drivers.pool cimport Pool
+from fastconv._drivers.pool_blocks cimport (
+    RowBlock, RowBlocks, find_block, halve_columns, lies_in_rows, number_of_tasks, share_rows)
+from fastconv._drivers.pool_common cimport (
+    AxisWindows, Span, clip_windows, fill_divisors, inputs_under, max_inputs_under, pixel_at,
+    read_pixels, release_windows, reserve, taps_of, work, write_pixels)
+from fastconv._drivers.runtime cimport OK, kernels, parallel_for
+
+
+ctypedef struct PoolRowsPlan:
+    const Pool *pool
+    AxisWindows windows[AXES]
+    RowBlocks blocks  # of outputs
+    Span whole            # output columns whose windows lie inside the image as a whole;
+    fc_size taps, stride  # they are so long and so far apart
+    bint x_in_rows, y_in_rows, indices_in_rows
+    # scratch: folded row | the rows its maxima are in | rows of x | of y | of indices | divisors |
+    # the kernel's own
+    fc_size row_at, found_at, x_at, y_at, indices_at, divisors_at, kernel_at, scratch_bytes
+
+
+cdef void find_whole_windows(PoolRowsPlan *plan) noexcept nogil:
+    cdef Axis a = plan.pool.axis[W]
+    cdef fc_size reach
+    plan.whole.start = plan.whole.end = 0
+    plan.taps = plan.stride = 1
+    if plan.pool.adaptive:
+        if a.size % a.out or a.size // a.out > POOL_MAX_EVEN_TAPS:
+            return
+        a.kernel = a.stride = a.size // a.out  # they come out even, as ordinary windows
+        a.pad_before = 0
+        a.dilation = 1
+    reach = (a.kernel - 1) * a.dilation + 1
+    plan.taps, plan.stride = a.kernel, a.stride
+    plan.whole.start = plan.whole.end = min(ceil_div(a.pad_before, a.stride), a.out)
+    if a.size + a.pad_before >= reach:
+        plan.whole.end = min((a.size + a.pad_before - reach) // a.stride + 1, a.out)
+        plan.whole.end = max(plan.whole.end, plan.whole.start)
+
+
+cdef void lay_out_scratch(PoolRowsPlan *plan) noexcept nogil:
+    cdef const Pool *p = plan.pool
+    cdef fc_size outputs = plan.blocks.block_columns, inner = plan.blocks.inner, lines = 0, i
+    cdef fc_size size = p.kernels.itemsize, row
+    cdef fc_size *nbytes = &plan.scratch_bytes
+    cdef bint indices = p.indices.data != NULL
+    row = max_inputs_under(&p.axis[W], p.adaptive, outputs) * inner * size
+    if not plan.x_in_rows:  # a window's rows are copied side by side
+        for i in range(p.axis[H].out):
+            lines = max(lines, taps_of(&plan.windows[H], i))
+    nbytes[0] = 0
+    plan.row_at = reserve(nbytes, row)
+    plan.found_at = reserve(nbytes, row if indices else 0)
+    plan.x_at = reserve(nbytes, lines * row)
+    plan.y_at = reserve(nbytes, 0 if plan.y_in_rows else outputs * inner * size)
+    plan.indices_at = reserve(nbytes, 0 if plan.indices_in_rows or not indices
+                              else outputs * inner * sizeof(int64_t))
+    plan.divisors_at = reserve(nbytes, outputs * sizeof(double) if p.average else 0)
+    plan.kernel_at = reserve(nbytes, 2 * max(inner, outputs) * size if indices else 0)
+
+
+cdef int make_plan(PoolRowsPlan *plan, const Pool *p) noexcept nogil:
+    cdef int status = clip_windows(p, plan.windows)
+    if status != OK:
+        return status
+    plan.pool = p
+    plan.blocks = share_rows(p, p.axis[H].out, p.axis[W].out)
+    plan.x_in_rows = lies_in_rows(&plan.blocks, p, &p.x, p.kernels.itemsize)
+    plan.y_in_rows = lies_in_rows(&plan.blocks, p, &p.y, p.kernels.itemsize)
+    plan.indices_in_rows = lies_in_rows(&plan.blocks, p, &p.indices, sizeof(int64_t))
+    find_whole_windows(plan)
+    lay_out_scratch(plan)
+    while halve_columns(&plan.blocks, p, plan.scratch_bytes):
+        lay_out_scratch(plan)
+    return OK
+
+
+cdef fc_pool_slide make_slide(const PoolRowsPlan *plan, const RowBlock *b, Span inputs,
+                              char *scratch) noexcept nogil:
+    """All but where outputs go."""
+    cdef const Pool *p = plan.pool
+    cdef const AxisWindows *w = &plan.windows[W]
+    cdef fc_size left = b.columns.start
+    # column 0 of the image, wherever that would be
+    cdef char *column_0 = scratch - inputs.start * b.channels * p.kernels.itemsize
+    cdef fc_pool_slide s
+    s.row = column_0 + plan.row_at
+    s.at = s.out = s.indices = NULL
+    if p.indices.data != NULL:
+        s.at = column_0 + plan.found_at
+    s.scratch = scratch + plan.kernel_at
+    s.start, s.end, s.step = w.start + left, w.end + left, w.step
+    s.divisor = <double *> (scratch + plan.divisors_at)
+    s.width, s.out_width, s.inner = p.axis[W].size, b.columns.end - left, b.channels
+    s.lo = max(0, min(plan.whole.start - left, s.out_width))
+    s.hi = max(0, min(plan.whole.end - left, s.out_width))
+    s.stride, s.taps = plan.stride, plan.taps
+    return s
+
+
+cdef void fold(const PoolRowsPlan *plan, const RowBlock *b, fc_size i, Span inputs,
+               char *scratch) noexcept nogil:
+    """The rows of output row i's windows to one row, of these columns."""
+    cdef const Pool *p = plan.pool
+    cdef const AxisWindows *h = &plan.windows[H]
+    cdef fc_size width = inputs.end - inputs.start, n = width * b.channels
+    cdef fc_size next = h.step * p.x.stride[H], line = n * p.kernels.itemsize, k
+    cdef const char *x = pixel_at(&p.x, b.n, b.c, h.start[i], inputs.start)
+    cdef char *row = scratch + plan.row_at
+    cdef char *found = scratch + plan.found_at if p.indices.data != NULL else NULL
+    if not plan.x_in_rows:
+        for k in range(taps_of(h, i)):
+            read_pixels(p.kernels, scratch + plan.x_at + k * line, &p.x, x + k * next, width,
+                        b.channels)
+        x, next = scratch + plan.x_at, line
+    if p.average:
+        p.kernels.add_fold(row, x, next, n, taps_of(h, i), True)
+    else:
+        p.kernels.max_fold(row, found, x, next, n, h.start[i], h.end[i], h.step)
+
+
+cdef void forward_rows(const PoolRowsPlan *plan, const RowBlock *b, char *scratch) noexcept nogil:
+    cdef const Pool *p = plan.pool
+    cdef const fc_kernels *of_indices = kernels(FC_FLOAT64)  # which are as wide
+    cdef const AxisWindows *h = &plan.windows[H]
+    cdef fc_size left = b.columns.start, outputs = b.columns.end - left, i
+    cdef Span inputs = inputs_under(&p.axis[W], p.adaptive, b.columns)
+    cdef fc_pool_slide whole = make_slide(plan, b, inputs, scratch), s
+    cdef bint indices = p.indices.data != NULL
+    cdef char *y
+    cdef char *y_indices = NULL
+    for i in range(b.rows.start, b.rows.end):
+        s = whole
+        y = pixel_at(&p.y, b.n, b.c, i, left)
+        s.out = y if plan.y_in_rows else scratch + plan.y_at
+        if indices:
+            y_indices = pixel_at(&p.indices, b.n, b.c, i, left)
+            s.indices = <int64_t *> (y_indices if plan.indices_in_rows
+                                     else scratch + plan.indices_at)
+        if h.start[i] < h.end[i]:
+            fold(plan, b, i, inputs, scratch)
+        else:  # windows without rows are empty whatever their columns
+            s.end, s.hi = s.start, s.lo
+        if p.average:
+            fill_divisors(p, plan.windows, i, b.columns, <double *> (scratch + plan.divisors_at))
+            p.kernels.mean_slide(&s)
+        else:
+            p.kernels.max_slide(&s)
+        if not plan.y_in_rows:
+            write_pixels(p.kernels, &p.y, y, s.out, outputs, b.channels)
+        if indices and not plan.indices_in_rows:
+            write_pixels(of_indices, &p.indices, y_indices, s.indices, outputs, b.channels)
+
+
+cdef int forward_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const PoolRowsPlan *plan = <PoolRowsPlan *> context
+    cdef RowBlock b = find_block(&plan.blocks, plan.pool, task)
+    while b.c < b.c_end:
+        forward_rows(plan, &b, scratch)
+        b.c += plan.blocks.inner
+    return OK
+
+
+cdef int run_forward(const Pool *p, int num_threads) noexcept nogil:
+    cdef PoolRowsPlan plan
+    cdef int status = make_plan(&plan, p)
+    if status == OK:
+        status = parallel_for(forward_block, &plan, number_of_tasks(&plan.blocks, p),
+                              plan.scratch_bytes, work(p), num_threads)
+        release_windows(plan.windows)
+    return status

@@ -1,0 +1,3 @@
+from fastconv._drivers.pool cimport Pool
+
+cdef int run_backward(const Pool *p, int num_threads) noexcept nogil

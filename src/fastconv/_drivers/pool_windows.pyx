@@ -1,0 +1,92 @@
+"""Pooling window by window, where channels are contiguous and windows overlap little.
+
+Nothing is folded: the pixels of a window go by for a few vectors of channels, kept in registers.
+"""
+
+from libc.stdint cimport int64_t
+
+from fastconv._drivers.axis cimport AXES, H, W
+from fastconv._drivers.blocking cimport ceil_div, next_index
+from fastconv._drivers.kernels cimport fc_pool_windows, fc_size
+from fastconv._drivers.pool cimport Pool
+from fastconv._drivers.pool_common cimport (
+    AxisWindows, Span, channels_of_row, clip_windows, fill_divisors, pixel_at, release_windows,
+    taps_of, work)
+from fastconv._drivers.runtime cimport OK, parallel_for
+
+
+ctypedef struct PoolWindowsPlan:
+    const Pool *pool
+    AxisWindows windows[AXES]
+    fc_size block_channels, channel_blocks
+
+
+cdef bint is_usable(const Pool *p) noexcept nogil:
+    """Channels contiguous, and windows that overlap little."""
+    cdef fc_size size = p.kernels.itemsize
+    return (p.channels > 1 and p.x.stride_c == size and p.y.stride_c == size
+            and (p.indices.data == NULL or p.indices.stride_c == sizeof(int64_t))
+            and overlap_little(p))
+
+
+cdef bint overlap_little(const Pool *p) noexcept nogil:
+    """Whether windows may be gone through one by one, each reading all of its pixels."""
+    # doubles: the product of kernels that hang over the image may be huge
+    cdef double kernel_h = p.axis[H].kernel, kernel_w = p.axis[W].kernel
+    # where a maximum was found is counted, from its window's first pixel, in an integer of the
+    # element's width
+    if p.kernels.itemsize == 4 and p.axis[H].size * p.axis[W].size > (1 << 30):
+        return False
+    # of an output: elements read, and those that folding and sliding would move
+    return p.adaptive or (
+        kernel_h * kernel_w <= p.axis[W].stride * (kernel_h + 1) + kernel_w)
+
+
+cdef void pool_row(const Pool *p, const AxisWindows *windows, fc_size n, fc_size c,
+                   fc_size channels, fc_size i, double *divisors) noexcept nogil:
+    cdef const AxisWindows *rows = &windows[H]
+    cdef const AxisWindows *columns = &windows[W]
+    cdef fc_size h = rows.start[i]
+    cdef Span all_columns
+    cdef fc_pool_windows k
+    k.x_h, k.x_w = rows.step * p.x.stride[H], p.x.stride[W]
+    k.rows, k.channels, k.out_width = taps_of(rows, i), channels, columns.out
+    k.x = pixel_at(&p.x, n, c, h, 0) if k.rows else NULL
+    k.start, k.end, k.step = columns.start, columns.end, columns.step
+    k.out, k.out_w = pixel_at(&p.y, n, c, i, 0), p.y.stride[W]
+    k.indices, k.indices_w = NULL, p.indices.stride[W]
+    k.index, k.index_h = h * p.axis[W].size, rows.step * p.axis[W].size
+    k.divisor = divisors
+    if p.average:
+        all_columns.start, all_columns.end = 0, columns.out
+        fill_divisors(p, windows, i, all_columns, divisors)
+        p.kernels.mean_windows(&k)
+        return
+    if p.indices.data != NULL:
+        k.indices = pixel_at(&p.indices, n, c, i, 0)
+    p.kernels.max_windows(&k)
+
+
+cdef int forward_row(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """One row of outputs, of a block of channels."""
+    cdef const PoolWindowsPlan *plan = <PoolWindowsPlan *> context
+    cdef const Pool *p = plan.pool
+    cdef fc_size i = next_index(&task, p.axis[H].out)
+    cdef fc_size c = next_index(&task, plan.channel_blocks) * plan.block_channels
+    pool_row(p, plan.windows, task, c, min(plan.block_channels, p.channels - c), i,
+             <double *> scratch)
+    return OK
+
+
+cdef int run_forward(const Pool *p, int num_threads) noexcept nogil:
+    cdef PoolWindowsPlan plan
+    cdef fc_size scratch_bytes = p.axis[W].out * sizeof(double) if p.average else 0
+    cdef int status = clip_windows(p, plan.windows)
+    if status == OK:
+        plan.pool = p
+        plan.block_channels = channels_of_row(p)
+        plan.channel_blocks = ceil_div(p.channels, plan.block_channels)
+        status = parallel_for(forward_row, &plan, p.batch * plan.channel_blocks * p.axis[H].out,
+                              scratch_bytes, work(p), num_threads)
+        release_windows(plan.windows)
+    return status
