@@ -13,11 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from codegen import c_level, stubs
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-
-from codegen import c_level
 
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"
@@ -200,7 +199,8 @@ class BuildExt(build_ext):
         )
 
 
-c_level.write(ROOT)
+for part in (c_level, stubs):
+    part.write(ROOT)
 extensions = [
     Extension(
         f"fastconv.{name}",

@@ -23,7 +23,7 @@ cdef object ndarray = np.ndarray
 cdef double MAX_OWN = <double> (1 << 59)
 
 
-cpdef empty(tuple shape, dtype, tuple strides=None):
+cpdef empty(tuple shape, dtype, tuple strides=None):  # -> NDArray[Any]
     """An uninitialised array, C-contiguous or with strides that leave no gaps.
 
     Unless it is small it starts on a cache line (NumPy aligns to 16 bytes, and every vector of a

@@ -374,7 +374,7 @@ cdef dict known_poolings = {}
 
 
 def convolution(input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, *,
-                input_name="input", weight_name="weight"):
+                input_name="input", weight_name="weight"):  # -> Convolution
     """The Convolution of these arguments, made once and remembered."""
     key = (input_shape, weight_shape, stride, padding, dilation, groups)
     found = remembered(known_convolutions, key)
@@ -385,7 +385,7 @@ def convolution(input_shape, weight_shape, stride=1, padding=0, dilation=1, grou
 
 
 def pooling(input_shape, kernel_size=1, stride=None, padding=0, dilation=1, ceil_mode=False, *,
-            input_name="input"):
+            input_name="input"):  # -> Pooling
     """The Pooling of these arguments, made once and remembered."""
     key = (input_shape, kernel_size, stride, padding, dilation, 1 if ceil_mode else 0)
     found = remembered(known_poolings, key)
@@ -395,7 +395,7 @@ def pooling(input_shape, kernel_size=1, stride=None, padding=0, dilation=1, ceil
     return found
 
 
-def adaptive_pooling(input_shape, output_size, *, input_name="input"):
+def adaptive_pooling(input_shape, output_size, *, input_name="input"):  # -> Pooling
     """The adaptive Pooling of these arguments, made once and remembered."""
     key = (input_shape, output_size)
     found = remembered(known_poolings, key)

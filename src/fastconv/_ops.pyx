@@ -87,7 +87,7 @@ cdef class PackedWeight:
         return f"PackedWeight(shape={self.shape}, dtype={self.dtype}, groups={self.groups})"
 
 
-def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="auto"):
+def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="auto"):  # -> str
     """What `algorithm` takes for "forward", "input" or "weight": "direct", or "winograd 4x4"."""
     if step not in ("forward", "input", "weight"):
         raise ValueError(f"step must be 'forward', 'input' or 'weight', got {step!r}")
@@ -378,7 +378,7 @@ def softmax_backward(grad_output, output, out, int axis, bint log=False, int num
     raise_for(status)
 
 
-def squared_error(input, target, losses, int num_threads=0):
+def squared_error(input, target, losses, int num_threads=0):  # -> float
     """Sum of (input - target)^2; each goes to ``losses`` unless that is None."""
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *x
@@ -414,7 +414,7 @@ def squared_error_backward(input, target, out, double scale, int num_threads=0):
     raise_for(status)
 
 
-def logistic_loss(input, yes, no, losses, int num_threads=0):
+def logistic_loss(input, yes, no, losses, int num_threads=0):  # -> float
     """Sum of -yes log sigmoid(input) - no log sigmoid(-input); ``no`` None stands for 1 - yes.
 
     Each goes to ``losses`` unless that is None.
@@ -443,7 +443,7 @@ def logistic_loss(input, yes, no, losses, int num_threads=0):
     return total
 
 
-def logistic_loss_backward(input, yes, no, out, double scale, int num_threads=0):
+def logistic_loss_backward(input, yes, no, out, double scale, int num_threads=0):  # -> float
     """out = scale (no sigmoid(input) - yes sigmoid(-input)); returns the sum of ``yes``."""
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *dx = buffers.output(out)
@@ -481,7 +481,7 @@ cdef loss.CrossEntropy cross_entropy_call(Buffers buffers, input, labels, weight
     return c
 
 
-def cross_entropy(input, labels, weight, losses, int64_t ignore_index, *, int num_threads=0):
+def cross_entropy(input, labels, weight, losses, int64_t ignore_index, *, int num_threads=0):  # -> tuple[float, float]
     """Sums of the losses and of the weights that count, over the second axis of logits.
 
     There is a label of every position; each loss goes to `losses`, a vector, unless that is None.

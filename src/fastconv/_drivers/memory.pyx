@@ -320,22 +320,22 @@ def set_limit(Py_ssize_t nbytes):
     trim(nbytes)
 
 
-def get_limit():
+def get_limit():  # -> int
     """At most so many released bytes are kept."""
     return fc_load(&limit)
 
 
-def kept_bytes():
+def kept_bytes():  # -> int
     """Released bytes that are kept now."""
     return fc_load(&kept)
 
 
-def used_bytes():
+def used_bytes():  # -> int
     """Bytes of the blocks that are in use now, each of the size of its class."""
     return fc_load(&taken) - fc_load(&kept)
 
 
-def fail_after(Py_ssize_t n):
+def fail_after(Py_ssize_t n):  # -> int
     """Let the n-th allocation from now on fail, in whichever thread; 0: none.
 
     Returns how many were left of what was set before.

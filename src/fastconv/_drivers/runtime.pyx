@@ -100,7 +100,7 @@ def set_threads(int n):
     fc_store_int(&chosen_threads, n)
 
 
-def get_threads():
+def get_threads():  # -> int
     """What set_threads was told last, 0 at first."""
     return fc_load_int(&chosen_threads)
 
@@ -117,7 +117,7 @@ cdef int default_threads() noexcept nogil:
     return n if n else min(fc_load_int(&available_threads), fc_max_threads())
 
 
-def get_default_threads():
+def get_default_threads():  # -> int
     """How many threads a call of this thread's without a count of its own uses."""
     return default_threads()
 
@@ -127,7 +127,7 @@ def set_strict_accuracy(bint on):
     fc_store_int(&strict, on)
 
 
-def get_strict_accuracy():
+def get_strict_accuracy():  # -> bool
     """Whether a choice of algorithm is limited to plain sums of products."""
     return strict_accuracy()
 
@@ -136,7 +136,7 @@ cdef bint strict_accuracy() noexcept nogil:
     return fc_load_int(&strict)
 
 
-def build_info():
+def build_info():  # -> dict[str, Any]
     """Compiler and OpenMP version of this build, and the instruction set in use."""
     return {
         "compiler": FC_COMPILER.decode(),
@@ -172,7 +172,7 @@ cdef const fc_kernels *kernels(int dtype) noexcept nogil:
     return fc_table(dtype)
 
 
-def largest_scratch():
+def largest_scratch():  # -> int
     """Bytes of the largest scratch memory a thread was given since this was last asked."""
     nbytes = fc_load_size(&largest)
     fc_store_size(&largest, 0)

@@ -95,17 +95,18 @@ def pool_options(
     kernel = per_axis("kernel_size", kernel_size, ndim)
     dilations = per_axis("dilation", dilation, ndim)
     pooling((0, 1, *_spans(kernel, dilations)), kernel_size, stride, padding, dilation)
-    options = {
-        "kernel_size": kernel_size,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-    }
+    if stride is None or (isinstance(stride, tuple | list) and not stride):
+        stride = kernel_size
+
+    def kept(name: str, value: Sizes) -> PerAxis:
+        sizes = per_axis(name, value, ndim)
+        return sizes if isinstance(value, tuple | list) else sizes[0]
+
     return PoolOptions(
-        **{
-            name: per_axis(name, value, ndim) if isinstance(value, tuple | list) else int(value)
-            for name, value in options.items()
-        }
+        kept("kernel_size", kernel_size),
+        kept("stride", stride),
+        kept("padding", padding),
+        kept("dilation", dilation),
     )
 
 
@@ -118,7 +119,9 @@ def check_output_size(ndim: int, value: int | Sequence[int | None]) -> int | tup
         Naming the value.
     """
     adaptive_pooling((0, 1, *(1,) * ndim), value)
-    return tuple(value) if isinstance(value, tuple | list) else int(value)
+    if not isinstance(value, tuple | list):
+        return whole("output_size", value, 1)
+    return tuple(value) * (ndim // len(value))
 
 
 def _spans(kernel: tuple[int, ...], dilations: tuple[int, ...]) -> Iterator[int]:
