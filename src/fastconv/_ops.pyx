@@ -20,7 +20,8 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, strcmp
 
-from fastconv._drivers cimport direct, elementwise, grouped, loss, norm, planes, update, winograd
+from fastconv._drivers cimport (
+    direct, elementwise, few_filters, grouped, loss, norm, pointwise, update, winograd)
 from fastconv._drivers.atomic cimport fc_fill_pointer, fc_load_pointer
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.axis cimport D, H, W
@@ -624,8 +625,10 @@ cdef int correlate(Correlation c, int algorithm, int num_threads) noexcept nogil
     if grouped.is_usable(&c):
         return grouped.run_grouped(&c, 1, 1, num_threads)
     fold_steps(&c)
-    if planes.is_usable(&c):
-        return planes.run_planes(&c, num_threads)
+    if pointwise.is_usable(&c):
+        return pointwise.run_pointwise(&c, num_threads)
+    if few_filters.is_usable(&c):
+        return few_filters.run_few_filters(&c, num_threads)
     return direct.run_direct(&c, num_threads)
 
 
@@ -763,8 +766,8 @@ cdef PackedFilters *pack_filters(const Conv2dShape *given, int dtype, Array4 w, 
     s.dilation_h = s.dilation_w = 1
     cdef Correlation c = forward_form(&s, dtype, w, w, w)
     # depthwise filters fill too little of a panel
-    cdef size_t panels_bytes = direct.packed_bytes(&c) if c.channels * c.filters > 1 else 0
-    cdef size_t rows_bytes = planes.packed_bytes(&c), weight_bytes = 0
+    cdef size_t panels_bytes = direct.panels_bytes(&c) if c.channels * c.filters > 1 else 0
+    cdef size_t rows_bytes = few_filters.rows_bytes(&c), weight_bytes = 0
     if copied:
         weight_bytes = s.out_channels * w.s0
     cdef PackedFilters *p = <PackedFilters *> allocate(sizeof(PackedFilters))
@@ -783,11 +786,11 @@ cdef PackedFilters *pack_filters(const Conv2dShape *given, int dtype, Array4 w, 
         if panels_bytes:
             p.packed.panels = memory
             hold_signals()
-            status = direct.pack(&c, memory, num_threads)
+            status = direct.pack_panels(&c, memory, num_threads)
             release_signals()
         if rows_bytes:
             p.packed.rows = memory + panels_bytes
-            planes.pack(&c, memory + panels_bytes)
+            few_filters.pack_rows(&c, memory + panels_bytes)
     if status != OK:
         release(memory)
         release(<char *> p)

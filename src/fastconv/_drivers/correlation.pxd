@@ -12,7 +12,7 @@ from fastconv._drivers.kernels cimport fc_kernels, fc_size
 ctypedef struct Packed:
     const fc_kernels *kernels  # that they were packed for
     const char *panels         # direct.pyx
-    const char *rows           # planes.pyx, few filters
+    const char *rows           # few_filters.pyx
     const char *points[2]      # winograd.pyx, by tile
 
 ctypedef struct CorrelationAxis:
@@ -52,6 +52,14 @@ cdef inline fc_size taps_of(const Correlation *c) noexcept nogil:
 cdef inline double work(const Correlation *c) noexcept nogil:
     # for parallel_for, in elements moved: some 20 multiply-adds take the time of one
     return (<double> c.batch * c.groups * c.filters * outputs_of(c) * c.channels * taps_of(c) / 20)
+
+cdef inline fc_size span(const CorrelationAxis *a, fc_size outputs) noexcept nogil:
+    # from the first input that so many outputs read to the last
+    return (outputs - 1) * a.step + (a.taps - 1) * a.dilation + 1
+
+cdef inline bint crosses_border(const CorrelationAxis *a) noexcept nogil:
+    # some output reads beyond the image; taps go up
+    return a.first < 0 or a.first + span(a, a.out) > a.size
 
 cdef inline void inside(fc_size first, fc_size step, fc_size size, fc_size n,
                         fc_size *lo, fc_size *hi) noexcept nogil:
