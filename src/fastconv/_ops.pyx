@@ -30,7 +30,7 @@ from fastconv._drivers.correlation cimport (
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_FLOAT32, FC_FLOAT64, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU,
     FC_SOFTPLUS, FC_TANH, fc_adam, fc_grids, fc_kernels, fc_sgd, fc_size, fc_winograd)
-from fastconv._drivers.matrix cimport Product, column_sums, multiply
+from fastconv._drivers.matrix cimport Product, add_rows, run_product
 from fastconv._drivers.pool cimport Pool, PoolAxis, max_backward, mean_backward, pool
 from fastconv._drivers.memory cimport Arena, Memory, allocate, release, use_arena
 from fastconv._drivers.runtime cimport (
@@ -1496,7 +1496,7 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
             if not y.len:  # that is all there is to an empty batch
                 inverse[c] = 1 / sqrt(var_of[c] + eps)
         if y.len:
-            status = norm.forward(&call, summand, eps, mean_of, var_of, inverse)
+            status = norm.batch_norm(&call, summand, eps, mean_of, var_of, inverse)
         if status == OK:
             for c in range(channels):
                 if training and ema_mean != NULL:
@@ -1542,7 +1542,7 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weig
             factor[c] = get(w, c, 1)
             sum_g[c] = sum_gx[c] = 0
         if dx.len:
-            status = norm.backward(&call, mean_of, inverse, sum_g, sum_gx)
+            status = norm.batch_norm_backward(&call, mean_of, inverse, sum_g, sum_gx)
         if status == OK:
             for c in range(channels):
                 put(db, c, sum_g[c])
@@ -1589,7 +1589,7 @@ def linear(const floating[:, ::1] input, const floating[:, ::1] weight, const fl
     p.c = <char *> &output[0, 0]
     p.c_m = output.strides[0]
     with nogil:
-        status = multiply(&p, num_threads)
+        status = run_product(&p, num_threads)
     raise_for(status)
 
 
@@ -1618,7 +1618,7 @@ def linear_backward(const floating[:, ::1] grad_output, const floating[:, ::1] i
             p.b_k, p.b_n = weight.strides[0], weight.strides[1]
             p.c = <char *> &grad_input[0, 0]
             p.c_m = grad_input.strides[0]
-            status = multiply(&p, num_threads)
+            status = run_product(&p, num_threads)
         if status == OK and outputs and inputs:
             p.m, p.k, p.n = outputs, n, inputs
             p.a = g
@@ -1627,9 +1627,9 @@ def linear_backward(const floating[:, ::1] grad_output, const floating[:, ::1] i
             p.b_k, p.b_n = input.strides[0], input.strides[1]
             p.c = <char *> &grad_weight[0, 0]
             p.c_m = grad_weight.strides[0]
-            status = multiply(&p, num_threads)
+            status = run_product(&p, num_threads)
         if outputs:
-            column_sums(p.kernels, g, grad_output.strides[0], n, outputs, <char *> &grad_bias[0])
+            add_rows(p.kernels, g, grad_output.strides[0], n, outputs, <char *> &grad_bias[0])
     raise_for(status)
 
 
