@@ -22,7 +22,7 @@ from fastconv._drivers.geometry cimport ConvGeometry
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_SOFTPLUS,
     FC_TANH, fc_adam, fc_kernels, fc_sgd, fc_size)
-from fastconv._drivers.matrix cimport Product, column_sums, multiply
+from fastconv._drivers.matrix cimport Product, add_rows, run_product
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.numbers cimport get_number, put_number
 from fastconv._drivers.packed cimport PackedFilters, free_filters, pack_filters, use_packed
@@ -563,7 +563,7 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
             if not y.len:  # that is all there is to an empty batch
                 inverse[c] = 1 / sqrt(var_of[c] + eps)
         if y.len:
-            status = norm.forward(&call, summand, eps, mean_of, var_of, inverse)
+            status = norm.batch_norm(&call, summand, eps, mean_of, var_of, inverse)
         if status == OK:
             for c in range(channels):
                 if training and ema_mean != NULL:
@@ -609,7 +609,7 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weig
             factor[c] = get(w, c, 1)
             sum_g[c] = sum_gx[c] = 0
         if dx.len:
-            status = norm.backward(&call, mean_of, inverse, sum_g, sum_gx)
+            status = norm.batch_norm_backward(&call, mean_of, inverse, sum_g, sum_gx)
         if status == OK:
             for c in range(channels):
                 put(db, c, sum_g[c])
@@ -655,7 +655,7 @@ def linear(input, weight, bias, output, *, int num_threads=0):
     p.b, p.b_k, p.b_n = <const char *> w.buf, w.itemsize, p.k * w.itemsize
     p.c, p.c_m = <char *> y.buf, p.n * y.itemsize
     with nogil:
-        status = multiply(&p, num_threads)
+        status = run_product(&p, num_threads)
     raise_for(status)
 
 
@@ -683,15 +683,15 @@ def linear_backward(grad_output, input, weight, grad_input, grad_weight, grad_bi
             p.a, p.a_m, p.a_k = <const char *> g.buf, outputs * size, size
             p.b, p.b_k, p.b_n = <const char *> w.buf, inputs * size, size
             p.c, p.c_m = <char *> dx.buf, inputs * size
-            status = multiply(&p, num_threads)
+            status = run_product(&p, num_threads)
         if status == OK and outputs and inputs:
             p.m, p.k, p.n = outputs, n, inputs
             p.a, p.a_m, p.a_k = <const char *> g.buf, size, outputs * size
             p.b, p.b_k, p.b_n = <const char *> x.buf, inputs * size, size
             p.c, p.c_m = <char *> dw.buf, inputs * size
-            status = multiply(&p, num_threads)
+            status = run_product(&p, num_threads)
         if outputs:
-            column_sums(p.kernels, <const char *> g.buf, outputs * size, n, outputs,
+            add_rows(p.kernels, <const char *> g.buf, outputs * size, n, outputs,
                         <char *> db.buf)
     raise_for(status)
 

@@ -6,7 +6,8 @@ Each driver says by `is_usable` what it takes. `conv_outputs` and `conv_backward
 turn; the package's __init__.py draws them.
 """
 
-from fastconv._drivers cimport direct, grouped, planes, weight, winograd, winograd_weight
+from fastconv._drivers cimport (
+    direct, few_filters, grouped, pointwise, weight, winograd, winograd_weight)
 from fastconv._drivers.axis cimport AXES, D, H, W, Axis
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, flip_taps, fold_steps, outputs_of, taps_of)
@@ -136,8 +137,10 @@ cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept no
     if grouped.is_usable(&c):
         return grouped.run_grouped(&c, 1, 1, num_threads)
     fold_steps(&c)
-    if planes.is_usable(&c):
-        return planes.run_planes(&c, num_threads)
+    if pointwise.is_usable(&c):
+        return pointwise.run_pointwise(&c, num_threads)
+    if few_filters.is_usable(&c):
+        return few_filters.run_few_filters(&c, num_threads)
     return direct.run_direct(&c, num_threads)
 
 

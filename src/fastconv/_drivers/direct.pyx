@@ -1,460 +1,531 @@
 """Direct convolution as an implicit matrix product: no im2col of the image.
 
-`run_direct` computes y from x and w: the forward pass, and every phase of the input gradient. It
-feeds the register tile of the kernel table: rows are pixels, columns are filters, a vector at a
-time. What differs between memory formats is only where a tile's rows come from:
+`run_direct` computes y from x and w in up to three dimensions: the forward pass, and every phase of
+the input gradient. It feeds the register tile of the kernel table: rows are pixels, columns are
+filters, a vector at a time. What differs between memory formats is only where a tile's rows come
+from:
 
 IN_PLACE  channels contiguous: rows point into the image, or to zeros beyond its border
 WINDOW    otherwise: the piece of the image under a block of outputs is copied, channels last and
           with its border of zeros, to this thread's scratch; rows point there
 GATHER    steps or dilations so large that such a piece would hold mostly pixels nobody reads: only
           the pixels read are copied, tap by tap
+
+A block is a rectangle of outputs in one slice of the depth. A tap of the depth therefore reads one
+slice of the image for all of a block; where that lies outside the image, the tap is left out.
 """
 
 from libc.string cimport memcpy, memset
 
-from fastconv._drivers.axis cimport H, W
-from fastconv._drivers.blocking cimport TASKS, ceil_div, part, round_up
-from fastconv._drivers.correlation cimport Correlation, work
-from fastconv._drivers.kernels cimport (
-    FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile)
-from fastconv._drivers.memory cimport allocate, measuring, release
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
+from fastconv._drivers.axis cimport D, H, W
+from fastconv._drivers.blocking cimport (
+    DIRECT_BLOCK_BYTES, DIRECT_FAR_PANEL, DIRECT_GATHER_BYTES, DIRECT_MAX_PIXELS, DIRECT_MIN_PIXELS,
+    DIRECT_PANEL_BYTES, DIRECT_POINTER_BYTES, DIRECT_PREFETCH, DIRECT_WINDOW_BYTES, LINE,
+    MAX_TILE_ROWS, TASKS, ceil_div, next_index, part, plain_tile, round_up)
+from fastconv._drivers.correlation cimport (
+    Correlation, CorrelationAxis, crosses_border, inside, span, taps_of, work)
+from fastconv._drivers.kernels cimport FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 
 
-cdef enum Source:
+cdef enum PixelSource:
     IN_PLACE
     WINDOW
     GATHER
 
-cdef enum:
-    # A block's piece of the image should stay in half of a 1 MB L2 while every panel of filters
-    # passes over it, and a block should have pixels enough to pay for streaming those panels.
-    BLOCK_BYTES = 256 * 1024
-    WINDOW_BYTES = 512 * 1024
-    GATHER_BYTES = 512 * 1024
-    BLOCK_PIXELS = 256
-    MIN_PIXELS = 56
-    MAX_ROWS = 16       # of a tile
-    POINTER_BYTES = 128 * 1024
-    PANEL_BYTES = 2 * 1024 * 1024
-    LARGE_PANEL = 16 * 1024
-    PANEL_AHEAD = 8192
 
-
-ctypedef struct Plan:
+ctypedef struct DirectPlan:
     Correlation c
-    Source source
-    # [groups][n_panels][taps_h][taps_w][channels][nr], packed filters, zero beyond the last
+    PixelSource source
+    # [groups][n_panels][taps][channels][nr], packed filters, zero beyond the last
     const char *panels
-    fc_size panel_bytes
-    fc_size n_panels
-    char *bias           # [groups][n_panels * nr], zero beyond the filters
-    const char *zeros    # one pixel of zeros, what lies beyond the border (IN_PLACE)
+    fc_size n_panels, panel_bytes
+    char *bias         # [groups][n_panels * nr], zero beyond the filters; or NULL
+    const char *zeros  # one pixel of zeros, what lies beyond the border (IN_PLACE)
     fc_size block_h, block_w, blocks_h, blocks_w
-    fc_size splits       # the panels of a block are shared out over this many tasks
+    fc_size blocks     # of an image
+    fc_size splits     # the panels of a block are shared out over this many tasks
     # Filters that outweigh the image are read once: a task takes one panel over every block. If it
     # is not packed, the task packs it, in its cache.
     bint panel_tasks
     # A segment is a run of contiguous elements under every pixel: one tap's channels, or in a
     # WINDOW without dilation one row of taps with all their channels.
-    fc_size n_segments, segment_len, chunk
-    bint ahead           # the next tile's pixels are fetched meanwhile
-    bint border          # some pixel's tap lies outside the image
-    bint skip            # rows of taps beyond the image, tile by tile
-    bint direct          # tiles may be stored straight into y
-    # scratch: pointers | image piece | result of a block for one panel | the task's panel
-    fc_size pointers_at, piece_at, result_at, panel_at, scratch_bytes
+    fc_size row_segments  # of a row of taps
+    fc_size segments, segment_len
+    fc_size chunk         # segments at a time: those whose pointers are in scratch
+    bint border           # taps may lie outside the image (IN_PLACE)
+    bint skips_rows       # rows of taps outside the image are left out, tile by tile
+    bint prefetches_x     # the next tile's pixels, during this one
+    bint into_y           # tiles are stored straight into y
+    # scratch: pointers | piece of the image | result of a block for one panel | the task's panel
+    fc_size piece_at, result_at, panel_at, scratch_bytes
 
 
 ctypedef struct Block:
-    fc_size n, g, i0, i1, j0, j1, pixels
+    fc_size i0, i1, j0, j1, pixels
+    fc_size skipped, segments    # segments that the depth leaves out before the first; the others
+    const char *x                # the slice of the image that the first of those reads
+    char *y                      # the first output
     fc_size tiles, each, longer  # so many tiles, of so many pixels, the first ones of one more
 
 
-cdef inline fc_size tile_rows(const Block *b, fc_size t) noexcept nogil:
-    # pixels are dealt out evenly
+cdef inline fc_size tile_pixels(const Block *b, fc_size t) noexcept nogil:
+    # they are dealt out evenly
     return b.each + (t < b.longer)
 
 
-cdef void size_panels(Plan *p) noexcept nogil:
+cdef inline fc_size input_of(const CorrelationAxis *a, fc_size output) noexcept nogil:
+    # what the first tap reads
+    return a.first + output * a.step
+
+
+cdef void find_taps_inside(const CorrelationAxis *a, fc_size i0, fc_size i1, fc_size *first,
+                           fc_size *last) noexcept nogil:
+    """The taps first..last that read some of the image for outputs i0 to i1, i1 among them."""
+    cdef fc_size lowest = input_of(a, i0), highest = input_of(a, i1)
+    first[0] = 0
+    last[0] = a.taps
+    if highest < 0:
+        first[0] = min(ceil_div(-highest, a.dilation), a.taps)
+    if lowest + (a.taps - 1) * a.dilation >= a.size:
+        last[0] = max(first[0], ceil_div(max(a.size - lowest, 0), a.dilation))
+
+
+# ---------------------------------------------------------------- filters
+
+cdef void size_panels(DirectPlan *p) noexcept nogil:
     cdef const Correlation *c = &p.c
     p.n_panels = ceil_div(c.filters, c.kernels.nr)
-    p.panel_bytes = c.axis[H].taps * c.axis[W].taps * c.channels * c.kernels.nr * c.kernels.itemsize
+    p.panel_bytes = taps_of(c) * c.channels * c.kernels.nr * c.kernels.itemsize
 
 
-cdef void fill_panel(const Plan *p, fc_size g, fc_size panel, char *to) noexcept nogil:
+cdef void pack_filter_panel(const DirectPlan *p, fc_size g, fc_size panel, char *to) noexcept nogil:
     cdef const Correlation *c = &p.c
-    cdef fc_size nr = c.kernels.nr, first = panel * nr
-    c.kernels.pack_filters(to, c.w + g * c.w_g + first * c.w_k, min(nr, c.filters - first),
-                           c.channels, c.axis[H].taps, c.axis[W].taps, c.w_k, c.w_c, c.axis[H].w, c.axis[W].w, nr)
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size nr = c.kernels.nr, first = panel * nr, t
+    cdef const char *filters = c.w + g * c.w_g + first * c.w_k
+    for t in range(c.axis[D].taps):
+        c.kernels.pack_filters(to, filters + t * c.axis[D].w, min(nr, c.filters - first),
+                               c.channels, h.taps, w.taps, c.w_k, c.w_c, h.w, w.w, nr)
+        to += h.taps * w.taps * c.channels * nr * c.kernels.itemsize
 
 
-cdef int pack_panel(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef Plan *p = <Plan *> context
-    fill_panel(p, task // p.n_panels, task % p.n_panels, <char *> p.panels + task * p.panel_bytes)
+cdef int pack_panel_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const DirectPlan *p = <const DirectPlan *> context
+    pack_filter_panel(p, task // p.n_panels, task % p.n_panels,
+                      <char *> p.panels + task * p.panel_bytes)
     return OK
 
 
-cdef fc_size packed_bytes(const Correlation *c) noexcept nogil:
-    cdef Plan p
+cdef fc_size panels_bytes(const Correlation *c) noexcept nogil:
+    cdef DirectPlan p
     p.c = c[0]
     size_panels(&p)
     return c.groups * p.n_panels * p.panel_bytes
 
 
-cdef int pack(const Correlation *c, char *panels, int num_threads) noexcept nogil:
-    cdef Plan p
+cdef int pack_panels(const Correlation *c, char *panels, int num_threads) noexcept nogil:
+    cdef DirectPlan p
     p.c = c[0]
     size_panels(&p)
     p.panels = panels
-    return parallel_for(pack_panel, &p, c.groups * p.n_panels, 0,
-                        <double> packed_bytes(c) / c.kernels.itemsize, num_threads)
+    return parallel_for(pack_panel_task, &p, c.groups * p.n_panels, 0,
+                        <double> panels_bytes(c) / c.kernels.itemsize, num_threads)
 
 
-cdef void fill_bias(const Plan *p) noexcept nogil:
+cdef int pad_bias(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const DirectPlan *p = <const DirectPlan *> context
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, row = p.n_panels * c.kernels.nr * size, g
     for g in range(c.groups):
         memcpy(p.bias + g * row, c.bias + g * c.filters * size, c.filters * size)
         memset(p.bias + g * row + c.filters * size, 0, row - c.filters * size)
+    return OK
 
 
-cdef void fill_window(const Plan *p, const Block *b, char *piece, fc_size cols) noexcept nogil:
-    """The image under block b, [rows][cols][channels], zero beyond the border."""
+cdef inline const char *panel_bias(const DirectPlan *p, fc_size g, fc_size panel) noexcept nogil:
+    if p.bias == NULL:
+        return NULL
+    return p.bias + (g * p.n_panels + panel) * p.c.kernels.nr * p.c.kernels.itemsize
+
+
+# ---------------------------------------------------------------- the pixels of a block
+
+cdef void find_block(const DirectPlan *p, fc_size n, fc_size g, fc_size index,
+                     Block *b) noexcept nogil:
+    """Block number `index` of an image and group."""
     cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, pixel = c.channels * size
-    cdef fc_size top = c.axis[H].first + b.i0 * c.axis[H].step, left = c.axis[W].first + b.j0 * c.axis[W].step
-    cdef fc_size rows = (b.i1 - b.i0 - 1) * c.axis[H].step + (c.axis[H].taps - 1) * c.axis[H].dilation + 1
-    cdef fc_size lo = min(max(0, -left), cols), hi = max(min(cols, c.axis[W].size - left), lo)
-    cdef const char *x = c.x + b.n * c.x_n + b.g * c.x_g
-    cdef char *line
-    cdef fc_size r
-    for r in range(rows):
-        line = piece + r * cols * pixel
-        if top + r < 0 or top + r >= c.axis[H].size or hi == lo:
-            memset(line, 0, cols * pixel)
-            continue
-        memset(line, 0, lo * pixel)
-        c.kernels.copy2d(line + lo * pixel, pixel, size,
-                         x + (top + r) * c.axis[H].x + (left + lo) * c.axis[W].x, c.axis[W].x, c.x_c,
-                         hi - lo, c.channels)
-        memset(line + hi * pixel, 0, (cols - hi) * pixel)
-
-
-cdef void gather(const Plan *p, const Block *b, char *piece, fc_size first,
-                 fc_size last) noexcept nogil:
-    """The pixels that taps first..last read, [taps][pixels][channels], zero beyond the border."""
-    cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, pixel = c.channels * size
-    cdef const char *x = c.x + b.n * c.x_n + b.g * c.x_g
-    cdef char *to = piece
-    cdef fc_size t, i, j, row, col
-    for t in range(first, last):
-        for i in range(b.i0, b.i1):
-            row = c.axis[H].first + i * c.axis[H].step + t // c.axis[W].taps * c.axis[H].dilation
-            for j in range(b.j0, b.j1):
-                col = c.axis[W].first + j * c.axis[W].step + t % c.axis[W].taps * c.axis[W].dilation
-                if row < 0 or row >= c.axis[H].size or col < 0 or col >= c.axis[W].size:
-                    memset(to, 0, pixel)
-                else:
-                    c.kernels.copy2d(to, pixel, size, x + row * c.axis[H].x + col * c.axis[W].x, 0, c.x_c,
-                                     1, c.channels)
-                to += pixel
-
-
-cdef void point_pixels(const Plan *p, const Block *b, char *scratch, fc_size first,
-                       fc_size last) noexcept nogil:
-    """Where segments first..last start for every pixel of the block: [tiles][segments][rows]."""
-    cdef const Correlation *c = &p.c
-    cdef const char **out = <const char **> (scratch + p.pointers_at)
-    cdef fc_size pixel = c.channels * c.kernels.itemsize, width = b.j1 - b.j0
-    cdef fc_size cols = (width - 1) * c.axis[W].step + (c.axis[W].taps - 1) * c.axis[W].dilation + 1
-    cdef bint rows_of_taps = p.n_segments == c.axis[H].taps and p.segment_len != c.channels
-    cdef bint in_place = p.source == IN_PLACE
-    # from one output, one row of outputs, one tap and one row of taps to the next
-    cdef fc_size step_w = c.axis[W].step * pixel, step_h = c.axis[H].step * cols * pixel
-    cdef fc_size tap_w = c.axis[W].dilation * pixel, tap_h = c.axis[H].dilation * cols * pixel
-    cdef const char *line = scratch + p.piece_at
-    cdef fc_size t, s, q, i = 0, j = 0, run, count, down, right, to, row, column
-    # of a tile's pixels: where the input under their first tap is
-    cdef fc_size rows[MAX_ROWS]
-    cdef fc_size columns[MAX_ROWS]
-    cdef const char *at[MAX_ROWS]
-    if p.source == GATHER:
-        gather(p, b, scratch + p.piece_at, first, last)
-        step_w = pixel
-        step_h = width * pixel
-    elif p.source == WINDOW and first == 0:
-        fill_window(p, b, scratch + p.piece_at, cols)
-    elif in_place:
-        step_w = c.axis[W].step * c.axis[W].x
-        step_h = c.axis[H].step * c.axis[H].x
-        tap_w = c.axis[W].dilation * c.axis[W].x
-        tap_h = c.axis[H].dilation * c.axis[H].x
-        line = (c.x + b.n * c.x_n + b.g * c.x_g + (c.axis[H].first + b.i0 * c.axis[H].step) * c.axis[H].x
-                + (c.axis[W].first + b.j0 * c.axis[W].step) * c.axis[W].x)
-    for t in range(b.tiles):
-        count = tile_rows(b, t)
-        q = 0
-        while q < count:  # runs of a tile's pixels that lie in one row
-            run = min(count - q, width - j)
-            row = c.axis[H].first + (b.i0 + i) * c.axis[H].step
-            column = c.axis[W].first + (b.j0 + j) * c.axis[W].step
-            for s in range(run):
-                at[q + s] = line + j * step_w + s * step_w
-            for s in range(run if in_place else 0):
-                rows[q + s] = row
-                columns[q + s] = column + s * c.axis[W].step
-            q += run
-            j += run
-            if j == width:
-                j = 0
-                i += 1
-                line += step_h
-        for s in range(first, last):
-            down = s if rows_of_taps else s // c.axis[W].taps
-            right = 0 if rows_of_taps else s - down * c.axis[W].taps
-            if p.source == GATHER:
-                to = (s - first) * b.pixels * pixel
-            else:
-                to = down * tap_h + right * tap_w
-            for q in range(count):
-                out[q] = at[q] + to
-            if in_place and p.border:
-                down *= c.axis[H].dilation
-                right *= c.axis[W].dilation
-                for q in range(count):
-                    if ((<size_t> (rows[q] + down) >= <size_t> c.axis[H].size)
-                            | (<size_t> (columns[q] + right) >= <size_t> c.axis[W].size)):
-                        out[q] = p.zeros
-            out += count
-
-
-cdef void used_segments(const Plan *p, const Block *b, fc_size start, fc_size count, fc_size *first,
-                        fc_size *last) noexcept nogil:
-    """Segments of a tile without rows of taps above or below the image: those give nothing."""
-    cdef const Correlation *c = &p.c
-    cdef fc_size width = b.j1 - b.j0, per_row = p.n_segments // c.axis[H].taps
-    cdef fc_size top = c.axis[H].first + (b.i0 + start // width) * c.axis[H].step
-    cdef fc_size bottom = c.axis[H].first + (b.i0 + (start + count - 1) // width) * c.axis[H].step
-    first[0] = 0
-    last[0] = p.n_segments
-    if bottom < 0:
-        first[0] = min(ceil_div(-bottom, c.axis[H].dilation), c.axis[H].taps) * per_row
-    if top + (c.axis[H].taps - 1) * c.axis[H].dilation >= c.axis[H].size:
-        last[0] = max(first[0], (max(c.axis[H].size - top, 0) + c.axis[H].dilation - 1) // c.axis[H].dilation * per_row)
-
-
-cdef void store_block(const Plan *p, const Block *b, fc_size panel, const char *result,
-                      fc_size n) noexcept nogil:
-    """One panel's result [pixels][nr] to y, whatever its strides."""
-    cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, pixel = c.kernels.nr * size
-    cdef fc_size width = b.j1 - b.j0
-    cdef char *y = (c.y + b.n * c.y_n + b.g * c.y_g + panel * c.kernels.nr * c.y_k
-                    + b.i0 * c.axis[H].y + b.j0 * c.axis[W].y)
-    cdef fc_size i
-    if c.axis[H].y == width * c.axis[W].y:  # the rows of the block follow each other without a gap
-        c.kernels.copy2d(y, c.axis[W].y, c.y_k, result, pixel, size, b.pixels, n)
-        return
-    for i in range(b.i1 - b.i0):
-        c.kernels.copy2d(y + i * c.axis[H].y, c.axis[W].y, c.y_k, result + i * width * pixel, pixel, size,
-                         width, n)
-
-
-cdef void find_block(const Plan *p, fc_size index, Block *b) noexcept nogil:
-    """Block number `index` of an image and group: its outputs."""
-    cdef const Correlation *c = &p.c
-    b.i0 = index // p.blocks_w * p.block_h
-    b.i1 = min(b.i0 + p.block_h, c.axis[H].out)
-    b.j0 = index % p.blocks_w * p.block_w
-    b.j1 = min(b.j0 + p.block_w, c.axis[W].out)
+    cdef const CorrelationAxis *d = &c.axis[D]
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size slice, first, last
+    b.j0 = next_index(&index, p.blocks_w) * p.block_w
+    b.j1 = min(b.j0 + p.block_w, w.out)
+    b.i0 = next_index(&index, p.blocks_h) * p.block_h
+    b.i1 = min(b.i0 + p.block_h, h.out)
+    slice = index
+    find_taps_inside(d, slice, slice, &first, &last)
+    b.skipped = first * h.taps * p.row_segments
+    b.segments = (last - first) * h.taps * p.row_segments
+    b.x = c.x + n * c.x_n + g * c.x_g + (input_of(d, slice) + first * d.dilation) * d.x
+    b.y = c.y + n * c.y_n + g * c.y_g + slice * d.y + b.i0 * h.y + b.j0 * w.y
     b.pixels = (b.i1 - b.i0) * (b.j1 - b.j0)
     b.tiles = ceil_div(b.pixels, c.kernels.mr)
     b.each = b.pixels // b.tiles
     b.longer = b.pixels % b.tiles
 
 
-cdef void run_block(const Plan *p, const Block *b, fc_size first_panel, fc_size last_panel,
+cdef void copy_window(const DirectPlan *p, const Block *b, char *piece) noexcept nogil:
+    """The image under block b, [slices][rows][cols][channels], zero beyond the border."""
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize, pixel = c.channels * size
+    cdef fc_size rows = span(h, b.i1 - b.i0), cols = span(w, b.j1 - b.j0)
+    cdef fc_size slices = b.segments // (h.taps * p.row_segments)
+    cdef fc_size top = input_of(h, b.i0), left = input_of(w, b.j0), lo, hi, r
+    cdef const char *x = b.x
+    cdef char *line = piece
+    inside(left, 1, w.size, cols, &lo, &hi)
+    for _ in range(slices):
+        for r in range(top, top + rows):
+            if r < 0 or r >= h.size or hi == lo:
+                memset(line, 0, cols * pixel)
+            else:
+                memset(line, 0, lo * pixel)
+                c.kernels.copy2d(line + lo * pixel, pixel, size,
+                                 x + r * h.x + (left + lo) * w.x, w.x, c.x_c, hi - lo, c.channels)
+                memset(line + hi * pixel, 0, (cols - hi) * pixel)
+            line += cols * pixel
+        x += c.axis[D].dilation * c.axis[D].x
+
+
+cdef void gather_pixels(const DirectPlan *p, const Block *b, char *to, fc_size first,
+                        fc_size last) noexcept nogil:
+    """The pixels that taps first..last read, [taps][pixels][channels], zero beyond the border."""
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize, pixel = c.channels * size
+    cdef fc_size t, rest, i, j, row, col, right, down
+    cdef const char *x
+    for t in range(first, last):
+        rest = t
+        right = next_index(&rest, w.taps) * w.dilation
+        down = next_index(&rest, h.taps) * h.dilation
+        x = b.x + rest * c.axis[D].dilation * c.axis[D].x
+        for i in range(b.i0, b.i1):
+            row = input_of(h, i) + down
+            for j in range(b.j0, b.j1):
+                col = input_of(w, j) + right
+                if row < 0 or row >= h.size or col < 0 or col >= w.size:
+                    memset(to, 0, pixel)
+                else:
+                    c.kernels.copy2d(to, pixel, size, x + row * h.x + col * w.x, 0, c.x_c,
+                                     1, c.channels)
+                to += pixel
+
+
+# Where a block's pixels are: what its first output reads with its first tap, and how many bytes
+# further what the next output and the next tap read.
+ctypedef struct Pixels:
+    const char *origin
+    fc_size output_h, output_w
+    fc_size tap_d, tap_h, tap_w
+
+
+cdef Pixels find_pixels(const DirectPlan *p, const Block *b, const char *piece,
+                        fc_size first) noexcept nogil:
+    """`first`: the tap that the piece starts with (GATHER)."""
+    cdef const CorrelationAxis *d = &p.c.axis[D]
+    cdef const CorrelationAxis *h = &p.c.axis[H]
+    cdef const CorrelationAxis *w = &p.c.axis[W]
+    cdef fc_size pixel = p.c.channels * p.c.kernels.itemsize, width = b.j1 - b.j0, line
+    cdef Pixels x
+    if p.source == IN_PLACE:
+        x.origin = b.x + input_of(h, b.i0) * h.x + input_of(w, b.j0) * w.x
+        x.output_h, x.output_w = h.step * h.x, w.step * w.x
+        x.tap_d, x.tap_h, x.tap_w = d.dilation * d.x, h.dilation * h.x, w.dilation * w.x
+    elif p.source == WINDOW:
+        line = span(w, width) * pixel
+        x.origin = piece
+        x.output_h, x.output_w = h.step * line, w.step * pixel
+        x.tap_h, x.tap_w = h.dilation * line, w.dilation * pixel
+        x.tap_d = span(h, b.i1 - b.i0) * line
+    else:
+        x.output_h, x.output_w = width * pixel, pixel
+        x.tap_w = b.pixels * pixel
+        x.tap_h = w.taps * x.tap_w
+        x.tap_d = h.taps * x.tap_h
+        x.origin = piece - first * x.tap_w
+    return x
+
+
+cdef void point_pixels(const DirectPlan *p, const Block *b, char *scratch, fc_size first,
+                       fc_size last) noexcept nogil:
+    """Where segments first..last start for every pixel of the block: [tiles][segments][pixels]."""
+    cdef const CorrelationAxis *h = &p.c.axis[H]
+    cdef const CorrelationAxis *w = &p.c.axis[W]
+    cdef Pixels x = find_pixels(p, b, scratch + p.piece_at, first)
+    cdef const char **out = <const char **> scratch
+    cdef const char *line = x.origin
+    cdef fc_size width = b.j1 - b.j0, t, s, q, i = 0, j = 0, run, count, offset, down, right
+    cdef fc_size first_d = 0, first_h = 0, first_w = 0, tap_d, tap_h, tap_w
+    cdef bint border = p.border
+    # of a tile's pixels: where the input under their first tap is
+    cdef fc_size rows[MAX_TILE_ROWS]
+    cdef fc_size columns[MAX_TILE_ROWS]
+    cdef const char *at[MAX_TILE_ROWS]
+    if first:
+        first_d = first
+        first_w = next_index(&first_d, p.row_segments)
+        first_h = next_index(&first_d, h.taps)
+    for t in range(b.tiles):
+        count = tile_pixels(b, t)
+        q = 0
+        while q < count:  # runs of a tile's pixels that lie in one row
+            run = min(count - q, width - j)
+            for s in range(run):
+                at[q + s] = line + (j + s) * x.output_w
+            for s in range(run if border else 0):
+                rows[q + s] = input_of(h, b.i0 + i)
+                columns[q + s] = input_of(w, b.j0 + j + s)
+            q += run
+            j += run
+            if j == width:
+                j = 0
+                i += 1
+                line += x.output_h
+        tap_d, tap_h, tap_w = first_d, first_h, first_w
+        for _ in range(first, last):
+            offset = tap_d * x.tap_d + tap_h * x.tap_h + tap_w * x.tap_w
+            for q in range(count):
+                out[q] = at[q] + offset
+            if border:
+                down = tap_h * h.dilation
+                right = tap_w * w.dilation
+                for q in range(count):
+                    if ((<size_t> (rows[q] + down) >= <size_t> h.size)
+                            | (<size_t> (columns[q] + right) >= <size_t> w.size)):
+                        out[q] = p.zeros
+            out += count
+            tap_w += 1
+            if tap_w == p.row_segments:
+                tap_w = 0
+                tap_h += 1
+                if tap_h == h.taps:
+                    tap_h = 0
+                    tap_d += 1
+
+
+# ---------------------------------------------------------------- products
+
+cdef void run_tiles(const DirectPlan *p, const Block *b, const fc_tile *common, bint first_panel,
+                    char *scratch) noexcept nogil:
+    """All pixels of a block, from where they are pointed to, against the segments of one panel.
+
+    `common` has what tiles have in common, and starts at the first pixel.
+    """
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const void **pointers = <const void **> scratch
+    cdef fc_size width = b.j1 - b.j0, start = 0, t, count, end, first, last
+    cdef fc_tile tile = common[0]
+    for t in range(b.tiles):
+        count = tile_pixels(b, t)
+        end = start + count
+        tile.m = <int> count
+        tile.a = pointers
+        tile.c = <char *> common.c + start * tile.c_m
+        if p.skips_rows and common.segments:
+            find_taps_inside(h, b.i0 + start // width, b.i0 + (end - 1) // width, &first, &last)
+            tile.segments = (last - first) * p.row_segments
+            tile.a = pointers + first * p.row_segments * count
+            tile.b = <const char *> common.b + first * p.row_segments * tile.b_segment
+        if p.into_y:
+            tile.c_prefetch = count * tile.c_m
+        if p.prefetches_x and first_panel:  # of pixels nobody read before
+            tile.a_prefetch = count * c.axis[W].x
+        c.kernels.tile(&tile)
+        pointers += common.segments * count
+        start = end
+
+
+cdef void store_block(const DirectPlan *p, const Block *b, fc_size panel, const char *result,
+                      fc_size n) noexcept nogil:
+    """One panel's result [pixels][nr] to y, whatever its strides."""
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize, pixel = c.kernels.nr * size, width = b.j1 - b.j0, i
+    cdef char *y = b.y + panel * c.kernels.nr * c.y_k
+    if h.y == width * w.y:  # the rows of the block follow each other without a gap
+        c.kernels.copy2d(y, w.y, c.y_k, result, pixel, size, b.pixels, n)
+        return
+    for i in range(b.i1 - b.i0):
+        c.kernels.copy2d(y + i * h.y, w.y, c.y_k, result + i * width * pixel, pixel, size, width, n)
+
+
+cdef void run_block(const DirectPlan *p, const Block *b, fc_size first_panel, fc_size last_panel,
                     const char *panels, const char *bias, char *scratch) noexcept nogil:
     """One block of outputs for some panels of filters, which `panels` and `bias` hold."""
     cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size panel, chunk, last, t, start, count, n, s0, s1
-    cdef const void **pointers
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, panel, n, chunk, first, last
+    cdef fc_size chunks = max(1, ceil_div(b.segments, p.chunk))  # one without segments: the bias
     cdef const char *filters
     cdef char *result = scratch + p.result_at
-    cdef char *y = c.y + b.n * c.y_n + b.g * c.y_g + b.i0 * c.axis[H].y + b.j0 * c.axis[W].y
-    cdef fc_tile tile
-    tile.a_prefetch = tile.c_prefetch = 0
-    # large panels come from afar; beyond the page that is read the processor does not fetch
-    tile.b_prefetch = PANEL_AHEAD if p.panel_bytes >= LARGE_PANEL else 0
-    tile.a_k = size
-    tile.b_k = nr * size
-    tile.b_at = NULL
-    tile.b_segment = p.segment_len * nr * size
+    cdef fc_tile tile = plain_tile(size, nr)
     tile.len = p.segment_len
+    tile.b_segment = p.segment_len * nr * size
+    tile.c_m = c.axis[W].y if p.into_y else nr * size
+    if p.panel_bytes >= DIRECT_FAR_PANEL:
+        tile.b_prefetch = DIRECT_PREFETCH
+    if p.source == WINDOW:
+        copy_window(p, b, scratch + p.piece_at)
     for panel in range(first_panel, last_panel):
         n = min(nr, c.filters - panel * nr)
         # whole vectors where the result has room: the packed zeros are free
-        tile.n = <int> (n if p.direct else nr)
-        tile.bias = NULL
+        tile.n = <int> (n if p.into_y else nr)
+        tile.c = b.y + panel * nr * size if p.into_y else result
         if bias != NULL:
             tile.bias = bias + (panel - first_panel) * nr * size
-        chunk = 0
-        while True:
-            last = min(chunk + p.chunk, p.n_segments)
-            if panel == first_panel or p.chunk < p.n_segments:
-                point_pixels(p, b, scratch, chunk, last)
-            tile.segments = last - chunk
-            pointers = <const void **> (scratch + p.pointers_at)
-            filters = panels + (panel - first_panel) * p.panel_bytes + chunk * tile.b_segment
-            tile.flags = FC_TILE_ACCUMULATE if chunk else 0
-            if last == p.n_segments and c.relu:
+        filters = panels + (panel - first_panel) * p.panel_bytes + b.skipped * tile.b_segment
+        for chunk in range(chunks):
+            first = chunk * p.chunk
+            last = min(first + p.chunk, b.segments)
+            if panel == first_panel or chunks > 1:
+                if p.source == GATHER:
+                    gather_pixels(p, b, scratch + p.piece_at, first, last)
+                point_pixels(p, b, scratch, first, last)
+            tile.b = filters + first * tile.b_segment
+            tile.segments = last - first
+            tile.flags = FC_TILE_ACCUMULATE if first else 0
+            if c.relu and last == b.segments:
                 tile.flags |= FC_TILE_RELU
-            start = 0
-            for t in range(b.tiles):
-                count = tile_rows(b, t)
-                tile.m = <int> count
-                tile.a = pointers
-                tile.b = filters
-                if p.skip:
-                    used_segments(p, b, start, count, &s0, &s1)
-                    tile.segments = s1 - s0
-                    tile.a = pointers + s0 * count
-                    tile.b = filters + s0 * tile.b_segment
-                tile.c = result + start * nr * size
-                tile.c_m = nr * size
-                if p.direct:
-                    tile.c = y + start * c.axis[W].y + panel * nr * size
-                    tile.c_m = c.axis[W].y
-                    tile.c_prefetch = count * c.axis[W].y
-                if p.ahead:  # the first panel of a 1x1 convolution meets pixels nobody read before
-                    tile.a_prefetch = count * c.axis[W].x if panel == first_panel else 0
-                c.kernels.tile(&tile)
-                pointers += (last - chunk) * count
-                start += count
-            chunk = last
-            if chunk >= p.n_segments:
-                break
-        if not p.direct:
+            run_tiles(p, b, &tile, panel == first_panel, scratch)
+        if not p.into_y:
             store_block(p, b, panel, result, n)
 
 
-cdef int correlate_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+cdef int block_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     """One block of outputs, all panels or a share of them."""
-    cdef Plan *p = <Plan *> context
-    cdef Correlation *c = &p.c
-    cdef fc_size blocks = p.blocks_h * p.blocks_w
-    cdef fc_size split = task % p.splits, rest = task // p.splits
+    cdef const DirectPlan *p = <const DirectPlan *> context
+    cdef fc_size rest = task, split = next_index(&rest, p.splits)
+    cdef fc_size index = next_index(&rest, p.blocks), g = next_index(&rest, p.c.groups)
+    cdef fc_size n = rest
     cdef fc_size first = part(p.n_panels, p.splits, split)
-    cdef char *bias = NULL
     cdef Block b
-    find_block(p, rest % blocks, &b)
-    b.g = rest // blocks % c.groups
-    b.n = rest // blocks // c.groups
-    if c.bias != NULL:
-        bias = p.bias + (b.g * p.n_panels + first) * c.kernels.nr * c.kernels.itemsize
+    find_block(p, n, g, index, &b)
     run_block(p, &b, first, part(p.n_panels, p.splits, split + 1),
-              p.panels + (b.g * p.n_panels + first) * p.panel_bytes, bias, scratch)
+              p.panels + (g * p.n_panels + first) * p.panel_bytes, panel_bias(p, g, first), scratch)
     return OK
 
 
-cdef int correlate_panel(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+cdef int panel_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     """One panel of filters over every block of every image."""
-    cdef Plan *p = <Plan *> context
-    cdef Correlation *c = &p.c
-    cdef fc_size panel = task % p.n_panels, n, i
-    cdef const char *packed = p.panels + task * p.panel_bytes
-    cdef char *bias = NULL
+    cdef const DirectPlan *p = <const DirectPlan *> context
+    cdef fc_size g = task, panel = next_index(&g, p.n_panels), n, i
+    cdef const char *packed
     cdef Block b
-    if c.bias != NULL:
-        bias = p.bias + task * c.kernels.nr * c.kernels.itemsize
-    b.g = task // p.n_panels
     if p.panels == NULL:
         packed = scratch + p.panel_at
-        fill_panel(p, b.g, panel, <char *> packed)
-    for n in range(c.batch):
-        b.n = n
-        for i in range(p.blocks_h * p.blocks_w):
-            find_block(p, i, &b)
-            run_block(p, &b, panel, panel + 1, packed, bias, scratch)
+        pack_filter_panel(p, g, panel, scratch + p.panel_at)
+    else:
+        packed = p.panels + task * p.panel_bytes
+    for n in range(p.c.batch):
+        for i in range(p.blocks):
+            find_block(p, n, g, i, &b)
+            run_block(p, &b, panel, panel + 1, packed, panel_bias(p, g, panel), scratch)
     return OK
 
 
-cdef fc_size window_bytes(const Correlation *c, fc_size h, fc_size w) noexcept nogil:
-    """Bytes of the image piece under h x w outputs; sizes are bounded by the padded image's."""
-    cdef double rows = (<double> h - 1) * c.axis[H].step + (<double> c.axis[H].taps - 1) * c.axis[H].dilation + 1
-    cdef double cols = (<double> w - 1) * c.axis[W].step + (<double> c.axis[W].taps - 1) * c.axis[W].dilation + 1
-    cdef double nbytes = rows * cols * c.channels * c.kernels.itemsize
-    return <fc_size> min(nbytes, 1e15)
+# ---------------------------------------------------------------- how work is cut up
+
+cdef fc_size window_bytes(const Correlation *c, fc_size rows, fc_size cols) noexcept nogil:
+    """Of the image under rows x cols outputs; a span has 64 bits, their product may have more."""
+    cdef double pixels = <double> span(&c.axis[H], rows) * span(&c.axis[W], cols) * c.axis[D].taps
+    return <fc_size> min(pixels * c.channels * c.kernels.itemsize, 1e15)
 
 
-cdef void choose_blocks(Plan *p) noexcept nogil:
-    cdef Correlation *c = &p.c
+cdef void plan_blocks(DirectPlan *p) noexcept nogil:
+    """Where pixels come from, and the blocks that a slice of outputs is cut into."""
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size slices = c.batch * c.groups * c.axis[D].out
     cdef fc_size pixel = c.channels * c.kernels.itemsize
-    cdef fc_size pixels = max(MIN_PIXELS, min(BLOCK_PIXELS, BLOCK_BYTES // pixel))
-    cdef fc_size outputs = c.axis[H].out * c.axis[W].out, images = c.batch * c.groups
-    while pixels > MIN_PIXELS and images * ceil_div(outputs, pixels) < TASKS:
+    cdef fc_size pixels = max(DIRECT_MIN_PIXELS,
+                              min(DIRECT_MAX_PIXELS, DIRECT_BLOCK_BYTES // pixel))
+    while pixels > DIRECT_MIN_PIXELS and slices * ceil_div(h.out * w.out, pixels) < TASKS:
         pixels = pixels // 2
     # short runs of channels are joined in a window, where a row of taps is one run
-    cdef bint short = c.channels * c.kernels.itemsize < 64 and c.axis[H].taps * c.axis[W].taps > 1
+    cdef bint short = pixel < LINE and taps_of(c) > 1
     p.source = WINDOW if c.x_c != c.kernels.itemsize or short else IN_PLACE
-    if c.axis[H].taps * c.axis[W].taps == 0:
+    if taps_of(c) == 0:
         p.source = IN_PLACE  # a phase that no tap reaches: zeros, a product over no elements
-    p.block_w = min(c.axis[W].out, pixels)
-    p.block_h = max(1, min(c.axis[H].out, pixels // p.block_w))
+    p.block_w = min(w.out, pixels)
+    p.block_h = max(1, min(h.out, pixels // p.block_w))
     if p.source == WINDOW:
-        while p.block_h > 1 and window_bytes(c, p.block_h, p.block_w) > WINDOW_BYTES:
+        while p.block_h > 1 and window_bytes(c, p.block_h, p.block_w) > DIRECT_WINDOW_BYTES:
             p.block_h = (p.block_h + 1) // 2
-        while p.block_w > c.kernels.mr and window_bytes(c, 1, p.block_w) > WINDOW_BYTES:
+        while p.block_w > c.kernels.mr and window_bytes(c, 1, p.block_w) > DIRECT_WINDOW_BYTES:
             p.block_w = (p.block_w + 1) // 2
         # worth it while most of the piece is read: otherwise only what is read is copied
-        if window_bytes(c, p.block_h, p.block_w) > 2 * WINDOW_BYTES:
+        if window_bytes(c, p.block_h, p.block_w) > 2 * DIRECT_WINDOW_BYTES:
             p.source = GATHER
-            while p.block_w > 1 and p.block_h * p.block_w * pixel > 4 * GATHER_BYTES:
+            while p.block_w > 1 and p.block_h * p.block_w * pixel > 4 * DIRECT_GATHER_BYTES:
                 p.block_w = (p.block_w + 1) // 2
-    p.blocks_h = ceil_div(c.axis[H].out, p.block_h)
-    p.blocks_w = ceil_div(c.axis[W].out, p.block_w)
-    p.block_h = ceil_div(c.axis[H].out, p.blocks_h)
-    p.block_w = ceil_div(c.axis[W].out, p.blocks_w)
-    cdef fc_size tasks = images * p.blocks_h * p.blocks_w
-    p.splits = min(p.n_panels, ceil_div(TASKS, max(1, tasks)))
-    p.panel_tasks = (c.filters * c.axis[H].taps * c.axis[W].taps > c.batch * c.axis[H].size * c.axis[W].size
-                     and c.groups * p.n_panels >= TASKS // 2 and p.panel_bytes <= PANEL_BYTES
-                     # a window is copied again for every panel: a few products must pay for that
-                     and (p.source == IN_PLACE or c.axis[H].taps * c.axis[W].taps >= 9))
+    p.blocks_h = ceil_div(h.out, p.block_h)
+    p.blocks_w = ceil_div(w.out, p.block_w)
+    p.blocks = c.axis[D].out * p.blocks_h * p.blocks_w
+    p.block_h = ceil_div(h.out, p.blocks_h)
+    p.block_w = ceil_div(w.out, p.blocks_w)
 
 
-cdef void choose_segments(Plan *p) noexcept nogil:
-    cdef Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, pixels = p.block_h * p.block_w
-    cdef fc_size piece = 0
-    if p.source == WINDOW and c.axis[W].dilation == 1 and c.axis[W].taps > 1:
-        p.n_segments = c.axis[H].taps
-        p.segment_len = c.axis[W].taps * c.channels
-    else:
-        p.n_segments = c.axis[H].taps * c.axis[W].taps
-        p.segment_len = c.channels
-    p.chunk = max(1, min(p.n_segments, POINTER_BYTES // (pixels * <fc_size> sizeof(void *))))
+cdef void plan_tasks(DirectPlan *p) noexcept nogil:
+    cdef const Correlation *c = &p.c
+    cdef fc_size taps = taps_of(c), blocks = c.batch * c.groups * p.blocks
+    p.splits = min(p.n_panels, ceil_div(TASKS, max(1, blocks)))
+    p.panel_tasks = (
+        # a channel's filters outweigh its images
+        c.filters * taps > c.batch * c.axis[D].size * c.axis[H].size * c.axis[W].size
+        # there are panels enough to share out,
+        and c.groups * p.n_panels >= TASKS // 2
+        # each of which stays in the cache
+        and p.panel_bytes <= DIRECT_PANEL_BYTES
+        # a window is copied again for every panel: a few products must pay for that
+        and (p.source == IN_PLACE or taps >= 9))
+
+
+cdef void plan_segments(DirectPlan *p) noexcept nogil:
+    """Runs of elements and which of them tiles take, and the scratch memory that it takes."""
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize, pixels = p.block_h * p.block_w, piece = 0
+    p.row_segments = w.taps
+    p.segment_len = c.channels
+    if p.source == WINDOW and w.dilation == 1 and w.taps > 1:
+        p.row_segments = 1
+        p.segment_len = w.taps * c.channels
+    p.segments = c.axis[D].taps * h.taps * p.row_segments
+    p.chunk = max(1, min(p.segments, DIRECT_POINTER_BYTES // (pixels * <fc_size> sizeof(void *))))
     if p.source == GATHER:
-        p.chunk = max(1, min(p.chunk, GATHER_BYTES // (pixels * c.channels * size)))
+        p.chunk = max(1, min(p.chunk, DIRECT_GATHER_BYTES // (pixels * c.channels * size)))
         piece = p.chunk * pixels * c.channels * size
     elif p.source == WINDOW:
         piece = window_bytes(c, p.block_h, p.block_w)
-    cdef bint tall = (c.axis[H].first < 0 or c.axis[H].first + (c.axis[H].out - 1) * c.axis[H].step + (c.axis[H].taps - 1) * c.axis[H].dilation
-                      >= c.axis[H].size)
-    p.border = tall or (c.axis[W].first < 0 or c.axis[W].first + (c.axis[W].out - 1) * c.axis[W].step
-                        + (c.axis[W].taps - 1) * c.axis[W].dilation >= c.axis[W].size)
-    p.skip = tall and p.chunk == p.n_segments and p.n_segments > 0
-    p.ahead = p.source == IN_PLACE and p.n_segments == 1
-    p.direct = c.y_k == size and (c.axis[H].y == p.block_w * c.axis[W].y or p.block_h == 1)
-    p.pointers_at = 0
+    p.border = p.source == IN_PLACE and (crosses_border(h) or crosses_border(w))
+    # of several slices, such rows are not side by side
+    p.skips_rows = crosses_border(h) and p.chunk == p.segments > 0 and c.axis[D].taps == 1
+    p.prefetches_x = p.source == IN_PLACE and p.segments == 1
+    p.into_y = c.y_k == size and (h.y == p.block_w * w.y or p.block_h == 1)
     p.piece_at = round_up(p.chunk * pixels * sizeof(void *))
     p.result_at = p.piece_at + round_up(piece)
     p.panel_at = p.result_at
-    if not p.direct:
+    if not p.into_y:
         p.panel_at += round_up(pixels * c.kernels.nr * size)
     p.scratch_bytes = p.panel_at
     if p.panel_tasks and p.panels == NULL:
@@ -462,36 +533,38 @@ cdef void choose_segments(Plan *p) noexcept nogil:
 
 
 cdef int run_direct(const Correlation *correlation, int num_threads) noexcept nogil:
-    cdef Plan p
-    cdef Correlation *c = &p.c
-    cdef int status = OUT_OF_MEMORY
-    c[0] = correlation[0]
-    cdef fc_size size = c.kernels.itemsize
+    cdef DirectPlan p
+    cdef const Correlation *c = &p.c
+    p.c = correlation[0]
     size_panels(&p)
     p.panels = c.packed.panels if c.packed != NULL else NULL
-    choose_blocks(&p)
-    choose_segments(&p)
-    cdef fc_size bias_bytes = c.groups * p.n_panels * c.kernels.nr * size if c.bias != NULL else 0
-    cdef bint packing = p.panels == NULL and not p.panel_tasks
-    cdef fc_size panels_bytes = packed_bytes(c) if packing else 0
-    cdef char *memory = allocate(panels_bytes + bias_bytes + c.channels * size)
+    plan_blocks(&p)
+    plan_tasks(&p)
+    plan_segments(&p)
+    cdef fc_size size = c.kernels.itemsize, packed = 0, bias = 0
+    cdef bint packs = p.panels == NULL and not p.panel_tasks
+    if packs:
+        packed = c.groups * p.n_panels * p.panel_bytes
+    if c.bias != NULL:
+        bias = c.groups * p.n_panels * c.kernels.nr * size
+    cdef char *memory = allocate(packed + bias + c.channels * size)
+    cdef int status = OK
     if memory == NULL:
-        return status
-    p.bias = memory + panels_bytes
-    p.zeros = memory + panels_bytes + bias_bytes
+        return OUT_OF_MEMORY
+    p.zeros = memory + packed + bias
     memset(<char *> p.zeros, 0, c.channels * size)
-    if c.bias != NULL and not measuring():
-        fill_bias(&p)
-    status = OK
-    if packing:
+    p.bias = NULL
+    if c.bias != NULL:
+        p.bias = memory + packed
+        status = run_once(pad_bias, &p)
+    if packs and status == OK:
         p.panels = memory
-        status = pack(c, memory, num_threads)
+        status = pack_panels(c, memory, num_threads)
     if status == OK and p.panel_tasks:
-        status = parallel_for(correlate_panel, &p, c.groups * p.n_panels, p.scratch_bytes,
-                              work(c), num_threads)
+        status = parallel_for(panel_task, &p, c.groups * p.n_panels, p.scratch_bytes, work(c),
+                              num_threads)
     elif status == OK:
-        status = parallel_for(correlate_block, &p,
-                              c.batch * c.groups * p.blocks_h * p.blocks_w * p.splits,
+        status = parallel_for(block_task, &p, c.batch * c.groups * p.blocks * p.splits,
                               p.scratch_bytes, work(c), num_threads)
     release(memory)
     return status

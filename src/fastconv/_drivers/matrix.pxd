@@ -12,7 +12,7 @@ ctypedef struct Product:
     fc_size c_m
     const char *bias  # [n], contiguous, or NULL
 
-cdef int multiply(const Product *p, int num_threads) noexcept nogil
+cdef int run_product(const Product *p, int num_threads) noexcept nogil
 # sum[n] = the sum over m of rows a[m][n], a_m bytes apart, columns contiguous
-cdef void column_sums(const fc_kernels *kernels, const char *a, fc_size a_m, fc_size m, fc_size n,
-                      char *sum) noexcept nogil
+cdef void add_rows(const fc_kernels *kernels, const char *a, fc_size a_m, fc_size m, fc_size n,
+                   char *sum) noexcept nogil

@@ -14,8 +14,8 @@ ctypedef struct BatchNorm:
     int num_threads
 
 # In training mean and var (biased) are written, otherwise read; invstd is written.
-cdef int forward(const BatchNorm *b, const double *bias, double eps, double *mean, double *var,
-                 double *invstd) noexcept nogil
+cdef int batch_norm(const BatchNorm *b, const double *bias, double eps, double *mean, double *var,
+                    double *invstd) noexcept nogil
 # The sums over a channel of g, and of g (x - mean), are written.
-cdef int backward(const BatchNorm *b, const double *mean, const double *invstd, double *sum_g,
-                  double *sum_gx) noexcept nogil
+cdef int batch_norm_backward(const BatchNorm *b, const double *mean, const double *invstd,
+                             double *sum_g, double *sum_gx) noexcept nogil

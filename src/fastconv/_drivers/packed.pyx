@@ -2,7 +2,7 @@
 
 from libc.string cimport memcpy
 
-from fastconv._drivers cimport direct, planes, winograd
+from fastconv._drivers cimport direct, few_filters, winograd
 from fastconv._drivers.atomic cimport fc_fill_pointer, fc_load_pointer
 from fastconv._drivers.conv cimport choose_winograd, forward_form
 from fastconv._drivers.memory cimport allocate, release
@@ -13,8 +13,8 @@ cdef PackedFilters *pack_filters(const ConvGeometry *g, const fc_kernels *kernel
                                  bint copied, int num_threads) noexcept nogil:
     cdef Correlation c = forward_form(g, kernels, w, w, w)
     # depthwise filters fill too little of a panel
-    cdef size_t panels_bytes = direct.packed_bytes(&c) if c.channels * c.filters > 1 else 0
-    cdef size_t rows_bytes = planes.packed_bytes(&c), weight_bytes = 0
+    cdef size_t panels_bytes = direct.panels_bytes(&c) if c.channels * c.filters > 1 else 0
+    cdef size_t rows_bytes = few_filters.rows_bytes(&c), weight_bytes = 0
     if copied:
         weight_bytes = g.out_channels * w.stride_n
     cdef PackedFilters *p = <PackedFilters *> allocate(sizeof(PackedFilters))
@@ -34,11 +34,11 @@ cdef PackedFilters *pack_filters(const ConvGeometry *g, const fc_kernels *kernel
         if panels_bytes:
             p.packed.panels = memory
             hold_signals()
-            status = direct.pack(&c, memory, num_threads)
+            status = direct.pack_panels(&c, memory, num_threads)
             release_signals()
         if rows_bytes:
             p.packed.rows = memory + panels_bytes
-            planes.pack(&c, memory + panels_bytes)
+            few_filters.pack_rows(&c, memory + panels_bytes)
     if status != OK:
         release(memory)
         release(<char *> p)

@@ -6,46 +6,32 @@ over the batch; or over some dozens of pixels, and then, in double, over a task'
 
 from libc.string cimport memset
 
-from fastconv._drivers.kernels cimport FC_FLOAT32, fc_kernels, fc_pool_slide, fc_size
-from fastconv._drivers.memory cimport allocate, measuring, release
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
+from fastconv._drivers.blocking cimport SUMS_ELEMENTS, SUMS_PLANES, ceil_div, next_index
+from fastconv._drivers.kernels cimport fc_kernels, fc_pool_slide, fc_size
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.numbers cimport put_number
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 
 
-ctypedef struct Plan:
+cdef inline double elements_of(const Sums *s) noexcept nogil:
+    return <double> s.batch * s.channels * s.height * s.width
+
+
+# ---------------------------------------------------------------- planes: columns contiguous
+
+ctypedef struct PlaneSums:
     Sums s
-    char *partial            # of planes: [batch][channels]
-    # pixels, side by side in runs
-    double *sums             # [tasks][channels]
-    fc_size rows, pixels     # runs of an image, and pixels of a run
-    fc_size pieces, per_task  # tasks of a run, and their pixels
+    char *partial  # [batch][channels]
 
 
-cdef enum:
-    PLANES = 16            # of a task
-    PIXEL_ELEMENTS = 32768  # of a task that sums pixels
-
-cdef int sum_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef Plan *p = <Plan *> context
-    cdef Sums *s = &p.s
-    cdef fc_size i, size = s.kernels.itemsize, first = task * PLANES
-    if s.x_h == s.width * size and s.x_n == s.channels * s.x_c:  # planes evenly apart: all at once
-        s.kernels.plane_means(p.partial + first * size, size, s.x + first * s.x_c, s.x_c,
-                              min(PLANES, s.batch * s.channels - first), s.height * s.width, 1)
-        return OK
-    for i in range(task * PLANES, min((task + 1) * PLANES, p.s.batch * p.s.channels)):
-        sum_plane(p, i)
-    return OK
-
-
-cdef void sum_plane(const Plan *p, fc_size task) noexcept nogil:
-    """One channel of one image, columns contiguous: row by row."""
+cdef void sum_plane(const PlaneSums *p, fc_size plane) noexcept nogil:
+    """One channel of one image, row by row."""
     cdef const Sums *s = &p.s
-    cdef fc_size n = task // s.channels, c = task % s.channels, h
-    cdef fc_size size = s.kernels.itemsize
-    cdef fc_size rows = s.height, start = 0, end = s.width
+    cdef fc_size size = s.kernels.itemsize, n = plane, c = next_index(&n, s.channels), h
+    cdef fc_size start = 0, end = s.width
     cdef double one = 1
-    cdef double row = 0
-    cdef char *total = p.partial + task * size
+    cdef double row = 0  # room for an element
+    cdef char *total = p.partial + plane * size
     cdef fc_pool_slide slide
     slide.start = &start
     slide.end = &end
@@ -54,72 +40,111 @@ cdef void sum_plane(const Plan *p, fc_size task) noexcept nogil:
     slide.lo = slide.hi = 0
     slide.out = &row
     memset(total, 0, size)
-    for h in range(rows):
+    for h in range(s.height):
         slide.row = <char *> s.x + n * s.x_n + c * s.x_c + h * s.x_h
         s.kernels.mean_slide(&slide)
         s.kernels.add_fold(total, &row, 0, 1, 1, False)
 
 
-cdef int sum_pixels(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """All channels of some pixels, channels contiguous."""
-    cdef Plan *p = <Plan *> context
-    cdef fc_size first = task % p.pieces * p.per_task
-    cdef double *sums = p.sums + task * p.s.channels
-    memset(sums, 0, p.s.channels * sizeof(double))
-    cdef fc_size run = task // p.pieces
-    p.s.kernels.column_sums(
-        sums, p.s.x + run // p.rows * p.s.x_n + run % p.rows * p.s.x_h + first * p.s.x_w, p.s.x_w,
-        min(p.per_task, p.pixels - first), p.s.channels)
+cdef int planes_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const PlaneSums *p = <const PlaneSums *> context
+    cdef const Sums *s = &p.s
+    cdef fc_size size = s.kernels.itemsize, first = task * SUMS_PLANES, plane
+    cdef fc_size last = min(first + SUMS_PLANES, s.batch * s.channels)
+    if s.x_h == s.width * size and s.x_n == s.channels * s.x_c:  # planes evenly apart: all at once
+        s.kernels.plane_means(p.partial + first * size, size, s.x + first * s.x_c, s.x_c,
+                              last - first, s.height * s.width, 1)
+        return OK
+    for plane in range(first, last):
+        sum_plane(p, plane)
     return OK
 
 
-cdef int pixel_sums(Plan *p, double work, int num_threads) noexcept nogil:
-    cdef Sums *s = &p.s
-    cdef fc_size runs, tasks, i, c
+cdef int add_images(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const PlaneSums *p = <const PlaneSums *> context
+    cdef const Sums *s = &p.s
+    s.kernels.add_fold(s.out, p.partial, s.channels * s.kernels.itemsize, s.channels, s.batch, True)
+    return OK
+
+
+cdef int sum_planes(const Sums *s, int num_threads) noexcept nogil:
+    cdef PlaneSums p
     cdef int status
-    p.rows, p.pixels, runs = s.height, s.width, s.batch * s.height
+    p.s = s[0]
+    p.partial = allocate(s.batch * s.channels * s.kernels.itemsize)
+    if p.partial == NULL:
+        return OUT_OF_MEMORY
+    status = parallel_for(planes_task, &p, ceil_div(s.batch * s.channels, SUMS_PLANES), 0,
+                          elements_of(s), num_threads)
+    if status == OK:
+        status = run_once(add_images, &p)
+    release(p.partial)
+    return status
+
+
+# ---------------------------------------------------------------- pixels: channels contiguous
+#
+# Pixels lie side by side in runs, of which an image may have several.
+
+ctypedef struct PixelSums:
+    Sums s
+    fc_size rows, pixels      # runs of an image, and pixels of a run
+    fc_size pieces, per_task  # tasks of a run, and their pixels
+    fc_size tasks
+    double *sums              # [tasks][channels], where the first task's become the sums of all
+
+
+cdef int pixels_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """All channels of some pixels."""
+    cdef const PixelSums *p = <const PixelSums *> context
+    cdef const Sums *s = &p.s
+    cdef fc_size n = task, first = next_index(&n, p.pieces) * p.per_task, h = next_index(&n, p.rows)
+    cdef double *sums = p.sums + task * s.channels
+    memset(sums, 0, s.channels * sizeof(double))
+    s.kernels.column_sums(sums, s.x + n * s.x_n + h * s.x_h + first * s.x_w, s.x_w,
+                          min(p.per_task, p.pixels - first), s.channels)
+    return OK
+
+
+cdef int add_tasks(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const PixelSums *p = <const PixelSums *> context
+    cdef const Sums *s = &p.s
+    cdef fc_size i, c
+    for i in range(1, p.tasks):
+        for c in range(s.channels):
+            p.sums[c] += p.sums[i * s.channels + c]
+    for c in range(s.channels):
+        put_number(s.kernels.dtype, s.out + c * s.kernels.itemsize, p.sums[c])
+    return OK
+
+
+cdef int sum_pixels(const Sums *s, int num_threads) noexcept nogil:
+    cdef PixelSums p
+    cdef fc_size runs = s.batch * s.height
+    cdef int status
+    p.s, p.rows, p.pixels = s[0], s.height, s.width
     if s.height == 1 or s.x_h == s.width * s.x_w:  # rows follow each other, and perhaps images
         p.rows, p.pixels, runs = 1, s.height * s.width, s.batch
         if s.batch > 1 and s.x_n == p.pixels * s.x_w:
             p.pixels, runs = s.batch * p.pixels, 1
-    p.per_task = max(<fc_size> 1, PIXEL_ELEMENTS // s.channels)
-    p.pieces = (p.pixels + p.per_task - 1) // p.per_task
-    tasks = runs * p.pieces
-    p.sums = <double *> allocate(max(<fc_size> 1, tasks) * s.channels * sizeof(double))
+    p.per_task = max(1, SUMS_ELEMENTS // s.channels)
+    p.pieces = ceil_div(p.pixels, p.per_task)
+    p.tasks = runs * p.pieces
+    p.sums = <double *> allocate(max(1, p.tasks) * s.channels * sizeof(double))
     if p.sums == NULL:
         return OUT_OF_MEMORY
     memset(p.sums, 0, s.channels * sizeof(double))
-    status = parallel_for(sum_pixels, p, tasks, 0, work, num_threads)
-    if not measuring():
-        for i in range(1, tasks):
-            for c in range(s.channels):
-                p.sums[c] += p.sums[i * s.channels + c]
-        for c in range(s.channels):
-            if s.kernels.dtype == FC_FLOAT32:
-                (<float *> s.out)[c] = <float> p.sums[c]
-            else:
-                (<double *> s.out)[c] = p.sums[c]
+    status = parallel_for(pixels_task, &p, p.tasks, 0, elements_of(s), num_threads)
+    if status == OK:
+        status = run_once(add_tasks, &p)
     release(<char *> p.sums)
     return status
 
 
 cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil:
-    cdef Plan p
-    cdef fc_size size = s.kernels.itemsize
-    cdef double work = <double> s.batch * s.channels * s.height * s.width
-    cdef int status
-    p.s = s[0]
-    if s.x_w != size:
-        return pixel_sums(&p, work, num_threads)
-    p.partial = allocate(s.batch * s.channels * size)
-    if p.partial == NULL:
-        return OUT_OF_MEMORY
-    status = parallel_for(sum_planes, &p, (s.batch * s.channels + PLANES - 1) // PLANES, 0, work,
-                          num_threads)
-    if not measuring():
-        s.kernels.add_fold(s.out, p.partial, s.channels * size, s.channels, s.batch, True)
-    release(p.partial)
-    return status
+    if s.x_w == s.kernels.itemsize:
+        return sum_planes(s, num_threads)
+    return sum_pixels(s, num_threads)
 
 
 # ---------------------------------------------------------------- zeros
@@ -132,17 +157,18 @@ ctypedef struct Zeros:
     bint planes  # a task is a plane, or else a row of all channels
 
 
-cdef int clear(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef Zeros *z = <Zeros *> context
-    cdef fc_size size = z.kernels.itemsize, h
+cdef int clear_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const Zeros *z = <const Zeros *> context
+    cdef fc_size size = z.kernels.itemsize, n = task, c, h
     cdef char *row
     cdef double zero = 0
     if z.planes:
-        row = z.x + task // z.channels * z.x_n + task % z.channels * z.x_c
+        c = next_index(&n, z.channels)
         for h in range(z.height):
-            memset(row + h * z.x_h, 0, z.width * size)
+            memset(z.x + n * z.x_n + c * z.x_c + h * z.x_h, 0, z.width * size)
         return OK
-    row = z.x + task // z.height * z.x_n + task % z.height * z.x_h
+    h = next_index(&n, z.height)
+    row = z.x + n * z.x_n + h * z.x_h
     if z.x_c == size and z.x_w == z.channels * size:
         memset(row, 0, z.width * z.channels * size)
     else:
@@ -159,5 +185,5 @@ cdef int fill_zeros(const fc_kernels *kernels, char *x, fc_size x_n, fc_size x_c
     z.x_n, z.x_c, z.x_h, z.x_w = x_n, x_c, x_h, x_w
     z.channels, z.height, z.width = channels, height, width
     z.planes = x_w == kernels.itemsize
-    return parallel_for(clear, &z, batch * (channels if z.planes else height), 0,
+    return parallel_for(clear_task, &z, batch * (channels if z.planes else height), 0,
                         <double> batch * channels * height * width / 4, num_threads)

@@ -1,0 +1,251 @@
+"""Direct convolution with few filters, or short ones: pixels along the vectors.
+
+Where filters are few (the input gradient of a first layer, small groups, LeNet), vectors of filters
+would be mostly empty, but there are always pixels enough, so rows of the register tile are filters.
+A block of output rows is laid out with the columns of its padded input: every tap is then one fixed
+distance away, and runs of pixels cross from row to row; what is computed between rows is thrown
+away.
+"""
+
+from libc.string cimport memset
+
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.blocking cimport (
+    FEW_FILTERS_BLOCK_BYTES, FEW_FILTERS_HELD_BYTES, FEW_FILTERS_MAX_BYTES, FEW_FILTERS_MAX_TAPS,
+    TASKS, ceil_div, next_index, part, plain_tile, round_up)
+from fastconv._drivers.correlation cimport (
+    Correlation, CorrelationAxis, inside, is_planar, span, taps_of, work)
+from fastconv._drivers.kernels cimport FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
+
+
+ctypedef struct FewFiltersPlan:
+    Correlation c
+    # [groups][segments][filters][len]: a segment is a tap's channels, or a channel's row of taps
+    const char *filters
+    char *packed
+    fc_size f_g, f_segment, f_k
+    bint along_channels
+    fc_size row_segments  # of a row of taps
+    fc_size segments, len
+    fc_size cols          # of the layout
+    fc_size plane         # elements of one channel of it
+    fc_size block_rows, blocks
+    fc_size held_tiles    # so many tiles of filters are computed before they are stored
+    # scratch: pointers to filters | starts of segments | layout | results
+    fc_size starts_at, piece_at, result_at, scratch_bytes
+
+
+# ---------------------------------------------------------------- sizes, and whether they will do
+
+cdef inline bint has_few_filters(const Correlation *c) noexcept nogil:
+    return c.filters <= c.kernels.lanes // 2
+
+
+cdef inline bint has_short_filters(const Correlation *c) noexcept nogil:
+    return c.channels * taps_of(c) <= 32
+
+
+cdef fc_size input_bytes(const Correlation *c, fc_size rows) noexcept nogil:
+    """Of the layout under some output rows, in whose last panel taps read past the end."""
+    cdef double pixels = <double> (span(&c.axis[H], rows) + 1) * span(&c.axis[W], c.axis[W].out)
+    return <fc_size> min(1e15, c.channels * (pixels + c.kernels.nr) * c.kernels.itemsize)
+
+
+cdef fc_size line_bytes(const Correlation *c, fc_size rows) noexcept nogil:
+    """What one filter makes of some rows, with the columns of the layout and a vector to spare."""
+    cdef double pixels = <double> rows * span(&c.axis[W], c.axis[W].out)
+    return round_up(<fc_size> min(1e15, (pixels + c.kernels.nr) * c.kernels.itemsize))
+
+
+cdef fc_size tiles_held(const Correlation *c, fc_size rows) noexcept nogil:
+    return max(1, FEW_FILTERS_HELD_BYTES // (c.kernels.mr * line_bytes(c, rows)))
+
+
+cdef fc_size result_bytes(const Correlation *c, fc_size rows) noexcept nogil:
+    return min(c.filters, tiles_held(c, rows) * c.kernels.mr) * line_bytes(c, rows)
+
+
+cdef bint is_usable(const Correlation *c) noexcept nogil:
+    return (
+        # few filters; or those of a first layer, whose outputs, contiguous along a row, would cost
+        # as much to rearrange as to compute
+        (has_few_filters(c) or has_short_filters(c) and c.axis[W].y == c.kernels.itemsize)
+        # the layout is that of a plane
+        and is_planar(c)
+        # the next output is the next column
+        and c.axis[H].step == 1 and c.axis[W].step == 1
+        # every tap of a filter has a pointer
+        and 0 < taps_of(c) <= FEW_FILTERS_MAX_TAPS
+        # the least that a task can take stays in the cache
+        and input_bytes(c, 1) <= FEW_FILTERS_MAX_BYTES
+        and result_bytes(c, 1) <= FEW_FILTERS_MAX_BYTES)
+
+
+# ---------------------------------------------------------------- filters
+
+cdef void size_rows(FewFiltersPlan *p) noexcept nogil:
+    cdef const Correlation *c = &p.c
+    cdef fc_size taps_w = c.axis[W].taps
+    p.along_channels = c.channels >= taps_w
+    p.row_segments = taps_w if p.along_channels else c.channels
+    p.len = c.channels if p.along_channels else taps_w
+    p.segments = c.axis[H].taps * p.row_segments
+    p.f_k = p.len * c.kernels.itemsize
+    p.f_segment = c.filters * p.f_k
+    p.f_g = p.segments * p.f_segment
+
+
+cdef fc_size rows_bytes(const Correlation *c) noexcept nogil:
+    if not (has_few_filters(c) or has_short_filters(c)) or not is_planar(c):
+        return 0
+    return c.groups * c.filters * c.channels * taps_of(c) * c.kernels.itemsize
+
+
+cdef int pack_rows_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const FewFiltersPlan *p = <const FewFiltersPlan *> context
+    cdef const Correlation *c = &p.c
+    cdef fc_size w = c.axis[W].w, g, r, s
+    # from one segment of a row of taps to the next, and along a segment
+    cdef fc_size next_segment = w if p.along_channels else c.w_c
+    cdef fc_size along = c.w_c if p.along_channels else w
+    cdef char *to = p.packed
+    for g in range(c.groups):
+        for r in range(c.axis[H].taps):
+            for s in range(p.row_segments):
+                c.kernels.copy2d(to, p.f_k, c.kernels.itemsize,
+                                 c.w + g * c.w_g + r * c.axis[H].w + s * next_segment, c.w_k, along,
+                                 c.filters, p.len)
+                to += p.f_segment
+    return OK
+
+
+cdef void pack_rows(const Correlation *c, char *rows) noexcept nogil:
+    cdef FewFiltersPlan p
+    p.c, p.packed = c[0], rows
+    size_rows(&p)
+    run_once(pack_rows_task, &p)
+
+
+# ---------------------------------------------------------------- blocks of rows
+
+cdef void lay_out_input(const FewFiltersPlan *p, const char *x, fc_size i0, fc_size rows,
+                        char *piece) noexcept nogil:
+    """An image under some output rows, [channels][rows][cols], zero beyond the border."""
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize, plane = p.plane * size, top = h.first + i0
+    cdef fc_size lo, hi, first, last, row
+    inside(w.first, 1, w.size, p.cols, &lo, &hi)
+    inside(top, 1, h.size, span(h, rows), &first, &last)
+    memset(piece, 0, c.channels * plane)
+    for row in range(first, last):
+        c.kernels.copy2d(piece + (row * p.cols + lo) * size, plane, size,
+                         x + (top + row) * h.x + (w.first + lo) * w.x, c.x_c, w.x,
+                         c.channels, hi - lo)
+
+
+cdef void point_segments(const FewFiltersPlan *p, const char *piece,
+                         const void **starts) noexcept nogil:
+    """Where each segment's pixels start for output 0."""
+    cdef fc_size size = p.c.kernels.itemsize, r, s
+    cdef fc_size tap_h = p.c.axis[H].dilation * p.cols * size
+    cdef fc_size next_segment = (p.c.axis[W].dilation if p.along_channels else p.plane) * size
+    for r in range(p.c.axis[H].taps):
+        for s in range(p.row_segments):
+            starts[r * p.row_segments + s] = piece + r * tap_h + s * next_segment
+
+
+cdef int rows_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """Some rows of outputs, all filters."""
+    cdef const FewFiltersPlan *p = <const FewFiltersPlan *> context
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
+    cdef fc_size n = task, i0 = next_index(&n, p.blocks) * p.block_rows
+    cdef fc_size g = next_index(&n, c.groups)
+    cdef fc_size rows = min(p.block_rows, h.out - i0), pixels = rows * p.cols
+    cdef fc_size line = line_bytes(c, rows), tiles = ceil_div(c.filters, c.kernels.mr)
+    cdef fc_size t, k, s, i, first, held = 0  # filters before this one are stored
+    cdef const void **pointers = <const void **> scratch
+    cdef const void **starts = <const void **> (scratch + p.starts_at)
+    cdef char *result = scratch + p.result_at
+    cdef char *y = c.y + n * c.y_n + g * c.y_g + i0 * h.y
+    cdef fc_tile tile = plain_tile(size, nr)
+    lay_out_input(p, c.x + n * c.x_n + g * c.x_g, i0, rows, scratch + p.piece_at)
+    point_segments(p, scratch + p.piece_at, starts)
+    tile.a = pointers
+    tile.b_at = starts
+    tile.b_k = (p.plane if p.along_channels else w.dilation) * size
+    tile.segments, tile.len = p.segments, p.len
+    tile.c_m = line
+    tile.n = <int> nr
+    tile.flags = FC_TILE_BIAS_PER_ROW | (FC_TILE_RELU if c.relu else 0)
+    for t in range(tiles):
+        k = part(c.filters, tiles, t)
+        tile.m = <int> (part(c.filters, tiles, t + 1) - k)
+        for s in range(p.segments):
+            for i in range(tile.m):
+                pointers[s * tile.m + i] = (p.filters + g * p.f_g + s * p.f_segment
+                                            + (k + i) * p.f_k)
+        if c.bias != NULL:
+            tile.bias = c.bias + (g * c.filters + k) * size
+        first = 0
+        while first < pixels:
+            tile.c = result + (k - held) * line + first * size
+            c.kernels.tile(&tile)
+            for s in range(p.segments):
+                starts[s] = <const char *> starts[s] + nr * size
+            first += nr
+        for s in range(p.segments):
+            starts[s] = <const char *> starts[s] - first * size
+        if (t + 1) % p.held_tiles == 0 or t + 1 == tiles:
+            for i in range(rows):
+                c.kernels.copy2d(y + held * c.y_k + i * h.y, c.y_k, w.y,
+                                 result + i * p.cols * size, line, size, k + tile.m - held, w.out)
+            held = k + tile.m
+    return OK
+
+
+cdef void plan_few_filters(FewFiltersPlan *p) noexcept nogil:
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, images = c.batch * c.groups
+    cdef fc_size out = c.axis[H].out, rows = out
+    p.cols = span(&c.axis[W], c.axis[W].out)
+    while rows > 1 and (
+            input_bytes(c, rows) > FEW_FILTERS_BLOCK_BYTES
+            or result_bytes(c, rows) > FEW_FILTERS_MAX_BYTES
+            or images * ceil_div(out, rows) < TASKS and rows * p.cols > 8 * nr):
+        rows = (rows + 1) // 2
+    p.blocks = ceil_div(out, rows)
+    p.block_rows = rows = ceil_div(out, p.blocks)
+    # the last panel of pixels reads up to nr past the last output, and a row of taps past that
+    p.plane = (span(&c.axis[H], rows) + 1) * p.cols + nr
+    p.held_tiles = tiles_held(c, rows)
+    p.starts_at = round_up(p.segments * min(c.filters, c.kernels.mr) * sizeof(void *))
+    p.piece_at = p.starts_at + round_up(p.segments * sizeof(void *))
+    p.result_at = p.piece_at + round_up(c.channels * p.plane * size)
+    p.scratch_bytes = p.result_at + result_bytes(c, rows)
+
+
+cdef int run_few_filters(const Correlation *correlation, int num_threads) noexcept nogil:
+    cdef FewFiltersPlan p
+    cdef const Correlation *c = &p.c
+    cdef int status = OK
+    p.c, p.packed = correlation[0], NULL
+    size_rows(&p)
+    plan_few_filters(&p)
+    p.filters = c.packed.rows if c.packed != NULL else NULL
+    if p.filters == NULL:
+        p.filters = p.packed = allocate(rows_bytes(c))
+        if p.packed == NULL:
+            return OUT_OF_MEMORY
+        status = run_once(pack_rows_task, &p)
+    if status == OK:
+        status = parallel_for(rows_task, &p, c.batch * c.groups * p.blocks, p.scratch_bytes,
+                              work(c), num_threads)
+    release(p.packed)
+    return status
