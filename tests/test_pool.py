@@ -157,6 +157,23 @@ def test_max_pool_backward_accepts_indices_outside_their_window(rng):
     assert_equal(F.max_pool2d_backward(change(g), change(indices), (2, 40, 9, 11)), expected)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "every_second"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": (2, 3), "stride": 1, "padding": 1},
+        {"kernel_size": 3, "stride": (1, 2), "ceil_mode": True},
+    ],
+)
+def test_long_rows_are_taken_in_blocks_of_columns(options, layout, rng):
+    """Else scratch memory would grow with the width of the image."""
+    x = ties(rng, (1, 1, 3, 300_001))
+    runtime.largest_scratch()
+    for pool in (max_pool, avg_pool):
+        assert_pool_equal(pool, options, x, lambda s: integers(rng, s), LAYOUTS[layout])
+    assert 0 < runtime.largest_scratch() <= 4 << 20
+
+
 @given(
     case=poolings(dilated=True),
     dtype=st.sampled_from(DTYPES),
