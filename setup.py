@@ -15,6 +15,12 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which build frontends leave out
+
+from codegen import kernels
+
+kernels.make()
+
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"
 INCLUDE = ROOT / "include"

@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels.h"
+
 #if defined(_MSC_VER)
 #define FC_INLINE static __forceinline
 #define FC_RESTRICT __restrict
@@ -29,7 +31,7 @@
 
 #define FC_CAT4_(a, b, c, d) a##_##b##_##c##_##d
 #define FC_CAT4(a, b, c, d) FC_CAT4_(a, b, c, d)
-/* FC_NAME(pool_max) is fc_pool_max_f32_avx512 and so on */
+/* FC_NAME(tile) is fc_tile_f32_avx512 and so on */
 #define FC_NAME(op) FC_CAT4(fc, op, FC_REAL, FC_ISA)
 
 #if defined(FC_F32)
@@ -470,5 +472,11 @@ FC_INLINE real v_sum(vreal v) {
 #else
 #define FC_ROWS_14(X)
 #endif
+
+/* Definitions are held to the list. */
+#define FC_KERNEL(result, name, parameters) result FC_NAME(name) parameters;
+#define FC_SUBTABLE(type, name, count) extern const type FC_NAME(name)[count];
+#include "kernel_list.h"
+extern const fc_kernels FC_NAME(kernels);
 
 #endif

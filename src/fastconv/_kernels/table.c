@@ -5,123 +5,16 @@
 #include "atomic.h"
 #include "kernels.h"
 
-#define FC_DECLARE(real, set)                                              \
-    void fc_tile_##real##_##set(const fc_tile *);                          \
-    void fc_outer_##real##_##set(const fc_outer *);                        \
-    void fc_copy2d_##real##_##set(void *, fc_size, fc_size, const void *, fc_size, fc_size, fc_size, \
-                                  fc_size);                                \
-    void fc_stream2d_##real##_##set(void *, fc_size, fc_size, const void *, fc_size, fc_size,         \
-                                    fc_size, fc_size);                     \
-    void fc_pack_filters_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, fc_size,    \
-                                        fc_size, fc_size, fc_size, fc_size, fc_size);                \
-    void fc_unpack_filters_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,  \
-                                          fc_size);                        \
-    void fc_dots_##real##_##set(const fc_dots *);                          \
-    void fc_grouped_##real##_##set(const fc_grouped *);                    \
-    void fc_grouped_weight_##real##_##set(const fc_grouped_grad *);        \
-    void fc_max_fold_##real##_##set(void *, void *, const void *, fc_size, fc_size, fc_size,          \
-                                    fc_size, fc_size);                     \
-    void fc_max_slide_##real##_##set(const fc_pool_slide *);               \
-    void fc_add_fold_##real##_##set(void *, const void *, fc_size, fc_size, fc_size, int);            \
-    void fc_mean_slide_##real##_##set(const fc_pool_slide *);              \
-    void fc_mean_spread_##real##_##set(const fc_pool_slide *);             \
-    void fc_plane_maxima_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size);   \
-    void fc_plane_means_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,     \
-                                       double);                            \
-    void fc_plane_fills_##real##_##set(void *, fc_size, const void *, fc_size, fc_size, fc_size,     \
-                                       double);                            \
-    void fc_max_windows_##real##_##set(const fc_pool_windows *);           \
-    void fc_mean_windows_##real##_##set(const fc_pool_windows *);          \
-    int fc_max_scatter_##real##_##set(const fc_max_scatter *);             \
-    int fc_max_tiles_##real##_##set(const fc_max_tiles *);                 \
-    extern const fc_winograd fc_winograd_##real##_##set[2];                \
-    void fc_sgd_##real##_##set(const fc_sgd *);                             \
-    void fc_adam_##real##_##set(const fc_adam *);                          \
-    void fc_add_##real##_##set(const void *, const void *, void *, fc_size, int);                    \
-    extern const fc_activation fc_activations_##real##_##set[FC_ACTIVATIONS];                        \
-    void fc_softmax_##real##_##set(const fc_softmax *);                    \
-    void fc_softmax_backward_##real##_##set(const fc_softmax *);           \
-    int fc_cross_entropy_##real##_##set(fc_cross_entropy *);               \
-    int fc_cross_entropy_backward_##real##_##set(const fc_cross_entropy *);                          \
-    double fc_squared_error_##real##_##set(const void *, const void *, void *, fc_size);             \
-    void fc_squared_error_backward_##real##_##set(const void *, const void *, void *, fc_size,       \
-                                                  double);                 \
-    double fc_logistic_loss_##real##_##set(const void *, const void *, const void *, void *,         \
-                                           fc_size);                       \
-    double fc_logistic_loss_backward_##real##_##set(const void *, const void *, const void *,        \
-                                                    void *, fc_size, double);                        \
-    void fc_column_sums_##real##_##set(double *, const void *, fc_size, fc_size, fc_size);           \
-    void fc_norm_moments_##real##_##set(const fc_norm *);                  \
-    void fc_norm_apply_##real##_##set(const fc_norm *);                    \
-    void fc_norm_gradient_sums_##real##_##set(const fc_norm *);            \
-    void fc_norm_gradient_##real##_##set(const fc_norm *);
-
-#define FC_TABLE(real, set, code, size, vl, rows)                                \
-    {                                                                      \
-        .isa = #set, .dtype = code, .itemsize = size, .lanes = vl, .mr = rows, .nr = 2 * vl,                        \
-        .tile = fc_tile_##real##_##set,                                    \
-        .outer = fc_outer_##real##_##set,                                  \
-        .copy2d = fc_copy2d_##real##_##set,                                \
-        .stream2d = fc_stream2d_##real##_##set,                            \
-        .pack_filters = fc_pack_filters_##real##_##set,                    \
-        .unpack_filters = fc_unpack_filters_##real##_##set,                \
-        .dots = fc_dots_##real##_##set,                                    \
-        .grouped = fc_grouped_##real##_##set,                              \
-        .grouped_weight = fc_grouped_weight_##real##_##set,                \
-        .max_fold = fc_max_fold_##real##_##set,                            \
-        .max_slide = fc_max_slide_##real##_##set,                          \
-        .add_fold = fc_add_fold_##real##_##set,                            \
-        .mean_slide = fc_mean_slide_##real##_##set,                        \
-        .mean_spread = fc_mean_spread_##real##_##set,                      \
-        .plane_maxima = fc_plane_maxima_##real##_##set,                    \
-        .plane_means = fc_plane_means_##real##_##set,                      \
-        .plane_fills = fc_plane_fills_##real##_##set,                      \
-        .max_windows = fc_max_windows_##real##_##set,                      \
-        .mean_windows = fc_mean_windows_##real##_##set,                    \
-        .max_scatter = fc_max_scatter_##real##_##set,                      \
-        .max_tiles = fc_max_tiles_##real##_##set,                          \
-        .winograd = fc_winograd_##real##_##set,                            \
-        .sgd = fc_sgd_##real##_##set,                                      \
-        .adam = fc_adam_##real##_##set,                                    \
-        .add = fc_add_##real##_##set,                                      \
-        .activations = fc_activations_##real##_##set,                      \
-        .softmax = fc_softmax_##real##_##set,                              \
-        .softmax_backward = fc_softmax_backward_##real##_##set,            \
-        .cross_entropy = fc_cross_entropy_##real##_##set,                  \
-        .cross_entropy_backward = fc_cross_entropy_backward_##real##_##set,                          \
-        .squared_error = fc_squared_error_##real##_##set,                  \
-        .squared_error_backward = fc_squared_error_backward_##real##_##set,                          \
-        .logistic_loss = fc_logistic_loss_##real##_##set,                  \
-        .logistic_loss_backward = fc_logistic_loss_backward_##real##_##set,                          \
-        .column_sums = fc_column_sums_##real##_##set,                      \
-        .norm_moments = fc_norm_moments_##real##_##set,                    \
-        .norm_apply = fc_norm_apply_##real##_##set,                        \
-        .norm_gradient_sums = fc_norm_gradient_sums_##real##_##set,        \
-        .norm_gradient = fc_norm_gradient_##real##_##set,                  \
-    }
-
-#define FC_BOTH(set, bytes, rows)                                          \
-    FC_DECLARE(f32, set)                                                   \
-    FC_DECLARE(f64, set)                                                   \
-    static const fc_kernels set##_f32 = FC_TABLE(f32, set, FC_FLOAT32, 4, (bytes) / 4, rows);                    \
-    static const fc_kernels set##_f64 = FC_TABLE(f64, set, FC_FLOAT64, 8, (bytes) / 8, rows);
-
-#if defined(__SSE2__) || defined(_M_X64)
-FC_BOTH(baseline, 16, 6)
-#else
-FC_DECLARE(f32, baseline)
-FC_DECLARE(f64, baseline)
-static const fc_kernels baseline_f32 = FC_TABLE(f32, baseline, FC_FLOAT32, 4, 1, 4);
-static const fc_kernels baseline_f64 = FC_TABLE(f64, baseline, FC_FLOAT64, 8, 1, 4);
-#endif
+#define FC_DECLARE(set) extern const fc_kernels fc_kernels_f32_##set, fc_kernels_f64_##set;
+FC_DECLARE(baseline)
 #if defined(FC_HAVE_AVX2)
-FC_BOTH(avx2, 32, 6)
+FC_DECLARE(avx2)
 #endif
 #if defined(FC_HAVE_AVX512)
-FC_BOTH(avx512, 64, 14)
+FC_DECLARE(avx512)
 #endif
 #if defined(FC_HAVE_NEON)
-FC_BOTH(neon, 16, 12)
+FC_DECLARE(neon)
 #endif
 
 #if defined(FC_HAVE_AVX2) && defined(_MSC_VER)
@@ -161,15 +54,15 @@ static const struct {
     const fc_kernels *tables[FC_DTYPES];
 } sets[] = { /* best first */
 #if defined(FC_HAVE_AVX512)
-    {"avx512", has_avx512, {&avx512_f32, &avx512_f64}},
+    {"avx512", has_avx512, {&fc_kernels_f32_avx512, &fc_kernels_f64_avx512}},
 #endif
 #if defined(FC_HAVE_AVX2)
-    {"avx2", has_avx2, {&avx2_f32, &avx2_f64}},
+    {"avx2", has_avx2, {&fc_kernels_f32_avx2, &fc_kernels_f64_avx2}},
 #endif
 #if defined(FC_HAVE_NEON)
-    {"neon", always, {&neon_f32, &neon_f64}},
+    {"neon", always, {&fc_kernels_f32_neon, &fc_kernels_f64_neon}},
 #endif
-    {"baseline", always, {&baseline_f32, &baseline_f64}},
+    {"baseline", always, {&fc_kernels_f32_baseline, &fc_kernels_f64_baseline}},
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
 
