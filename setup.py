@@ -17,9 +17,11 @@ from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which build frontends leave out
 
-from codegen import kernels
+from codegen import isas, kernels
+from codegen.dtypes import dtypes
 
 kernels.make()
+isas.make()
 
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"
@@ -33,19 +35,6 @@ MODULES = [
     *sorted(f"_drivers.{p.stem}" for p in (ROOT / "_drivers").glob("*.pyx") if p.stem != "runtime"),
     "_ops",
 ]
-
-
-def instruction_sets(machine, msvc):
-    """Name and compiler flags of each instruction set that the kernels are built for."""
-    if machine in ("x86_64", "amd64"):
-        if msvc:
-            return {"baseline": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
-        v4 = ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
-        v3 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mmovbe"]
-        return {"baseline": [], "avx2": v3, "avx512": [*v3, *v4, "-mprefer-vector-width=512"]}
-    if machine in ("aarch64", "arm64"):
-        return {"baseline": [], "neon": []}
-    return {"baseline": []}
 
 
 def base_flags(msvc):
@@ -112,6 +101,17 @@ def target_machine():
     return (host.rsplit("-", 1)[-1] if host else platform.machine()).lower()
 
 
+def isas_to_build(machine):
+    """The machine's instruction sets, or those of them that FASTCONV_BUILD_ISAS names."""
+    names = {isa.name for isa in isas.INSTRUCTION_SETS}
+    wanted = set(filter(None, os.environ.get("FASTCONV_BUILD_ISAS", "").split(","))) or names
+    if not wanted <= names:
+        raise ValueError(
+            f"FASTCONV_BUILD_ISAS must name some of {sorted(names)}, got {sorted(wanted)}"
+        )
+    return [isa for isa in isas.for_machine(machine) if isa.name in wanted | {"baseline"}]
+
+
 class BuildExt(build_ext):
     """Adds per-compiler flags, OpenMP where the compiler has it, and the per-ISA kernels."""
 
@@ -171,22 +171,21 @@ class BuildExt(build_ext):
         return True
 
     def compile_kernels(self):
-        """Objects of every kernel family for every instruction set and both dtypes."""
-        sets = instruction_sets(target_machine(), self.msvc)
-        if wanted := os.environ.get("FASTCONV_BUILD_ISAS"):  # the others are left out
-            sets = {isa: flags for isa, flags in sets.items() if isa in wanted.split(",")}
+        """Objects of every kernel family for every instruction set and dtype."""
+        sets = isas_to_build(target_machine())
         compiled = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for isa, flags in sets.items():
-                for real in ("f32", "f64"):
-                    macros = {"FC_ISA": isa, f"FC_ISA_{isa.upper()}": "1"}
-                    macros |= {"FC_REAL": real, f"FC_{real.upper()}": "1"}
-                    folder = f"{isa}-{real}"
+            for isa in sets:
+                flags = isa.compiler_flags(self.msvc)
+                for dtype, bits in dtypes().items():
+                    macros = {"FC_ISA": isa.name, "FC_DTYPE": dtype, "FC_REAL_BITS": str(bits)}
+                    macros[f"FC_DTYPE_{dtype.upper()}"] = "1"
+                    folder = f"{isa.name}-{dtype}"
                     compiled.append(
                         pool.submit(self.compile_c, KERNEL_FAMILIES, folder, macros, flags)
                     )
         table = [str(KERNELS / "table.c")]
-        have = {f"FC_HAVE_{isa.upper()}": "1" for isa in sets}
+        have = {f"FC_HAVE_{isa.name.upper()}": "1" for isa in sets}
         return [
             *(obj for future in compiled for obj in future.result()),
             *self.compile_c(table, "table", have),

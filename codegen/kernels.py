@@ -50,11 +50,12 @@ def declarations(header: Path) -> str:
 def _preprocessed(path: Path, macros: dict[str, tuple[list[str], str]]) -> str:
     """The file without comments and directives, lists included where they stand."""
     code = re.sub(r"/\*.*?\*/", " ", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    code = re.sub(r"\s*\\\n\s*", " ", code)
     done = []
     for line in code.splitlines():
         if found := re.fullmatch(r'#include "(\w+\.h)"', line.strip()):
             done.append(_preprocessed(path.parent / found[1], macros))
-        elif found := re.fullmatch(r"#define (\w+)\(([\w, ]*)\) (.*[^\\])", line):
+        elif found := re.fullmatch(r"#define (\w+)\(([\w, ]*)\) (.*)", line):
             macros[found[1]] = (re.split(r",\s*", found[2]), found[3])
         elif not line.startswith("#"):
             done.append(line)
@@ -63,7 +64,7 @@ def _preprocessed(path: Path, macros: dict[str, tuple[list[str], str]]) -> str:
 
 def _expanded(code: str, macros: dict[str, tuple[list[str], str]]) -> str:
     """`code` with the uses of `macros` replaced by their bodies."""
-    for name, (parameters, body) in macros.items():
+    for name, (parameters, body) in macros.items():  # one may use those that are defined later
         while found := re.search(rf"\b{name}\(", code):
             arguments, end = _arguments(code, found.end())
             values = dict(zip(parameters, arguments, strict=True))

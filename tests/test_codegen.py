@@ -7,10 +7,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from codegen import files, kernels
+from codegen import files, isas, kernels
 
 
-@pytest.mark.parametrize("made", [kernels], ids=lambda made: made.PATH.name)
+@pytest.mark.parametrize("made", [kernels, isas], ids=lambda made: made.PATH.name)
 def test_committed_file_is_what_the_build_makes(made):
     text = made.PATH.read_text(encoding="utf-8")
     assert text == made.text(), f"build again, and commit {made.PATH.name}"

@@ -268,6 +268,10 @@ cdef extern from "kernels.h" nogil:
         void (*norm_gradient_sums)(const fc_norm *tile) noexcept nogil
         void (*norm_gradient)(const fc_norm *tile) noexcept nogil
 
-    int fc_select(const char *isa)
+    const char *fc_isa_name(int i)
+
+    int fc_isa_is_available(int i)
+
+    void fc_select(int i)
 
     const fc_kernels *fc_table(int dtype)

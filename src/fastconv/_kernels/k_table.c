@@ -1,19 +1,10 @@
 /* The kernel table of this compilation's instruction set and dtype. */
 #include "simd.h"
 
-#define FC_STRING_(word) #word
-#define FC_STRING(word) FC_STRING_(word)
-
-#if defined(FC_F32)
-#define DTYPE FC_FLOAT32
-#else
-#define DTYPE FC_FLOAT64
-#endif
-
 const fc_kernels FC_NAME(kernels) = {
     .isa = FC_STRING(FC_ISA),
-    .dtype = DTYPE,
-    .itemsize = sizeof(real),
+    .dtype = FC_PASTE(fc_code, FC_DTYPE),
+    .itemsize = sizeof(stored),
     .lanes = VL,
     .mr = FC_MR,
     .nr = 2 * VL,

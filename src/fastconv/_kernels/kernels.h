@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "dtypes.h"
 #if defined(__SSE__) || defined(_M_X64)
 #include <xmmintrin.h>
 #endif
@@ -17,7 +19,8 @@
 typedef ptrdiff_t fc_size;
 
 /* the types of elements */
-enum { FC_FLOAT32, FC_FLOAT64, FC_DTYPES };
+#define FC_CODE(with, code, name, stored, real, bits) code,
+enum { FC_DTYPE_LIST(FC_CODE, ) FC_DTYPES };
 
 /* What v_stream stored comes before what this thread stores next. */
 static inline void fc_fence(void) {
@@ -279,9 +282,13 @@ typedef struct fc_kernels {
 #include "kernel_list.h"
 } fc_kernels;
 
-/* The tables for float and double: the best this processor has, or the one asked for by name.
- * Returns 0; -1 when `isa` is unknown, -2 when this build or processor lacks it. NULL: the best. */
-int fc_select(const char *isa);
+/* The instruction sets of this machine's kind, best first; NULL for an i beyond the last. */
+const char *fc_isa_name(int i);
+/* Whether this build and this processor have instruction set i. */
+int fc_isa_is_available(int i);
+/* Take the tables of instruction set i, which is available. */
+void fc_select(int i);
+/* The table of a dtype, of the instruction set taken last. */
 const fc_kernels *fc_table(int dtype);
 
 #endif
