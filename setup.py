@@ -1,4 +1,4 @@
-"""The compiled part of the build: Cython modules and the C kernels behind them.
+"""The compiled part of the build: one library of Cython modules and the C kernels behind them.
 
 Everything is compiled for the platform's ABI floor, except the files of ``_kernels/``: those are
 compiled once per instruction set, with that set's flags, and ``table.c`` picks one at import.
@@ -11,12 +11,18 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from codegen import c_level, stubs
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which build frontends leave out
+
+from codegen import c_level, isas, kernels, stubs
+from codegen.dtypes import dtypes
+
+for part in (c_level, isas, kernels, stubs):
+    part.make()
 
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"
@@ -25,23 +31,10 @@ INCLUDE = ROOT / "include"
 #: one file per kernel family; each is compiled for every (instruction set, dtype)
 KERNEL_FAMILIES = sorted(str(p) for p in KERNELS.glob("k_*.c"))
 
-DRIVERS = sorted(f"_drivers.{p.stem}" for p in (ROOT / "_drivers").glob("*.pyx"))
+DRIVERS = sorted((ROOT / "_drivers").glob("*.pyx"))
 
 #: the op layer: Python objects, no loops
-OPS = sorted(p.stem for p in ROOT.glob("*.pyx"))
-
-
-def instruction_sets(machine, msvc):
-    """Name and compiler flags of each instruction set that the kernels are built for."""
-    if machine in ("x86_64", "amd64"):
-        if msvc:
-            return {"baseline": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
-        v4 = ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
-        v3 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mmovbe"]
-        return {"baseline": [], "avx2": v3, "avx512": [*v3, *v4, "-mprefer-vector-width=512"]}
-    if machine in ("aarch64", "arm64"):
-        return {"baseline": [], "neon": []}
-    return {"baseline": []}
+OPS = sorted(ROOT.glob("*.pyx"))
 
 
 def base_flags(msvc):
@@ -108,6 +101,17 @@ def target_machine():
     return (host.rsplit("-", 1)[-1] if host else platform.machine()).lower()
 
 
+def isas_to_build(machine):
+    """The machine's instruction sets, or those of them that FASTCONV_BUILD_ISAS names."""
+    names = {isa.name for isa in isas.INSTRUCTION_SETS}
+    wanted = set(filter(None, os.environ.get("FASTCONV_BUILD_ISAS", "").split(","))) or names
+    if not wanted <= names:
+        raise ValueError(
+            f"FASTCONV_BUILD_ISAS must name some of {sorted(names)}, got {sorted(wanted)}"
+        )
+    return [isa for isa in isas.for_machine(machine) if isa.name in wanted | {"baseline"}]
+
+
 class BuildExt(build_ext):
     """Adds per-compiler flags, OpenMP where the compiler has it, and the per-ISA kernels."""
 
@@ -118,23 +122,19 @@ class BuildExt(build_ext):
     def build_extensions(self):
         self.msvc = self.compiler.compiler_type == "msvc"
         self.base_flags = base_flags(self.msvc)
-        self.gcc = self.builds(GCC_PROGRAM)
-        compile_flags, link_flags = self.openmp_flags()
-        for ext in self.extensions:
-            ext.extra_compile_args = [*self.base_flags, *compile_flags]
-            if not self.msvc:
-                ext.extra_compile_args += CYTHON_FLAGS
-            if self.gcc and ext.name.removeprefix("fastconv.") in OPS:
-                ext.extra_compile_args += GCC_OPS_FLAGS
-            ext.extra_link_args = [*link_flags, *strip_flags()]
+        self.openmp_flags, link_flags = self.find_openmp()
+        (library,) = self.extensions
+        library.extra_objects = [*self.compile_kernels(), *self.compile_modules(library)]
+        library.sources = []
+        library.extra_link_args = [*link_flags, *strip_flags()]
+        # what is compiled is up to date, and so whatever it is linked to is made anew
+        self.force = True
         super().build_extensions()
 
-    def build_extension(self, ext):
-        if ext.name == "fastconv._drivers.runtime":
-            ext.extra_objects = self.compile_kernels()
-        super().build_extension(ext)
+    def get_export_symbols(self, ext):
+        return [f"PyInit_{Path(source).stem}" for source in ext.modules]
 
-    def openmp_flags(self):
+    def find_openmp(self):
         """Compile and link flags for OpenMP, or none where a test program does not build."""
         if os.environ.get("FASTCONV_BUILD_OPENMP", "1") == "0":
             return [], []
@@ -167,63 +167,83 @@ class BuildExt(build_ext):
         return True
 
     def compile_kernels(self):
-        """Objects of every kernel family for every instruction set and both dtypes."""
-        sets = instruction_sets(target_machine(), self.msvc)
-        if wanted := os.environ.get("FASTCONV_BUILD_ISAS"):  # the others are left out
-            sets = {isa: flags for isa, flags in sets.items() if isa in wanted.split(",")}
-        compiled = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for isa, flags in sets.items():
-                for real in ("f32", "f64"):
-                    macros = {"FC_ISA": isa, f"FC_ISA_{isa.upper()}": "1"}
-                    macros |= {"FC_REAL": real, f"FC_{real.upper()}": "1"}
-                    folder = f"{isa}-{real}"
-                    compiled.append(
-                        pool.submit(self.compile_c, KERNEL_FAMILIES, folder, macros, flags)
-                    )
-        table = [str(KERNELS / "table.c")]
-        have = {f"FC_HAVE_{isa.upper()}": "1" for isa in sets}
-        return [
-            *(obj for future in compiled for obj in future.result()),
-            *self.compile_c(table, "table", have),
-        ]
+        """Objects of every kernel family for every instruction set and dtype."""
+        sets = isas_to_build(target_machine())
+        have = {f"FC_HAVE_{isa.name.upper()}": "1" for isa in sets}
+        jobs = [([str(KERNELS / "table.c")], "table", have, [])]
+        for isa in sets:
+            flags = isa.compiler_flags(self.msvc)
+            for dtype, bits in dtypes().items():
+                macros = {"FC_ISA": isa.name, "FC_DTYPE": dtype, "FC_REAL_BITS": str(bits)}
+                macros[f"FC_DTYPE_{dtype.upper()}"] = "1"
+                jobs += [
+                    ([family], f"{isa.name}-{dtype}", macros, flags) for family in KERNEL_FAMILIES
+                ]
+        return self.compile_all(jobs)
 
-    def compile_c(self, sources, folder, macros, flags=()):
+    def compile_modules(self, library):
+        """Objects of what Cython made of every module, and the list of them for `_native`."""
+        names = Path(self.build_temp) / "native_modules.h"
+        names.parent.mkdir(parents=True, exist_ok=True)
+        text = f'#define NATIVE_MODULES "{" ".join(map(module_name, library.modules))}"\n'
+        if not names.exists() or names.read_text() != text:
+            names.write_text(text)
+        flags = [*self.openmp_flags, *([] if self.msvc else CYTHON_FLAGS)]
+        ops = GCC_OPS_FLAGS if self.builds(GCC_PROGRAM) else []
+        return self.compile_all(
+            ([source], "modules", {}, [*flags, *(ops if is_op(source) else [])])
+            for source in library.sources
+        )
+
+    def compile_all(self, jobs):
+        """Objects of (sources, folder, macros, flags), as many at a time as there are CPUs."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            compiled = [pool.submit(self.compile_c, *job) for job in jobs]
+            return [obj for future in compiled for obj in future.result()]
+
+    def compile_c(self, sources, folder, macros, flags):
+        """Objects of C files; those that are up to date stay as they are."""
+        output = str(Path(self.build_temp) / folder)
+        objects = self.compiler.object_filenames(sources, output_dir=output)
+        headers = [str(p) for where in (KERNELS, INCLUDE) for p in where.glob("*.h")]
+        if not self.force and not any(
+            newer_group([source, *headers], made)
+            for source, made in zip(sources, objects, strict=True)
+        ):
+            return objects
         return self.compiler.compile(
             sources,
-            output_dir=str(Path(self.build_temp) / folder),
+            output_dir=output,
             macros=list(macros.items()),
-            include_dirs=[str(KERNELS)],
+            include_dirs=[str(KERNELS), str(INCLUDE), self.build_temp],
             extra_postargs=[*self.base_flags, *flags],
-            depends=[str(p) for p in KERNELS.glob("*.h")],
         )
 
 
-for part in (c_level, stubs):
-    part.write(ROOT)
-extensions = [
-    Extension(
-        f"fastconv.{name}",
-        [str(ROOT / (name.replace(".", "/") + ".pyx"))],
-        include_dirs=[str(KERNELS), str(INCLUDE)],
-        depends=[str(p) for folder in (KERNELS, INCLUDE) for p in folder.glob("*")],
-    )
-    for name in [*DRIVERS, *OPS]
-]
+def module_name(path):
+    """fastconv._drivers.direct for src/fastconv/_drivers/direct.pyx."""
+    return ".".join(Path(path).relative_to(ROOT.parent).with_suffix("").parts)
 
-setup(
-    ext_modules=cythonize(
-        extensions,
-        include_path=["src"],
-        compiler_directives={
-            "language_level": "3",
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-            "embedsignature": True,
-            "freethreading_compatible": True,
-        },
-    ),
-    cmdclass={"build_ext": BuildExt},
+
+def is_op(path):
+    return Path(path).parent == ROOT
+
+
+#: Cython compiles each module by itself; one library holds them all (src/fastconv/_import.py)
+modules = cythonize(
+    [Extension(module_name(path), [str(path)]) for path in [*DRIVERS, *OPS]],
+    include_path=["src"],
+    compiler_directives={
+        "language_level": "3",
+        "boundscheck": False,
+        "wraparound": False,
+        "cdivision": True,
+        "initializedcheck": False,
+        "embedsignature": True,
+        "freethreading_compatible": True,
+    },
 )
+library = Extension("fastconv._native", [source for ext in modules for source in ext.sources])
+library.modules = [str(path) for path in [*DRIVERS, *OPS]]
+
+setup(ext_modules=[library], cmdclass={"build_ext": BuildExt})

@@ -1,0 +1,1 @@
+"""What the build writes before it compiles: files made from the one list that each is about."""

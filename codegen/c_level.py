@@ -1,6 +1,6 @@
 """The C level from one list: its types, statuses and functions, as Cython, C and the table see them.
 
-`write` makes, and setup.py calls it at every build:
+`make` writes, and setup.py calls it at every build:
 
     src/fastconv/_drivers/status.pxd    what drivers and functions return
     src/fastconv/_drivers/geometry.pxd  the structs that describe a convolution or a pooling
@@ -15,7 +15,8 @@ dtype. What follows the arrow is the call in _capi.pyx that it is made of.
 
 import re
 import textwrap
-from pathlib import Path
+
+from codegen.files import PACKAGE, write
 
 ABI_VERSION = 2
 
@@ -568,17 +569,11 @@ FILES = {
 
 
 def texts():
-    """{path below src/fastconv: text} of every generated file."""
-    return {path: make() for path, make in FILES.items()}
+    """{path below the package: text} of every file that is made of the lists."""
+    return {path: text() for path, text in FILES.items()}
 
 
-def write(package):
-    """Bring the generated files of the package in this folder up to date."""
+def make():
+    """Write the files that are not as they should be."""
     for path, text in texts().items():
-        target = Path(package, path)
-        if not target.exists() or target.read_text("utf-8") != text:
-            target.write_text(text, "utf-8")
-
-
-if __name__ == "__main__":
-    write(Path(__file__).parent.parent / "src/fastconv")
+        write(PACKAGE / path, text)

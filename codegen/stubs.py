@@ -6,9 +6,10 @@ is returned where that is not None.
 """
 
 import re
-from pathlib import Path
 
-MODULES = ("_buffers", "_geometry", "_ops", "_drivers/memory", "_drivers/runtime")
+from codegen.files import PACKAGE, write
+
+MODULES = ("_buffers", "_geometry", "_native", "_ops", "_drivers/memory", "_drivers/runtime")
 
 TYPES = {
     "bint": "bool",
@@ -88,14 +89,16 @@ def stub(source, declared):
                 body += function(match)
         elif block.startswith("@cython.final"):
             body += "@cython.final\n"
+        elif block.startswith("modules = "):
+            body += "modules: frozenset[str]\n"
         elif names := re.match(r"((?:[A-Z_]+(?:, )?)+) = FC_", block):
             body += "".join(f"{name}: int\n" for name in names[1].split(", "))
     return body
 
 
-def text(package, module):
-    """The stub of a module of the package in this folder."""
-    source = Path(package, module)
+def text(module):
+    """The stub of a module of the package."""
+    source = PACKAGE / module
     declarations = source.with_suffix(".pxd")
     fields = dict(
         re.findall(r"^cdef class (\w+):\n((?: .*\n|\n)+)", declarations.read_text("utf-8"), re.M)
@@ -113,18 +116,12 @@ def text(package, module):
     return head + "".join(f"{line}\n" for line in needed) + "\n" + body.strip() + "\n"
 
 
-def texts(package):
+def texts():
     """{path below the package: text} of every stub."""
-    return {f"{module}.pyi": text(package, module) for module in MODULES}
+    return {f"{module}.pyi": text(module) for module in MODULES}
 
 
-def write(package):
-    """Bring the stubs of the package in this folder up to date."""
-    for path, content in texts(package).items():
-        target = Path(package, path)
-        if not target.exists() or target.read_text("utf-8") != content:
-            target.write_text(content, "utf-8")
-
-
-if __name__ == "__main__":
-    write(Path(__file__).parent.parent / "src/fastconv")
+def make():
+    """Write the stubs that are not as they should be."""
+    for path, text_of_it in texts().items():
+        write(PACKAGE / path, text_of_it)

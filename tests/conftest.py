@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from fastconv._drivers import runtime
 from hypothesis import HealthCheck, settings
 from support import isas
 
@@ -39,7 +40,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-@pytest.fixture(params=isas.available())
+@pytest.fixture(params=runtime.available_isas())
 def isa(request):
     """Runs the test once with the kernels of each instruction set."""
     with isas.selected(request.param):

@@ -65,7 +65,8 @@ def test_only_expected_file_types_are_shipped(distribution):
     shipped = [f for f in shipped if f.suffix != ".pyc"]
     allowed = {".py", ".pyi", ".pxd", ".so", ".pyd", ".gz", ".txt"}
     others = sorted(f.as_posix() for f in shipped if f.suffix not in allowed)
-    headers = ["fastconv/_kernels/kernels.h", "fastconv/include/fastconv.h"]
+    kernels = ["dtypes.h", "kernel_list.h", "kernels.h"]
+    headers = [*(f"fastconv/_kernels/{name}" for name in kernels), "fastconv/include/fastconv.h"]
     assert others == [*headers, "fastconv/py.typed"]
 
 

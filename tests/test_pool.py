@@ -17,6 +17,7 @@ from support.geometries import poolings
 import fastconv
 import fastconv.functional as F
 from fastconv import reference
+from fastconv._drivers import runtime
 from fastconv.testing import assert_close, gradcheck
 
 DTYPES = [np.float32, np.float64]

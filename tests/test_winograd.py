@@ -476,7 +476,7 @@ def test_packed_weight_owns_its_filters_and_is_pickled(rng):
 def test_packed_weight_is_right_under_another_instruction_set(rng):
     x, w, b, _ = normal(CASE, rng)
     packed = F.pack_conv2d_weight(w)
-    for name in isas.available():
+    for name in runtime.available_isas():
         with isas.selected(name):
             y, expected = (
                 F.conv2d(x, weight, b, padding=CASE.padding, algorithm="winograd")

@@ -4,6 +4,8 @@ A check returns the value in the one form that the code behind it takes, or refu
 ValueError or TypeError that names the argument.
 """
 
+from __future__ import annotations
+
 import math
 from numbers import Real
 from operator import index

@@ -1,28 +1,32 @@
 """The share of the processors that control groups, and so containers, leave this process."""
 
+from __future__ import annotations
+
 import math
+import posixpath
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from os import PathLike, fspath
+from posixpath import join  # not pathlib, which would take half of the package's time to import
 
 
-def cpu_quota(root: Path = Path("/")) -> float:
+def cpu_quota(root: str | PathLike[str] = "/") -> float:
     """CPUs' worth of time that this process's control groups allow it; infinity without a limit.
 
     A group's limit holds for the groups within it, so the least of all of them counts. Whatever
     cannot be read, or does not say what it should, limits nothing.
     """
-    return min(map(_limit, _groups(root)), default=math.inf)
+    return min(map(_limit, _groups(fspath(root))), default=math.inf)
 
 
-def _groups(root: Path) -> Iterator[Path]:
+def _groups(root: str) -> Iterator[str]:
     """Folders of the groups of this process, from the inmost out, in every hierarchy with CPUs."""
-    paths: dict[bool, PurePosixPath] = {}  # by whether the hierarchy is of version 2
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    paths: dict[bool, str] = {}  # by whether the hierarchy is of version 2
+    for line in _read(join(root, "proc/self/cgroup")).splitlines():
         _, _, rest = line.partition(":")
         controllers, _, name = rest.partition(":")
         if not controllers or "cpu" in controllers.split(","):
-            paths[not controllers] = PurePosixPath(name)
-    for line in _read(root / "proc/self/mountinfo").splitlines():
+            paths[not controllers] = name
+    for line in _read(join(root, "proc/self/mountinfo")).splitlines():
         mount, _, filesystem = line.partition(" - ")
         fields, kind = mount.split(), filesystem.split()
         if len(fields) < 5 or len(kind) < 3:
@@ -32,21 +36,31 @@ def _groups(root: Path) -> Iterator[Path]:
             second or (kind[0] == "cgroup" and "cpu" in kind[2].split(","))
         ):
             continue
-        point = root / fields[4].lstrip("/")
+        point = join(root, fields[4].lstrip("/"))
         # of the hierarchy, a container may see no more than its own group and those within
-        here = paths[second]
-        inside = PurePosixPath(".")
-        if here.is_relative_to(fields[3]) and ".." not in here.parts:
-            inside = here.relative_to(fields[3])
-        yield from (point / group for group in (inside, *inside.parents))
+        inside = _inside(paths[second], fields[3])
+        while inside:
+            yield join(point, inside)
+            inside = posixpath.dirname(inside)
+        yield point
 
 
-def _limit(group: Path) -> float:
-    words = _read(group / "cpu.max").split()  # version 2
+def _inside(group: str, mounted: str) -> str:
+    """The group's path from the group that is mounted on; empty if it does not lie within."""
+    parts, above = group.strip("/").split("/"), mounted.strip("/").split("/")
+    if mounted.strip("/") == "":
+        above = []
+    if ".." in parts or parts[: len(above)] != above:
+        return ""
+    return "/".join(parts[len(above) :])
+
+
+def _limit(group: str) -> float:
+    words = _read(join(group, "cpu.max")).split()  # version 2
     if not words:
         words = [
-            *_read(group / "cpu.cfs_quota_us").split(),
-            *_read(group / "cpu.cfs_period_us").split(),
+            *_read(join(group, "cpu.cfs_quota_us")).split(),
+            *_read(join(group, "cpu.cfs_period_us")).split(),
         ]
     try:
         quota, period = map(int, words)
@@ -56,8 +70,9 @@ def _limit(group: Path) -> float:
     return cpus if cpus > 0 else math.inf  # -1 is no limit, too
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
     except (OSError, ValueError):
         return ""

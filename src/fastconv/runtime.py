@@ -34,6 +34,9 @@ def _short_waits() -> Iterator[None]:
 
 
 with _short_waits():
+    from fastconv import _import  # loads the library
+
+    _import.install()
     from fastconv._drivers import memory as _memory
     from fastconv._drivers import runtime as _runtime
 

@@ -1,5 +1,6 @@
-# What _kernels/kernels.h declares: pointers are to float or double as the table says, and every
-# stride is in bytes.
+# Made by codegen/kernels.py from _kernels/kernels.h and the lists it includes: edit those.
+# They say what every field means; pointers are to float or double as the table says, and strides
+# are in bytes.
 from libc.stdint cimport int64_t
 
 cdef extern from "kernels.h" nogil:
@@ -8,6 +9,7 @@ cdef extern from "kernels.h" nogil:
     enum:
         FC_FLOAT32
         FC_FLOAT64
+        FC_DTYPES
 
     void fc_fence()
 
@@ -28,7 +30,9 @@ cdef extern from "kernels.h" nogil:
         fc_size c_m
         int m, n
         int flags
-        fc_size a_prefetch, b_prefetch, c_prefetch
+        fc_size a_prefetch
+        fc_size b_prefetch
+        fc_size c_prefetch
 
     ctypedef struct fc_outer:
         const void **a
@@ -38,12 +42,12 @@ cdef extern from "kernels.h" nogil:
         fc_size a_m, a_k
         fc_size b_k
         void *panel
-        bint packed
+        int packed
         fc_size segments, len
         void *c
         fc_size c_m
         int m, n
-        bint accumulate
+        int accumulate
 
     ctypedef struct fc_dots:
         const void *a
@@ -56,7 +60,8 @@ cdef extern from "kernels.h" nogil:
         const void **rows
         fc_size count
         fc_size taps_h, taps_w
-        fc_size x_at, x_w, width
+        fc_size x_at
+        fc_size x_w, width
         fc_size col0, step, col_dx
         const void *w
         const void *bias
@@ -120,6 +125,21 @@ cdef extern from "kernels.h" nogil:
         fc_size rows, cols
         fc_size index, index_h
 
+    ctypedef struct fc_sgd:
+        void *data
+        const void *grad
+        void *velocity
+        fc_size n
+        double lr, weight_decay, momentum, one_minus_dampening, nesterov
+
+    ctypedef struct fc_adam:
+        void *data
+        const void *grad
+        void *mean
+        void *square
+        fc_size n
+        double decay_factor, weight_decay, beta1, beta2, step_size, bias_correction2_sqrt, eps
+
     enum:
         FC_RELU
         FC_LEAKY_RELU
@@ -142,7 +162,7 @@ cdef extern from "kernels.h" nogil:
         void *out
         fc_size positions, classes
         fc_size position_stride, class_stride
-        bint log
+        int log
 
     ctypedef struct fc_cross_entropy:
         fc_softmax logits
@@ -150,30 +170,15 @@ cdef extern from "kernels.h" nogil:
         int64_t ignore
         const void *weight
         const void *scale
-        bint one_scale
+        int one_scale
         double total, weights
-
-    ctypedef struct fc_sgd:
-        void *data
-        const void *grad
-        void *velocity
-        fc_size n
-        double lr, weight_decay, momentum, one_minus_dampening, nesterov
-
-    ctypedef struct fc_adam:
-        void *data
-        const void *grad
-        void *mean
-        void *square
-        fc_size n
-        double decay_factor, weight_decay, beta1, beta2, step_size, bias_correction2_sqrt, eps
 
     ctypedef struct fc_norm:
         const void *x
         const void *g
         void *out
         fc_size lines, len, stride
-        bint crossing
+        int crossing
         fc_size channel, channels
         const void *shift
         const void *scale
@@ -186,12 +191,14 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fc_grids:
         const void *x
-        fc_size x_i, x_j, x_next, x_prefetch
+        fc_size x_i, x_j, x_next
+        fc_size x_prefetch
         void *y
         fc_size y_i, y_j, y_next
         fc_size count
         const void *bias
-        bint relu, stream
+        int relu
+        int stream
 
     ctypedef struct fc_winograd:
         int tile
@@ -203,57 +210,68 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fc_kernels:
         const char *isa
-        int dtype, itemsize, lanes, mr, nr
-        void (*tile)(const fc_tile *) noexcept nogil
-        void (*outer)(const fc_outer *) noexcept nogil
-        void (*copy2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
-                       fc_size, fc_size) noexcept nogil
-        void (*stream2d)(void *, fc_size, fc_size, const void *, fc_size, fc_size,
-                         fc_size, fc_size) noexcept nogil
-        void (*pack_filters)(void *, const void *, fc_size, fc_size, fc_size, fc_size,
-                             fc_size, fc_size, fc_size, fc_size, fc_size) noexcept nogil
-        void (*unpack_filters)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
-                               fc_size) noexcept nogil
-        void (*dots)(const fc_dots *) noexcept nogil
-        void (*grouped)(const fc_grouped *) noexcept nogil
-        void (*grouped_weight)(const fc_grouped_grad *) noexcept nogil
-        void (*max_fold)(void *, void *, const void *, fc_size, fc_size, fc_size, fc_size,
-                         fc_size) noexcept nogil
-        void (*max_slide)(const fc_pool_slide *) noexcept nogil
-        void (*add_fold)(void *, const void *, fc_size, fc_size, fc_size, int) noexcept nogil
-        void (*mean_slide)(const fc_pool_slide *) noexcept nogil
-        void (*mean_spread)(const fc_pool_slide *) noexcept nogil
-        void (*plane_maxima)(void *, fc_size, const void *, fc_size, fc_size,
-                             fc_size) noexcept nogil
-        void (*plane_means)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
-                            double) noexcept nogil
-        void (*plane_fills)(void *, fc_size, const void *, fc_size, fc_size, fc_size,
-                            double) noexcept nogil
-        void (*max_windows)(const fc_pool_windows *) noexcept nogil
-        void (*mean_windows)(const fc_pool_windows *) noexcept nogil
-        int (*max_scatter)(const fc_max_scatter *) noexcept nogil
-        int (*max_tiles)(const fc_max_tiles *) noexcept nogil
+        int dtype, itemsize
+        int lanes
+        int mr, nr
+        void (*tile)(const fc_tile *tile) noexcept nogil
+        void (*outer)(const fc_outer *tile) noexcept nogil
+        void (*dots)(const fc_dots *rows) noexcept nogil
+        void (*copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
+                       fc_size s_j, fc_size rows, fc_size cols) noexcept nogil
+        void (*stream2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
+                         fc_size s_j, fc_size rows, fc_size cols) noexcept nogil
+        void (*pack_filters)(void *dst, const void *src, fc_size n, fc_size channels,
+                             fc_size taps_h, fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h,
+                             fc_size s_w, fc_size nr) noexcept nogil
+        void (*unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
+                               fc_size channels, fc_size taps) noexcept nogil
+        void (*grouped)(const fc_grouped *rows) noexcept nogil
+        void (*grouped_weight)(const fc_grouped_grad *rows) noexcept nogil
         const fc_winograd *winograd
-        void (*sgd)(const fc_sgd *) noexcept nogil
-        void (*adam)(const fc_adam *) noexcept nogil
+        void (*add_fold)(void *sum, const void *rows, fc_size next, fc_size n, fc_size count,
+                         int first) noexcept nogil
+        void (*column_sums)(double *sum, const void *x, fc_size x_line, fc_size lines,
+                            fc_size channels) noexcept nogil
+        void (*max_fold)(void *best, void *at, const void *rows, fc_size next, fc_size n, fc_size h,
+                         fc_size end, fc_size step) noexcept nogil
+        void (*max_slide)(const fc_pool_slide *row) noexcept nogil
+        void (*mean_slide)(const fc_pool_slide *row) noexcept nogil
+        void (*mean_spread)(const fc_pool_slide *row) noexcept nogil
+        void (*plane_maxima)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
+                             fc_size n) noexcept nogil
+        void (*plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
+                            fc_size n, double divisor) noexcept nogil
+        void (*plane_fills)(void *x, fc_size x_c, const void *out, fc_size out_c, fc_size planes,
+                            fc_size n, double divisor) noexcept nogil
+        void (*max_windows)(const fc_pool_windows *row) noexcept nogil
+        void (*mean_windows)(const fc_pool_windows *row) noexcept nogil
+        int (*max_scatter)(const fc_max_scatter *planes) noexcept nogil
+        int (*max_tiles)(const fc_max_tiles *row) noexcept nogil
+        void (*sgd)(const fc_sgd *step) noexcept nogil
+        void (*adam)(const fc_adam *step) noexcept nogil
         const fc_activation *activations
-        void (*add)(const void *, const void *, void *, fc_size, int) noexcept nogil
-        void (*softmax)(const fc_softmax *) noexcept nogil
-        void (*softmax_backward)(const fc_softmax *) noexcept nogil
-        int (*cross_entropy)(fc_cross_entropy *) noexcept nogil
-        int (*cross_entropy_backward)(const fc_cross_entropy *) noexcept nogil
-        double (*squared_error)(const void *, const void *, void *, fc_size) noexcept nogil
-        double (*logistic_loss)(const void *, const void *, const void *, void *,
-                                fc_size) noexcept nogil
-        void (*squared_error_backward)(const void *, const void *, void *, fc_size,
-                                       double) noexcept nogil
-        double (*logistic_loss_backward)(const void *, const void *, const void *, void *,
-                                         fc_size, double) noexcept nogil
-        void (*column_sums)(double *, const void *, fc_size, fc_size, fc_size) noexcept nogil
-        void (*norm_moments)(const fc_norm *) noexcept nogil
-        void (*norm_apply)(const fc_norm *) noexcept nogil
-        void (*norm_gradient_sums)(const fc_norm *) noexcept nogil
-        void (*norm_gradient)(const fc_norm *) noexcept nogil
+        void (*add)(const void *a, const void *b, void *out, fc_size n, int relu) noexcept nogil
+        void (*softmax)(const fc_softmax *block) noexcept nogil
+        void (*softmax_backward)(const fc_softmax *block) noexcept nogil
+        int (*cross_entropy)(fc_cross_entropy *block) noexcept nogil
+        int (*cross_entropy_backward)(const fc_cross_entropy *block) noexcept nogil
+        double (*squared_error)(const void *x, const void *t, void *losses,
+                                fc_size n) noexcept nogil
+        void (*squared_error_backward)(const void *x, const void *t, void *dx, fc_size n,
+                                       double scale) noexcept nogil
+        double (*logistic_loss)(const void *x, const void *yes, const void *no, void *losses,
+                                fc_size n) noexcept nogil
+        double (*logistic_loss_backward)(const void *x, const void *yes, const void *no, void *dx,
+                                         fc_size n, double scale) noexcept nogil
+        void (*norm_moments)(const fc_norm *tile) noexcept nogil
+        void (*norm_apply)(const fc_norm *tile) noexcept nogil
+        void (*norm_gradient_sums)(const fc_norm *tile) noexcept nogil
+        void (*norm_gradient)(const fc_norm *tile) noexcept nogil
 
-    int fc_select(const char *isa)
+    const char *fc_isa_name(int i)
+
+    int fc_isa_is_available(int i)
+
+    void fc_select(int i)
+
     const fc_kernels *fc_table(int dtype)

@@ -5,7 +5,7 @@ from cython.parallel cimport prange
 from fastconv._drivers.atomic cimport (
     fc_add_size, fc_load_int, fc_load_size, fc_store_int, fc_store_size)
 from fastconv._drivers.kernels cimport (
-    FC_FLOAT32, fc_kernels, fc_select, fc_size, fc_table)
+    FC_FLOAT32, fc_isa_is_available, fc_isa_name, fc_kernels, fc_select, fc_size, fc_table)
 from fastconv._drivers.memory cimport allocate, has_arena, measuring, release, whole_lines
 
 import threading
@@ -145,27 +145,36 @@ def build_info():  # -> dict[str, Any]
     }
 
 
+def known_isas():
+    """Names of the instruction sets that this kind of machine may have, best first."""
+    names = []
+    while fc_isa_name(len(names)) != NULL:
+        names.append(fc_isa_name(len(names)).decode())
+    return tuple(names)
+
+
+def available_isas():
+    """Names of the instruction sets that this build and this processor have, best first."""
+    return tuple(name for i, name in enumerate(known_isas()) if fc_isa_is_available(i))
+
+
 def select_isa(name):
-    """Take the kernels of instruction set `name`; None takes the best the processor has.
+    """Take the kernels of instruction set `name`; None takes the best that is available.
 
     Raises
     ------
     ValueError
         When there is no such instruction set, or this processor or build lacks it.
     """
-    cdef bytes encoded
-    cdef int status
+    known, available = known_isas(), available_isas()
     if name is None:
-        status = fc_select(NULL)
-    else:
-        encoded = name.encode()
-        status = fc_select(encoded)
-    if status == -1:
-        raise ValueError(f"unknown instruction set {name!r}: "
-                         "expected 'baseline', 'avx2', 'avx512' or 'neon'")
-    if status == -2:
-        raise ValueError(f"instruction set {name!r} is not available on this processor or "
-                         "in this build")
+        name = available[0]
+    if name not in known:
+        raise ValueError(f"unknown instruction set {name!r}: expected one of {', '.join(known)}")
+    if name not in available:
+        raise ValueError(f"instruction set {name!r} is not available on this processor or in this "
+                         f"build: expected one of {', '.join(available)}")
+    fc_select(known.index(name))
 
 
 cdef const fc_kernels *kernels(int dtype) noexcept nogil:

@@ -1,6 +1,5 @@
 /* Activations, forward and backward, and sums of two, over runs of contiguous elements. An
  * element's result does not depend on where in the run it stands. */
-#include "kernels.h"
 #include "vmath.h"
 
 /* Defines name##_forward(x, y, n, param) from y = name(x, param). */

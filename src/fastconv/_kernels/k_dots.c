@@ -1,6 +1,5 @@
 /* Dot products of one row with several: what is left of a matrix product with next to no rows. */
 #include "simd.h"
-#include "kernels.h"
 
 enum { ROWS = 8 }; /* that share one load of `a` */
 

@@ -6,7 +6,6 @@
  * taps and the sums of COLUMNS outputs stay in registers.
  */
 #include "simd.h"
-#include "kernels.h"
 
 enum {
     /* outputs side by side: networks' rows are 7, 14, 28, 56, 112 of them */

@@ -1,7 +1,6 @@
 /* Losses of single elements, and their gradients, over runs of contiguous elements. A sum is of runs
  * of a few vectors, then of those sums, then across the lanes: rounding errors grow by some dozens of
  * additions however long the run. */
-#include "kernels.h"
 #include "vmath.h"
 
 enum { RUN = 16 * VL }; /* elements summed in a chain of their own */

@@ -3,7 +3,6 @@
  * A tile is some lines of contiguous elements. Either a line lies in one channel (the plane of an
  * image), or it crosses all channels (a pixel of a channels-last image). Sums leave the tile in
  * double; within a tile, which is at most a few thousand elements to a sum, they are of `real`. */
-#include "kernels.h"
 #include "simd.h"
 
 enum { GROUP = 4 }; /* vectors of channels at a time, where a line crosses them */

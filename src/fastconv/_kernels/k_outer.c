@@ -10,7 +10,6 @@
 #pragma GCC optimize("no-unswitch-loops")
 #endif
 #include "simd.h"
-#include "kernels.h"
 
 /* partial: the last of nv vectors may have fewer columns than lanes */
 FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const int nv,

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "simd.h"
-#include "kernels.h"
 
 enum { STEP = VL < 4 ? VL : 4 };
 

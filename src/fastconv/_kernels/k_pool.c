@@ -6,7 +6,6 @@
  */
 #include <math.h>
 
-#include "kernels.h"
 #include "vmath.h"
 
 /* The rule of every framework: a larger value or a NaN takes over, so that NaN wins, ties keep the

@@ -4,7 +4,6 @@
  * to be like the latter: a vector of positions then costs one sum and one maximum, not one each. */
 #include <math.h>
 
-#include "kernels.h"
 #include "vmath.h"
 
 enum { BLOCK = 8 * VL }; /* positions at a time */

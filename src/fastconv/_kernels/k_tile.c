@@ -5,7 +5,6 @@
  * function with every loop bound known, so the accumulators live in registers.
  */
 #include "simd.h"
-#include "kernels.h"
 
 FC_INLINE vreal load(const real *p, const int partial, const int n) {
     return partial ? v_load_n(p, n) : v_load(p);

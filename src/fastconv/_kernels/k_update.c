@@ -1,6 +1,5 @@
 /* Steps of the optimisers over runs of contiguous elements, each in one pass. An element's result
  * does not depend on where in the run it stands. */
-#include "kernels.h"
 #include "vmath.h"
 
 FC_INLINE vreal load_upto(const real *p, const int n) {

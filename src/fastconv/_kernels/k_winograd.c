@@ -5,7 +5,6 @@
  * `transform` applies it to the columns of a grid, then to the rows.
  */
 #include "simd.h"
-#include "kernels.h"
 
 #define MOST 6 /* rows or columns of a grid */
 

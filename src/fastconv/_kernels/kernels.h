@@ -1,8 +1,9 @@
 /* The kernel table: what the drivers can call, whatever the instruction set.
  *
- * One table per (instruction set, dtype). Elements are float or double according to the table, so
- * pointers are void and every stride is in BYTES: a driver is written once for both dtypes.
- * table.c picks at import; drivers never see an instruction set.
+ * One table per (instruction set, dtype); kernel_list.h has its rows, and this file the structs that
+ * they take. Elements are float or double according to the table, so pointers are void and every
+ * stride is in BYTES: a driver is written once for both dtypes. table.c picks at import; drivers never
+ * see an instruction set. codegen/kernels.py makes Cython's _drivers/kernels.pxd of it.
  */
 #ifndef FASTCONV_KERNELS_H
 #define FASTCONV_KERNELS_H
@@ -10,53 +11,59 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dtypes.h"
+#if defined(__SSE__) || defined(_M_X64)
+#include <xmmintrin.h>
+#endif
+
 typedef ptrdiff_t fc_size;
 
 /* the types of elements */
-enum { FC_FLOAT32, FC_FLOAT64, FC_DTYPES };
+#define FC_CODE(with, code, name, stored, real, bits) code,
+enum { FC_DTYPE_LIST(FC_CODE, ) FC_DTYPES };
 
 /* What v_stream stored comes before what this thread stores next. */
+static inline void fc_fence(void) {
 #if defined(__SSE__) || defined(_M_X64)
-#include <xmmintrin.h>
-#define fc_fence() _mm_sfence()
-#else
-#define fc_fence() (void)0
+    _mm_sfence();
 #endif
+}
 
 /* ---- register tile: c[m][n] = act(sum over segments and k of a * b, plus bias[n] or c[m][n]) ---- */
 
 enum { FC_TILE_ACCUMULATE = 1, FC_TILE_RELU = 2, FC_TILE_BIAS_PER_ROW = 4 };
 
 typedef struct {
-    /* [segments][m]: start of each row's run of `len` elements */
-    const void *const *a;
+    const void *const *a; /* [segments][m]: start of each row's run of `len` elements */
     fc_size a_k;          /* from one element of a run to the next */
-    const void *b;        /* [segments][len][n], unless */
-    const void *const *b_at; /* where each segment of b starts is given here */
-    fc_size b_k, b_segment;
+    const void *b;        /* [segments][len][n]; not read where b_at is given */
+    const void *const *b_at; /* [segments]: start of each segment of b, wherever it lies; or NULL */
+    fc_size b_k, b_segment;  /* from one row of a segment to the next, from one segment to the next */
     fc_size segments, len;
     const void *bias; /* [n], or [m] with FC_TILE_BIAS_PER_ROW, or NULL; unused when accumulating */
-    void *c;          /* [m][n] */
+    void *c;          /* [m][n], columns contiguous */
     fc_size c_m;
     int m, n;  /* 1 <= m <= mr, 1 <= n <= nr */
     int flags; /* FC_TILE_... */
-    fc_size a_prefetch, c_prefetch; /* fetched meanwhile: what lies so far beyond rows of a and c, unless 0 */
-    fc_size b_prefetch;          /* and beyond columns, where it should be memory of ours */
+    fc_size a_prefetch; /* what lies so far beyond the rows of a is prefetched, unless 0 */
+    fc_size b_prefetch; /* what lies so far beyond every row of b is prefetched: memory of ours */
+    fc_size c_prefetch; /* what lies so far beyond c is prefetched for writing, unless 0 */
 } fc_tile;
 
 /* ---- outer products: c[m][n] (added to, or written) = sum over segments and k of
  * a[row * a_m + k * a_k] * b[k * b_k + column] ---- */
 
 typedef struct {
-    const void *const *a, *const *b; /* [segments]: starts of runs of `len` outer products, */
-    fc_size a_from, b_from;          /* and how far beyond them the first row and column lie */
-    fc_size a_prefetch, b_prefetch;        /* prefetched for every k: what lies so far beyond it */
-    fc_size a_m, a_k;                /* from one row and one k to the next */
-    fc_size b_k;                     /* columns are contiguous */
-    void *panel; /* unless NULL, [every k of all segments][nr]: columns are written there as well */
-    int packed;  /* or, nonzero, read from there instead of b */
+    const void *const *a; /* [segments]: start of a run of `len` columns of m elements */
+    const void *const *b; /* [segments]: start of a run of `len` rows of n elements */
+    fc_size a_from, b_from; /* how far beyond those starts the tile's first element lies */
+    fc_size a_prefetch, b_prefetch; /* for every k: what lies so far beyond a[s] + k a_k is fetched */
+    fc_size a_m, a_k;       /* from one element of a column to the next, from one k to the next */
+    fc_size b_k;            /* from one k to the next; the elements of a row are contiguous */
+    void *panel; /* NULL, or [every k of all segments][nr]: rows of b, copied or already there */
+    int packed;  /* whether rows are read from the panel; else they are written there too */
     fc_size segments, len;
-    void *c;
+    void *c; /* [m][n], columns contiguous */
     fc_size c_m;
     int m, n; /* 1 <= m <= mr, 1 <= n <= nr */
     int accumulate;
@@ -94,7 +101,7 @@ typedef struct {
 } fc_grouped;
 
 typedef struct {
-    const void *const *rows; /* as above */
+    const void *const *rows; /* up to col_dx, as in fc_grouped */
     fc_size count;
     fc_size taps_h, taps_w;
     fc_size x_at, x_w, width;
@@ -145,8 +152,8 @@ typedef struct {
     fc_size plane; /* pixels of dx */
 } fc_max_scatter;
 
-/* The same of one row of windows that lie side by side: dx is written, not added to. Every pixel's
- * channels are contiguous; other strides in bytes. */
+/* The gradient of maxima over one row of windows that lie side by side: dx is written, not added to.
+ * Every pixel's channels are contiguous; other strides in bytes. */
 typedef struct {
     char *dx;
     const char *dy, *indices;
@@ -244,9 +251,9 @@ typedef struct {
 /* ---- Winograd's transforms: grids of vectors, multiplied by a matrix from both sides ---- */
 
 typedef struct {
-    const void *x; /* grids of n x n vectors; rows, columns and the next grid are so far apart: */
-    fc_size x_i, x_j, x_next;
-    fc_size x_prefetch; /* of input tiles and gradients: what lies so far beyond is fetched meanwhile */
+    const void *x; /* grids of n x n vectors */
+    fc_size x_i, x_j, x_next; /* from row to row, column to column, grid to grid */
+    fc_size x_prefetch; /* of input tiles and gradients: what lies so far beyond is prefetched */
     void *y; /* grids of m x m vectors */
     fc_size y_i, y_j, y_next;
     fc_size count;    /* of grids */
@@ -268,100 +275,20 @@ typedef struct {
 typedef struct fc_kernels {
     const char *isa;
     int dtype, itemsize;
-    int lanes; /* elements of a vector */
+    int lanes;  /* elements of a vector */
     int mr, nr; /* largest register tile */
-
-    void (*tile)(const fc_tile *);
-    void (*outer)(const fc_outer *);
-
-    /* dst[i][j] = src[i][j], any strides */
-    void (*copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,
-                   fc_size rows, fc_size cols);
-    /* the same past the caches, as far as whole lines are written by turning: for what they could
-     * not keep; fc_fence comes before others read it */
-    void (*stream2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,
-                     fc_size rows, fc_size cols);
-    /* filters [n][channels][taps_h][taps_w] of any strides to [taps_h][taps_w][channels][nr],
-     * zero beyond n */
-    void (*pack_filters)(void *dst, const void *src, fc_size n, fc_size channels, fc_size taps_h,
-                         fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h, fc_size s_w,
-                         fc_size nr);
-
-    /* the way back: [taps][channels] rows of n filters (whole vectors readable) to
-     * [n][channels][taps], contiguous but for d_n */
-    void (*unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
-                           fc_size channels, fc_size taps);
-
-    void (*dots)(const fc_dots *);
-    void (*grouped)(const fc_grouped *);
-    void (*grouped_weight)(const fc_grouped_grad *);
-
-    /* best[i] = the maximum over rows h, h + step, ... < end, `next` bytes apart; at[i] (unless NULL)
-     * the row it was in */
-    void (*max_fold)(void *best, void *at, const void *rows, fc_size next, fc_size n, fc_size h,
-                     fc_size end, fc_size step);
-    void (*max_slide)(const fc_pool_slide *);
-    /* sum[i] (from zero if first) += the sum over `count` rows, `next` bytes apart */
-    void (*add_fold)(void *sum, const void *rows, fc_size next, fc_size n, fc_size count,
-                     int first);
-    void (*mean_slide)(const fc_pool_slide *);
-    void (*mean_spread)(const fc_pool_slide *); /* backward: row from out */
-    /* of contiguous planes of n elements: out = maximum; out = sum / divisor; and back, every
-     * x = out / divisor */
-    void (*plane_maxima)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
-                         fc_size n);
-    void (*plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
-                        fc_size n, double divisor);
-    void (*plane_fills)(void *x, fc_size x_c, const void *out, fc_size out_c, fc_size planes,
-                        fc_size n, double divisor);
-    void (*max_windows)(const fc_pool_windows *);
-    void (*mean_windows)(const fc_pool_windows *);
-    /* -1 when an index lies outside the plane */
-    int (*max_scatter)(const fc_max_scatter *);
-    /* -1 when an index lies outside its window */
-    int (*max_tiles)(const fc_max_tiles *);
-
-    const fc_winograd *winograd; /* [2]: tiles of 4 x 4 and of 2 x 2 */
-    void (*sgd)(const fc_sgd *);
-    void (*adam)(const fc_adam *);
-
-    const fc_activation *activations; /* [FC_ACTIVATIONS] */
-    /* out = a + b, or of that what is positive; out overlaps neither */
-    void (*add)(const void *a, const void *b, void *out, fc_size n, int relu);
-    void (*softmax)(const fc_softmax *);
-    void (*softmax_backward)(const fc_softmax *);
-    /* -1 when a label is no class */
-    int (*cross_entropy)(fc_cross_entropy *);
-    int (*cross_entropy_backward)(const fc_cross_entropy *);
-
-    /* of n elements, the sum; each goes to `losses` unless that is NULL */
-    double (*squared_error)(const void *x, const void *t, void *losses, fc_size n);
-    /* yes weighs -log sigmoid(x), `no` -log sigmoid(-x); NULL stands for 1 - yes */
-    double (*logistic_loss)(const void *x, const void *yes, const void *no, void *losses,
-                            fc_size n);
-    void (*squared_error_backward)(const void *x, const void *t, void *dx, fc_size n,
-                                   double scale);
-    /* returns the sum of `yes`, for its NaN */
-    double (*logistic_loss_backward)(const void *x, const void *yes, const void *no, void *dx,
-                                     fc_size n, double scale);
-
-    /* sum[channels] += every line of channels */
-    void (*column_sums)(double *sum, const void *x, fc_size x_line, fc_size lines,
-                        fc_size channels);
-    /* first, second: mean less shift, and sum of squares about the mean, joined by this tile's;
-     * shift is any value of the channel */
-    void (*norm_moments)(const fc_norm *);
-    /* out = (x - shift) scale + offset, or what is positive of it */
-    void (*norm_apply)(const fc_norm *);
-    /* first += sum of g, second += sum of g (x - shift) */
-    void (*norm_gradient_sums)(const fc_norm *);
-    /* out = g scale + ((x - shift) slope + offset) */
-    void (*norm_gradient)(const fc_norm *);
+#define FC_KERNEL(result, name, parameters) result(*name) parameters;
+#define FC_SUBTABLE(type, name, count) const type *name;
+#include "kernel_list.h"
 } fc_kernels;
 
-/* The tables for float and double: the best this processor has, or the one asked for by name.
- * Returns 0; -1 when `isa` is unknown, -2 when this build or processor lacks it. NULL: the best. */
-int fc_select(const char *isa);
+/* The instruction sets of this machine's kind, best first; NULL for an i beyond the last. */
+const char *fc_isa_name(int i);
+/* Whether this build and this processor have instruction set i. */
+int fc_isa_is_available(int i);
+/* Take the tables of instruction set i, which is available. */
+void fc_select(int i);
+/* The table of a dtype, of the instruction set taken last. */
 const fc_kernels *fc_table(int dtype);
 
 #endif

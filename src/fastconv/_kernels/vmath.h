@@ -6,158 +6,9 @@
 #ifndef FASTCONV_VMATH_H
 #define FASTCONV_VMATH_H
 
-#include <string.h>
-
 #include "simd.h"
 
-/* ---- vectors as bit patterns, and choices ----
- *
- * v_less(a, b, x, y) is a < b ? x : y, v_no_more has a <= b and v_equal a == b; all are false where
- * either is NaN. v_min, like v_max, returns b there. */
-
-#if defined(FC_F32)
-typedef uint32_t bits; /* an element as a bit pattern */
-#else
-typedef uint64_t bits;
-#endif
-
-FC_INLINE real real_of(bits b) {
-    real x;
-    memcpy(&x, &b, sizeof x);
-    return x;
-}
-
-FC_INLINE bits bits_of(real x) {
-    bits b;
-    memcpy(&b, &x, sizeof b);
-    return b;
-}
-
-#if defined(FC_ISA_AVX512) || defined(FC_ISA_AVX2) || defined(__SSE2__) || defined(_M_X64)
-
-#if defined(FC_ISA_AVX512)
-typedef __m512i vbits;
-#define FC_PREFIX _mm512
-#define FC_SI si512
-#elif defined(FC_ISA_AVX2)
-typedef __m256i vbits;
-#define FC_PREFIX _mm256
-#define FC_SI si256
-#else
-typedef __m128i vbits;
-#define FC_PREFIX _mm
-#define FC_SI si128
-#endif
-#if defined(FC_F32)
-#define FC_PS ps
-#define FC_EPI epi32
-#else
-#define FC_PS pd
-#define FC_EPI epi64
-#endif
-#define FC_CAT3_(a, b, c) a##_##b##_##c
-#define FC_CAT3(a, b, c) FC_CAT3_(a, b, c)
-#define FC_CASTS_(a, b, c) a##_cast##b##_##c
-#define FC_CASTS(a, b, c) FC_CASTS_(a, b, c)
-
-FC_INLINE vbits v_bits(vreal v) { return FC_CASTS(FC_PREFIX, FC_PS, FC_SI)(v); }
-FC_INLINE vreal v_real(vbits v) { return FC_CASTS(FC_PREFIX, FC_SI, FC_PS)(v); }
-FC_INLINE vbits vb_add(vbits a, vbits b) { return FC_CAT3(FC_PREFIX, add, FC_EPI)(a, b); }
-FC_INLINE vbits vb_sub(vbits a, vbits b) { return FC_CAT3(FC_PREFIX, sub, FC_EPI)(a, b); }
-FC_INLINE vbits vb_and(vbits a, vbits b) { return FC_CAT3(FC_PREFIX, and, FC_SI)(a, b); }
-FC_INLINE vbits vb_or(vbits a, vbits b) { return FC_CAT3(FC_PREFIX, or, FC_SI)(a, b); }
-FC_INLINE vbits vb_left(vbits a, int n) { return FC_CAT3(FC_PREFIX, slli, FC_EPI)(a, n); }
-FC_INLINE vbits vb_right(vbits a, int n) { return FC_CAT3(FC_PREFIX, srli, FC_EPI)(a, n); }
-FC_INLINE vreal v_min(vreal a, vreal b) { return FC_V(min)(a, b); }
-
-#if defined(FC_ISA_AVX512)
-#define FC_CHOOSE(a, b, x, y, how) \
-    FC_V(mask_blend)(FC_CAT3(FC_PREFIX, cmp, FC_CAT2(FC_PS, mask))(a, b, how), y, x)
-#define FC_CAT2_(a, b) a##_##b
-#define FC_CAT2(a, b) FC_CAT2_(a, b)
-FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
-    return FC_CHOOSE(a, b, x, y, _CMP_LT_OQ);
-}
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
-    return FC_CHOOSE(a, b, x, y, _CMP_LE_OQ);
-}
-FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {
-    return FC_CHOOSE(a, b, x, y, _CMP_EQ_OQ);
-}
-#elif defined(FC_ISA_AVX2)
-FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
-    return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_LT_OQ));
-}
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
-    return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_LE_OQ));
-}
-FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {
-    return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_EQ_OQ));
-}
-#else
-FC_INLINE vreal fc_choose(vreal mask, vreal x, vreal y) {
-    return FC_V(or)(FC_V(and)(mask, x), FC_V(andnot)(mask, y));
-}
-FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
-    return fc_choose(FC_V(cmplt)(a, b), x, y);
-}
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
-    return fc_choose(FC_V(cmple)(a, b), x, y);
-}
-FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {
-    return fc_choose(FC_V(cmpeq)(a, b), x, y);
-}
-#endif
-
-#elif defined(FC_ISA_NEON)
-
-#if defined(FC_F32)
-typedef uint32x4_t vbits;
-#define FC_U(op) v##op##q_u32
-FC_INLINE vbits v_bits(vreal v) { return vreinterpretq_u32_f32(v); }
-FC_INLINE vreal v_real(vbits v) { return vreinterpretq_f32_u32(v); }
-FC_INLINE vbits vb_shift(vbits a, int n) { return vshlq_u32(a, vdupq_n_s32(n)); }
-#else
-typedef uint64x2_t vbits;
-#define FC_U(op) v##op##q_u64
-FC_INLINE vbits v_bits(vreal v) { return vreinterpretq_u64_f64(v); }
-FC_INLINE vreal v_real(vbits v) { return vreinterpretq_f64_u64(v); }
-FC_INLINE vbits vb_shift(vbits a, int n) { return vshlq_u64(a, vdupq_n_s64(n)); }
-#endif
-FC_INLINE vbits vb_add(vbits a, vbits b) { return FC_U(add)(a, b); }
-FC_INLINE vbits vb_sub(vbits a, vbits b) { return FC_U(sub)(a, b); }
-FC_INLINE vbits vb_and(vbits a, vbits b) { return FC_U(and)(a, b); }
-FC_INLINE vbits vb_or(vbits a, vbits b) { return FC_U(orr)(a, b); }
-FC_INLINE vbits vb_left(vbits a, int n) { return vb_shift(a, n); }
-FC_INLINE vbits vb_right(vbits a, int n) { return vb_shift(a, -n); }
-FC_INLINE vreal v_min(vreal a, vreal b) { return FC_V(min)(a, b); }
-FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
-    return FC_V(bsl)(FC_V(clt)(a, b), x, y);
-}
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
-    return FC_V(bsl)(FC_V(cle)(a, b), x, y);
-}
-FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {
-    return FC_V(bsl)(FC_V(ceq)(a, b), x, y);
-}
-
-#else /* one element at a time */
-
-typedef bits vbits;
-FC_INLINE vbits v_bits(vreal v) { return bits_of(v); }
-FC_INLINE vreal v_real(vbits v) { return real_of(v); }
-FC_INLINE vbits vb_add(vbits a, vbits b) { return a + b; }
-FC_INLINE vbits vb_sub(vbits a, vbits b) { return a - b; }
-FC_INLINE vbits vb_and(vbits a, vbits b) { return a & b; }
-FC_INLINE vbits vb_or(vbits a, vbits b) { return a | b; }
-FC_INLINE vbits vb_left(vbits a, int n) { return a << n; }
-FC_INLINE vbits vb_right(vbits a, int n) { return a >> n; }
-FC_INLINE vreal v_min(vreal a, vreal b) { return a < b ? a : b; }
-FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) { return a < b ? x : y; }
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) { return a <= b ? x : y; }
-FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) { return a == b ? x : y; }
-
-#endif
+/* ---- bit patterns ---- */
 
 FC_INLINE vbits vb_set1(bits b) { return v_bits(v_set1(real_of(b))); }
 
@@ -172,7 +23,7 @@ FC_INLINE vreal v_clamp(vreal x, real low, real high) {
 
 /* ---- constants and coefficients ---- */
 
-#if defined(FC_F32)
+#if FC_REAL_BITS == 32
 enum { MANTISSA = 23, BIAS = 127 };
 #define ROUND 0x1.8p23       /* added, it leaves no bit for a fraction */
 #define EXP_MIN -170         /* x^3 e^x is 0 below, and e^x all the more */
@@ -203,7 +54,7 @@ enum { MANTISSA = 52, BIAS = 1023 };
  *   NORMAL   (a + k) e^(a^2 / 2) Phi(-a) as a function of (a - k) / (a + k), 0 <= a <= NORMAL_MAX:
  *            the mapping of Shepherd and Laframboise, Mathematics of Computation 36 (1981)
  *   TANH_P / TANH_Q   tanh(x) / x as a function of x^2, x < TANH_MAX */
-#if defined(FC_F32)
+#if FC_REAL_BITS == 32
 #define NORMAL_K 4
 static const real EXP[] = { /* 3.2e-9 */
     0.49999993224479860984f, 0.16666517310718382725f, 0.041668426656528459962f,
@@ -274,7 +125,7 @@ FC_INLINE vreal horner(vreal x, const real *c, int n) {
  * the instruction set scales by exponents, and scale * rest elsewhere: its half alone is in range. */
 typedef struct {
     vreal value;
-#if defined(FC_ISA_AVX512)
+#ifdef v_scale
     vreal n;
 #else
     vreal scale, rest;
@@ -283,8 +134,8 @@ typedef struct {
 
 /* x times the power of two of e */
 FC_INLINE vreal v_scaled(vreal x, power e) {
-#if defined(FC_ISA_AVX512)
-    return FC_V(scalef)(x, e.n);
+#ifdef v_scale
+    return v_scale(x, e.n);
 #else
     return v_mul(v_mul(x, e.scale), e.rest);
 #endif
@@ -296,7 +147,7 @@ FC_INLINE vreal v_times_power(vreal x, power e) { return v_scaled(v_mul(x, e.val
 FC_INLINE power power_of(vreal r, vreal shifted) {
     power e;
     e.value = v_add(v_set1(1), v_fma(v_mul(r, r), POLYNOMIAL(r, EXP), r));
-#if defined(FC_ISA_AVX512)
+#ifdef v_scale
     e.n = v_sub(shifted, v_set1((real)ROUND));
 #else
     const vbits exponent = vb_add(v_bits(shifted), vb_set1(2 * BIAS - bits_of((real)ROUND)));

@@ -1,0 +1,71 @@
+"""Files that the build makes: the ones committed are what their lists say."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from codegen import files, isas, kernels
+
+
+@pytest.mark.parametrize("made", [kernels, isas], ids=lambda made: made.PATH.name)
+def test_committed_file_is_what_the_build_makes(made):
+    text = made.PATH.read_text(encoding="utf-8")
+    assert text == made.text(), f"build again, and commit {made.PATH.name}"
+    assert f"Made by {made.__name__.replace('.', '/')}.py" in text.splitlines()[0]
+
+
+def test_a_file_is_written_only_when_it_changes(tmp_path):
+    path = tmp_path / "made.h"
+    files.write(path, "one\n")
+    before = path.stat().st_mtime_ns
+    files.write(path, "one\n")
+    assert path.stat().st_mtime_ns == before
+    files.write(path, "two\n")
+    assert path.read_bytes() == b"two\n"
+
+
+class TestKernelDeclarations:
+    """What C says comes out as Cython's."""
+
+    @staticmethod
+    def declared(tmp_path, code, **lists):
+        for name, rows in lists.items():
+            (tmp_path / f"{name}.h").write_text(rows)
+        header = tmp_path / "header.h"
+        header.write_text(code)
+        return kernels.declarations(header)
+
+    def test_pointers_are_declared_one_by_one(self, tmp_path):
+        code = "typedef struct {\n  const void *const *a, *b; /* two; */\n  int m, n;\n} fc_s;\n"
+        assert self.declared(tmp_path, code).splitlines() == [
+            "    ctypedef struct fc_s:",
+            "        const void **a",
+            "        const void *b",
+            "        int m, n",
+        ]
+
+    def test_lists_are_expanded(self, tmp_path):
+        code = (
+            "typedef struct fc_t {\n#define ROW(result, name, parameters) "
+            'result(*name) parameters;\n#include "rows.h"\n} fc_t;\n'
+        )
+        rows = "/* ROW(one) */\nROW(void, f, (const void *x,\n    int n))\n#undef ROW\n"
+        assert self.declared(tmp_path, code, rows=rows).splitlines() == [
+            "    ctypedef struct fc_t:",
+            "        void (*f)(const void *x, int n) noexcept nogil",
+        ]
+
+    def test_long_lines_are_broken(self, tmp_path):
+        names = [f"a_long_name_{i}" for i in range(12)]
+        code = f"void f({', '.join(f'int {n}' for n in names)});"
+        lines = self.declared(tmp_path, code).splitlines()
+        assert max(map(len, lines)) <= 100
+        assert " ".join(" ".join(lines).split()) == code.rstrip(";")
+
+    @pytest.mark.parametrize("code", ["union { int a; } u;", "typedef struct { int a:3; } s;"])
+    def test_what_is_not_understood_is_an_error(self, tmp_path, code):
+        with pytest.raises(ValueError, match="cannot read"):
+            self.declared(tmp_path, code)
