@@ -6,7 +6,7 @@
  */
 #include "simd.h"
 
-FC_INLINE vreal load(const real *p, const int partial, const int n) {
+FC_INLINE vreal load(const stored *p, const int partial, const int n) {
     return partial ? v_load_n(p, n) : v_load(p);
 }
 
@@ -20,14 +20,14 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++)
-                v_prefetch_write(c + t->c_prefetch + i * t->c_m + j * (fc_size)sizeof(vreal));
+                v_prefetch_write(c + t->c_prefetch + i * t->c_m + j * VL * (fc_size)sizeof(stored));
     }
-    const real *const bias_at = t->flags & FC_TILE_ACCUMULATE ? NULL : t->bias;
+    const stored *const bias_at = t->flags & FC_TILE_ACCUMULATE ? NULL : t->bias;
     if (bias_at && t->flags & FC_TILE_BIAS_PER_ROW) {
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) acc[i][j] = v_set1(bias_at[i]);
+            for (int j = 0; j < nv; j++) acc[i][j] = v_set1(widen(bias_at[i]));
     } else {
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
@@ -51,16 +51,16 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
             if (a_prefetch) { /* a line of every row, then the products of a line */
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) v_prefetch(a[i] + at + a_prefetch);
-                stop = k + 64 / (fc_size)sizeof(real) < len ? k + 64 / (fc_size)sizeof(real) : len;
+                stop = fc_min(k + 64 / (fc_size)sizeof(stored), len);
             }
             /* one vector of columns needs a load of `a` for every product: two at a time, then */
-            for (; FC_PAIRS && nv == 1 && a_k == sizeof(real) && k + 2 <= stop;
+            for (; FC_PAIRS && nv == 1 && a_k == sizeof(stored) && k + 2 <= stop;
                  k += 2, at += 2 * a_k, b += 2 * b_k) {
-                const vreal b0 = load((const real *)b, partial, rest);
-                const vreal b1 = load((const real *)(b + b_k), partial, rest);
+                const vreal b0 = load((const stored *)b, partial, rest);
+                const vreal b1 = load((const stored *)(b + b_k), partial, rest);
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
-                    vreal av = v_load_pair((const real *)(a[i] + at));
+                    vreal av = v_load_pair((const stored *)(a[i] + at));
                     FC_KEEP_VECTOR(av);
                     acc[i][0] = v_fma(v_pair_first(av), b0, acc[i][0]);
                     acc[i][0] = v_fma(v_pair_second(av), b1, acc[i][0]);
@@ -72,10 +72,10 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
                 vreal bv[2];
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++)
-                    bv[j] = load((const real *)b + j * VL, partial && j == nv - 1, rest);
+                    bv[j] = load((const stored *)b + j * VL, partial && j == nv - 1, rest);
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
-                    const vreal av = v_set1(*(const real *)(a[i] + at));
+                    const vreal av = v_set1(widen(*(const stored *)(a[i] + at)));
 #pragma GCC unroll 2
                     for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
                 }
@@ -87,7 +87,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {
-                const real *p = (const real *)(c + i * t->c_m) + j * VL;
+                const stored *p = (const stored *)(c + i * t->c_m) + j * VL;
                 acc[i][j] = v_add(acc[i][j], load(p, partial && j == nv - 1, rest));
             }
     }
@@ -102,9 +102,9 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             if (partial && j == nv - 1)
-                v_store_n((real *)c + j * VL, acc[i][j], rest);
+                v_store_n((stored *)c + j * VL, acc[i][j], rest);
             else
-                v_store((real *)c + j * VL, acc[i][j]);
+                v_store((stored *)c + j * VL, acc[i][j]);
         }
 }
 
