@@ -25,14 +25,20 @@ isas.make()
 
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"
+DRIVERS = ROOT / "_drivers"
 INCLUDE = ROOT / "include"
 
 #: one file per kernel family; each is compiled for every (instruction set, dtype)
 KERNEL_FAMILIES = sorted(str(p) for p in KERNELS.glob("k_*.c"))
+TABLE = str(KERNELS / "table.c")
+
+#: what modules are built again for: all of them, and the one that the kernels are linked to
+HEADERS = [str(p) for folder in (KERNELS, DRIVERS, INCLUDE) for p in folder.glob("*.h")]
+KERNEL_SOURCES = [*KERNEL_FAMILIES, TABLE, *map(str, Path("codegen").glob("*.py"))]
 
 MODULES = [
     "_drivers.runtime",
-    *sorted(f"_drivers.{p.stem}" for p in (ROOT / "_drivers").glob("*.pyx") if p.stem != "runtime"),
+    *sorted(f"_drivers.{p.stem}" for p in DRIVERS.glob("*.pyx") if p.stem != "runtime"),
     "_ops",
 ]
 
@@ -184,11 +190,10 @@ class BuildExt(build_ext):
                     compiled.append(
                         pool.submit(self.compile_c, KERNEL_FAMILIES, folder, macros, flags)
                     )
-        table = [str(KERNELS / "table.c")]
         have = {f"FC_HAVE_{isa.name.upper()}": "1" for isa in sets}
         return [
             *(obj for future in compiled for obj in future.result()),
-            *self.compile_c(table, "table", have),
+            *self.compile_c([TABLE], "table", have),
         ]
 
     def compile_c(self, sources, folder, macros, flags=()):
@@ -198,7 +203,7 @@ class BuildExt(build_ext):
             macros=list(macros.items()),
             include_dirs=[str(KERNELS)],
             extra_postargs=[*self.base_flags, *flags],
-            depends=[str(p) for p in KERNELS.glob("*.h")],
+            depends=HEADERS,
         )
 
 
@@ -206,8 +211,8 @@ extensions = [
     Extension(
         f"fastconv.{name}",
         [str(ROOT / (name.replace(".", "/") + ".pyx"))],
-        include_dirs=[str(KERNELS), str(INCLUDE)],
-        depends=[str(p) for folder in (KERNELS, INCLUDE) for p in folder.glob("*")],
+        include_dirs=[str(KERNELS), str(DRIVERS), str(INCLUDE)],
+        depends=HEADERS + (KERNEL_SOURCES if name == "_drivers.runtime" else []),
     )
     for name in MODULES
 ]

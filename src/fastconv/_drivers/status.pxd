@@ -5,7 +5,7 @@ cdef enum Status:
     OUT_OF_MEMORY = 1
     INDEX_OUT_OF_RANGE = 2
     INTERRUPTED = 3  # a signal's handler raised, and its exception is pending; not at the C level
-    # what follows is for the C level alone: drivers get what was judged before
+    # what follows is for the C level alone: drivers get what was validated before
     NULL_POINTER = 4
     INVALID_SIZE = 5
     INVALID_STRIDE = 6
