@@ -9,7 +9,7 @@
 /* packing, packed or neither is one branch for some forty instructions, not three loops */
 #pragma GCC optimize("no-unswitch-loops")
 #endif
-#include "simd.h"
+#include "register_tile.h"
 
 /* partial: the last of nv vectors may have fewer columns than lanes */
 FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const int nv,
@@ -36,7 +36,7 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {
                 const stored *p = (const stored *)columns + j * VL;
-                bv[j] = (partial && j == nv - 1) ? v_load_n(p, rest) : v_load(p);
+                bv[j] = load_part(p, partial && j == nv - 1, rest);
             }
             if (pack) {
 #pragma GCC unroll 2
@@ -51,26 +51,8 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
             }
         }
     }
-    if (t->accumulate) { /* sums of blocks round less than one long sum */
-#pragma GCC unroll 16
-        for (int i = 0; i < m; i++)
-#pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) {
-                const stored *p = (const stored *)((const char *)t->c + i * t->c_m) + j * VL;
-                acc[i][j] =
-                    v_add(acc[i][j], partial && j == nv - 1 ? v_load_n(p, rest) : v_load(p));
-            }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < m; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            stored *p = (stored *)((char *)t->c + i * t->c_m) + j * VL;
-            if (partial && j == nv - 1)
-                v_store_n(p, acc[i][j], rest);
-            else
-                v_store(p, acc[i][j]);
-        }
+    if (t->accumulate) add_tile(acc, t->c, t->c_m, m, nv, partial, rest);
+    store_tile(acc, t->c, t->c_m, m, nv, partial, rest);
 }
 
 #define FC_ONE ((fc_size)sizeof(stored))

@@ -4,11 +4,7 @@
  * window, the filters); `b` is read a vector at a time. Each (rows, vectors) pair is its own
  * function with every loop bound known, so the accumulators live in registers.
  */
-#include "simd.h"
-
-FC_INLINE vreal load(const stored *p, const int partial, const int n) {
-    return partial ? v_load_n(p, n) : v_load(p);
-}
+#include "register_tile.h"
 
 /* partial: the last of nv vectors has fewer columns than lanes */
 FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int partial) {
@@ -32,7 +28,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             const vreal bias =
-                bias_at ? load(bias_at + j * VL, partial && j == nv - 1, rest) : v_zero();
+                bias_at ? load_part(bias_at + j * VL, partial && j == nv - 1, rest) : v_zero();
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) acc[i][j] = bias;
         }
@@ -56,8 +52,8 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
             /* one vector of columns needs a load of `a` for every product: two at a time, then */
             for (; FC_PAIRS && nv == 1 && a_k == sizeof(stored) && k + 2 <= stop;
                  k += 2, at += 2 * a_k, b += 2 * b_k) {
-                const vreal b0 = load((const stored *)b, partial, rest);
-                const vreal b1 = load((const stored *)(b + b_k), partial, rest);
+                const vreal b0 = load_part((const stored *)b, partial, rest);
+                const vreal b1 = load_part((const stored *)(b + b_k), partial, rest);
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
                     vreal av = v_load_pair((const stored *)(a[i] + at));
@@ -72,7 +68,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
                 vreal bv[2];
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++)
-                    bv[j] = load((const stored *)b + j * VL, partial && j == nv - 1, rest);
+                    bv[j] = load_part((const stored *)b + j * VL, partial && j == nv - 1, rest);
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
                     const vreal av = v_set1(widen(*(const stored *)(a[i] + at)));
@@ -82,30 +78,14 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
             }
         }
     }
-    if (t->flags & FC_TILE_ACCUMULATE) { /* sums of blocks round less than one long sum */
-#pragma GCC unroll 16
-        for (int i = 0; i < m; i++)
-#pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) {
-                const stored *p = (const stored *)(c + i * t->c_m) + j * VL;
-                acc[i][j] = v_add(acc[i][j], load(p, partial && j == nv - 1, rest));
-            }
-    }
+    if (t->flags & FC_TILE_ACCUMULATE) add_tile(acc, c, t->c_m, m, nv, partial, rest);
     if (t->flags & FC_TILE_RELU) {
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) acc[i][j] = v_max(v_zero(), acc[i][j]);
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < m; i++, c += t->c_m)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            if (partial && j == nv - 1)
-                v_store_n((stored *)c + j * VL, acc[i][j], rest);
-            else
-                v_store((stored *)c + j * VL, acc[i][j]);
-        }
+    store_tile(acc, c, t->c_m, m, nv, partial, rest);
 }
 
 #define FC_DEFINE(m)                                                        \

@@ -21,7 +21,7 @@ typedef ptrdiff_t fc_size;
 
 /* the types of elements */
 #define FC_CODE(with, code, name, stored, real, bits) code,
-enum { FC_DTYPE_LIST(FC_CODE, ) FC_DTYPES };
+enum { FC_DTYPE_LIST(FC_CODE, _) FC_DTYPES };
 
 /* What v_stream stored comes before what this thread stores next. */
 static inline void fc_fence(void) {

@@ -54,7 +54,7 @@
     typedef stored fc_stored_##name;                    \
     typedef real fc_real_##name;                        \
     enum { fc_code_##name = code };
-FC_DTYPE_LIST(FC_TYPES, )
+FC_DTYPE_LIST(FC_TYPES, _)
 typedef FC_PASTE(fc_stored, FC_DTYPE) stored;
 typedef FC_PASTE(fc_real, FC_DTYPE) real;
 
