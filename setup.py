@@ -26,11 +26,10 @@ for part in (c_level, isas, kernels, stubs):
 
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"
-INCLUDE = ROOT / "include"
+HEADER_FOLDERS = [KERNELS, ROOT / "_drivers", ROOT / "include"]
 
 #: one file per kernel family; each is compiled for every (instruction set, dtype)
 KERNEL_FAMILIES = sorted(str(p) for p in KERNELS.glob("k_*.c"))
-
 DRIVERS = sorted((ROOT / "_drivers").glob("*.pyx"))
 
 #: the op layer: Python objects, no loops
@@ -205,7 +204,7 @@ class BuildExt(build_ext):
         """Objects of C files; those that are up to date stay as they are."""
         output = str(Path(self.build_temp) / folder)
         objects = self.compiler.object_filenames(sources, output_dir=output)
-        headers = [str(p) for where in (KERNELS, INCLUDE) for p in where.glob("*.h")]
+        headers = [str(p) for folder in HEADER_FOLDERS for p in folder.glob("*.h")]
         if not self.force and not any(
             newer_group([source, *headers], made)
             for source, made in zip(sources, objects, strict=True)
@@ -215,7 +214,7 @@ class BuildExt(build_ext):
             sources,
             output_dir=output,
             macros=list(macros.items()),
-            include_dirs=[str(KERNELS), str(INCLUDE), self.build_temp],
+            include_dirs=[*map(str, HEADER_FOLDERS), self.build_temp],
             extra_postargs=[*self.base_flags, *flags],
         )
 

@@ -1,5 +1,9 @@
 """Files that the build makes: the ones committed are what their lists say."""
 
+import os
+import platform
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -69,3 +73,53 @@ class TestKernelDeclarations:
     def test_what_is_not_understood_is_an_error(self, tmp_path, code):
         with pytest.raises(ValueError, match="cannot read"):
             self.declared(tmp_path, code)
+
+
+# ---------------------------------------------------------------- a dtype that is converted
+
+CHECKED = """\
+typedef struct {
+    float number;
+} fc_checked;
+"""
+
+CONVERSIONS = """\
+#include FC_SIMD_HEADER(FC_CHECKED_ISA)
+#define FC_CONVERTS
+FC_INLINE real widen(stored x) { return x.number; }
+FC_INLINE stored narrow(real x) {
+    const stored s = {x};
+    return s;
+}
+"""
+
+COMPILER = os.environ.get("CC", "cc").split()
+ISAS = isas.for_machine(platform.machine())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has flags of GCC and Clang")
+@pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="needs a C compiler")
+@pytest.mark.parametrize("isa", [ISAS[0], ISAS[-1]], ids=lambda isa: isa.name)
+def test_kernels_tell_elements_from_numbers(isa, tmp_path):
+    """float and double are stored as they are computed with, so mixing the two goes unnoticed. Here
+    an element is a struct, a dtype of one more row and its conversions, and mixing is an error."""
+    sources = tmp_path / "kernels"
+    shutil.copytree(files.KERNELS, sources)
+    listed = sources / "dtypes.h"
+    rows = listed.read_text(encoding="utf-8")
+    head, end = rows.index("#define FC_DTYPE_LIST"), rows.rindex("\n\n#endif")
+    rows = (
+        rows[:head]
+        + CHECKED
+        + rows[head:end]
+        + " \\\n    X(with, FC_CHECKED, checked, fc_checked, "
+    )
+    listed.write_text(rows + "float, 32)\n\n#endif\n", encoding="utf-8")
+    (sources / "simd_checked.h").write_text(CONVERSIONS, encoding="utf-8")
+    macros = {"FC_ISA": "checked", "FC_CHECKED_ISA": isa.name}
+    macros |= {"FC_DTYPE": "checked", "FC_REAL_BITS": "32"}
+    command = [*COMPILER, "-std=c11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+    command += [*isa.compiler_flags(msvc=False), *(f"-D{name}={m}" for name, m in macros.items())]
+    command += map(str, sorted(sources.glob("k_*.c")))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """Threads, instruction sets, accuracy and processes: settings do what they say, none hangs."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from support.geometries import Conv, convolutions, poolings
 import fastconv
 import fastconv.functional as F
 from fastconv import reference
+from fastconv._cgroup import cpu_quota
 from fastconv._drivers import runtime
 from fastconv.testing import assert_within, rounding_bound
 
@@ -75,13 +77,105 @@ except ValueError as error:
     assert repr(value) in message
 
 
+CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+ALLOWED = max(1, int(min(len(CPUS), cpu_quota())))
+#: binds its threads, and the one that loads it first, to processors where the environment says so
+BINDS = pytest.mark.skipif(
+    len(CPUS) < 2 or not BUILD["openmp"] or not BUILD["compiler"].startswith("gcc"),
+    reason="needs GNU's OpenMP, and two CPUs",
+)
+COUNT = "import fastconv; print(fastconv.get_num_threads())"
+ON_ONE_CPU = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity on this system")
-def test_default_number_of_threads_is_what_affinity_allows():
-    code = (
-        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
-        "import fastconv; print(fastconv.get_num_threads())"
-    )
-    assert output(code) == "1"
+@pytest.mark.parametrize("variables", [{}, {"OMP_PROC_BIND": "close"}, {"OMP_PLACES": "cores"}])
+def test_default_number_of_threads_is_what_affinity_allows(variables):
+    assert output(ON_ONE_CPU + COUNT, **variables) == "1"
+
+
+BINDINGS = [
+    {"OMP_PROC_BIND": "close"},
+    {"OMP_PROC_BIND": "spread"},
+    {"OMP_PLACES": "cores"},
+    {"OMP_PLACES": "threads", "OMP_PROC_BIND": "true"},
+    {"GOMP_CPU_AFFINITY": " ".join(map(str, CPUS))},
+]
+
+
+@BINDS
+@pytest.mark.parametrize("variables", BINDINGS, ids=str)
+@pytest.mark.parametrize("first", ["sys", "numpy"])
+def test_binding_leaves_the_default_number_of_threads(variables, first):
+    """This thread is bound to one CPU by then; the others are for other threads."""
+    assert output(f"import {first}; {COUNT}", **variables) == str(ALLOWED)
+
+
+@BINDS
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks for libraries in /proc")
+@pytest.mark.parametrize("name", ["sklearn.cluster", "torch"])
+def test_binding_by_another_library_s_openmp(name):
+    """Where it shares the OpenMP library, nothing changes. One of its own has bound this thread,
+    and the library that is loaded after it finds but that one CPU to run its threads on."""
+    if importlib.util.find_spec(name.split(".")[0]) is None:
+        pytest.skip(f"{name} is not installed")
+    code = f"""
+import os, re
+def libraries():
+    return set(re.findall(r"\\S*/libgomp\\S*$", open("/proc/self/maps").read(), re.M))
+import {name}
+before, cpus = libraries(), len(os.sched_getaffinity(0))
+import fastconv
+shares = before == libraries()
+print(fastconv.get_num_threads() == ({ALLOWED} if shares else min(cpus, {ALLOWED})))
+"""
+    assert output(code, OMP_PROC_BIND="close") == "True"
+
+
+@BINDS
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OMP_PROC_BIND": "close", "OMP_NUM_THREADS": "1"},
+        {"OMP_PLACES": f"{{{CPUS[0] if CPUS else 0}}}"},
+        {"GOMP_CPU_AFFINITY": str(CPUS[0] if CPUS else 0)},
+    ],
+    ids=str,
+)
+def test_binding_may_leave_one_processor(variables):
+    assert output(COUNT, **variables) == "1"
+
+
+@BINDS
+def test_limits_hold_where_threads_are_bound():
+    pytest.importorskip("threadpoolctl")
+    code = """
+import fastconv, threadpoolctl
+with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+    print(fastconv.get_num_threads(), end=" ")
+print(fastconv.get_num_threads())
+"""
+    assert output(code, OMP_PROC_BIND="close") == f"1 {ALLOWED}"
+
+
+@BINDS
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for threads in /proc")
+@pytest.mark.parametrize("variables", [{}, *BINDINGS], ids=str)
+def test_threads_run_on_processors_of_their_own(variables):
+    """Of two threads, neither is bound to where the other is alone."""
+    code = """
+import os, re, numpy as np, fastconv.functional as F
+x = np.ones((8, 16, 64, 64), np.float32)
+F.conv2d(x, np.ones((16, 16, 3, 3), np.float32))
+for task in os.listdir("/proc/self/task"):
+    with open(f"/proc/self/task/{task}/status") as status:
+        print(re.search(r"^Cpus_allowed_list:\\s*(.*)$", status.read(), re.M)[1])
+"""
+    allowed = output(code, FASTCONV_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1", **variables)
+    first, second = allowed.splitlines()
+    bound = first.isdecimal() or second.isdecimal()
+    assert bound == bool(variables)
+    assert not bound or first != second
 
 
 def test_threads_are_set_and_restored():

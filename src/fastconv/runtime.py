@@ -75,15 +75,16 @@ def _chosen_threads() -> int:
 
 
 def _available_threads() -> int:
-    """OMP_NUM_THREADS, else what affinity and a container's quota leave this process."""
+    """OMP_NUM_THREADS, else what affinity and a container's quota leave this process.
+
+    OpenMP is asked for the affinity. The system would tell that of this thread alone, which is one
+    CPU's where ``OMP_PROC_BIND`` or ``OMP_PLACES`` had OpenMP bind it when it was loaded, by this
+    library or by another that shares it.
+    """
     count = _environment_count("OMP_NUM_THREADS")
     if count is not None:
         return count
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = os.cpu_count() or 1
-    return max(1, int(min(cpus, cpu_quota())))
+    return max(1, int(min(_runtime.processors(), cpu_quota())))
 
 
 def _default_accuracy() -> Accuracy:

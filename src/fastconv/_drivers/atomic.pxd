@@ -9,3 +9,4 @@ cdef extern from "atomic.h" nogil:
     fc_size fc_add_size(fc_size *number, fc_size by)
     void *fc_load_pointer(void **slot)
     bint fc_fill_pointer(void **slot, void *pointer)
+    void *fc_take_pointer(void **slot)

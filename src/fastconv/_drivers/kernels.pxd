@@ -210,7 +210,9 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fc_kernels:
         const char *isa
-        int dtype, itemsize
+        int dtype
+        int itemsize
+        int real_size
         int lanes
         int mr, nr
         void (*tile)(const fc_tile *tile) noexcept nogil

@@ -22,124 +22,40 @@ of bounds, so that it sees what the classes of size and the keeping would hide.
 
 from cpython.buffer cimport PyBuffer_FillInfo
 
-cdef extern from *:
-    """
-    #include <stdlib.h>
+from fastconv._drivers.atomic cimport (
+    fc_add_size, fc_fill_pointer, fc_load_pointer, fc_load_size, fc_store_size, fc_take_pointer)
+from fastconv._drivers.kernels cimport fc_size
 
-    #if defined(_MSC_VER)
-    #include <intrin.h>
-    #if defined(_WIN64)
-    #define FC_ADD(n, by) _InterlockedExchangeAdd64(n, by)
-    #define FC_SET(n, value) _InterlockedExchange64(n, value)
-    #else
-    #define FC_ADD(n, by) _InterlockedExchangeAdd((long volatile *)(n), by)
-    #define FC_SET(n, value) _InterlockedExchange((long volatile *)(n), value)
-    #endif
-    static Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) { return FC_ADD(n, by) + by; }
-    static Py_ssize_t fc_load(Py_ssize_t *n) { return FC_ADD(n, 0); }
-    static Py_ssize_t fc_load_relaxed(Py_ssize_t *n) { return *(Py_ssize_t volatile *)n; }
-    static void fc_store(Py_ssize_t *n, Py_ssize_t value) { FC_SET(n, value); }
-    static void *fc_peek(void **slot) { return *(void *volatile *)slot; }
-    static void *fc_take(void **slot) { return _InterlockedExchangePointer(slot, NULL); }
-    static int fc_put(void **slot, void *block) {
-        return _InterlockedCompareExchangePointer(slot, block, NULL) == NULL;
-    }
-    #else
-    static Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) {
-        return __atomic_add_fetch(n, by, __ATOMIC_SEQ_CST);
-    }
-    static Py_ssize_t fc_load(Py_ssize_t *n) { return __atomic_load_n(n, __ATOMIC_SEQ_CST); }
-    static Py_ssize_t fc_load_relaxed(Py_ssize_t *n) {
-        return __atomic_load_n(n, __ATOMIC_RELAXED);
-    }
-    static void fc_store(Py_ssize_t *n, Py_ssize_t value) {
-        __atomic_store_n(n, value, __ATOMIC_SEQ_CST);
-    }
-    static void *fc_peek(void **slot) { return __atomic_load_n(slot, __ATOMIC_SEQ_CST); }
-    static void *fc_take(void **slot) { return __atomic_exchange_n(slot, NULL, __ATOMIC_SEQ_CST); }
-    static int fc_put(void **slot, void *block) {
-        void *empty = NULL;
-        return __atomic_compare_exchange_n(slot, &empty, block, 0, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_RELAXED);
-    }
-    #endif
-
-    #if defined(_MSC_VER)
-    static __declspec(thread) void *fc_arena = NULL;
-    #else
-    static _Thread_local void *fc_arena = NULL;
-    #endif
-    static void *fc_get_arena(void) { return fc_arena; }
-    static void fc_set_arena(void *arena) { fc_arena = arena; }
-
-    #if defined(_WIN32)
-    #include <malloc.h>
-    static void *fc_system_take(size_t n) { return _aligned_malloc(n, 64); }
-    static void fc_system_give(void *p) { _aligned_free(p); }
-    #else
-    #if defined(__linux__)
-    #include <sys/mman.h>
-    #endif
-    static void *fc_system_take(size_t n) {
-        const size_t huge = (size_t)2 << 20;
-        void *p = NULL;
-        if (posix_memalign(&p, n < 2 * huge ? 64 : huge, n)) return NULL;
-    #if defined(MADV_HUGEPAGE)
-        if (n >= 2 * huge) madvise(p, n, MADV_HUGEPAGE); /* a wish: what comes back is of no use */
-    #endif
-        return p;
-    }
-    static void fc_system_give(void *p) { free(p); }
-    #endif
-
-    #if defined(__has_feature)
-    #if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
-    #define __SANITIZE_ADDRESS__ 1
-    #endif
-    #endif
-    #if defined(__SANITIZE_ADDRESS__)
-    #include <sanitizer/asan_interface.h>
-    static void fc_hide(void *p, size_t n) { ASAN_POISON_MEMORY_REGION(p, n); }
-    static void fc_show(void *p, size_t n) { ASAN_UNPOISON_MEMORY_REGION(p, n); }
-    #else
-    static void fc_hide(void *p, size_t n) { (void)p, (void)n; }
-    static void fc_show(void *p, size_t n) { (void)p, (void)n; }
-    #endif
-    """
-    Py_ssize_t fc_add(Py_ssize_t *n, Py_ssize_t by) noexcept nogil
-    Py_ssize_t fc_load(Py_ssize_t *n) noexcept nogil
-    Py_ssize_t fc_load_relaxed(Py_ssize_t *n) noexcept nogil
-    void fc_store(Py_ssize_t *n, Py_ssize_t value) noexcept nogil
-    void *fc_peek(void **slot) noexcept nogil  # what it holds, at some instant
-    void *fc_take(void **slot) noexcept nogil  # what it holds, NULL for nothing
-    bint fc_put(void **slot, void *block) noexcept nogil  # whether it was empty
-    void *fc_get_arena() noexcept nogil
-    void fc_set_arena(void *arena) noexcept nogil
-    void *fc_system_take(size_t n) noexcept nogil
-    void fc_system_give(void *p) noexcept nogil
-    void fc_hide(void *p, size_t n) noexcept nogil  # from AddressSanitizer: out of bounds
-    void fc_show(void *p, size_t n) noexcept nogil
+cdef extern from "system_memory.h" nogil:
+    void *fc_system_take(size_t n)
+    void fc_system_give(void *p)
+    void fc_hide(void *p, size_t n)  # from AddressSanitizer: out of bounds
+    void fc_show(void *p, size_t n)
+    void *fc_get_arena()
+    void fc_set_arena(void *arena)
 
 
 cdef enum:
-    LINE = 64         # of the cache; before what the caller gets lies one, with the block's Header
-    MIN_SIZE = 4096      # bytes of the least class
-    STEPS = 4         # classes from a power of two to the next
+    LINE = 64        # of the cache; before what the caller gets lies one, with the block's Header
+    MIN_SIZE = 4096  # bytes of the smallest class
+    STEPS = 4        # classes from a power of two to the next
     CLASSES = STEPS * (8 * sizeof(size_t) - 13)  # up to 7/16 of what a size_t counts
-    SLOTS = 16        # of a class
+    SLOTS = 16       # of a class
 
-    LENT = -1         # the class of a block from an arena
+    LENT = -1        # the class of a block from an arena
 
 ctypedef struct Header:
     int size_class
     size_t lent  # bytes that an arena gave, or would have given, for the block and this
 
 cdef void *slots[CLASSES * SLOTS]
-cdef Py_ssize_t kept = 0  # bytes
-cdef Py_ssize_t taken = 0  # bytes of blocks that the system has given and not got back
-cdef Py_ssize_t failing = 0  # allocations until one fails, for tests; 0: none does
-cdef Py_ssize_t limit = 256 << 20
-cdef Py_ssize_t hand = 0  # slots that `trim` has looked into
+cdef fc_size kept = 0   # bytes
+cdef fc_size taken = 0  # bytes of blocks that the system has given and not got back
+cdef fc_size limit = 256 << 20
+cdef fc_size hand = 0   # slots that `trim` has looked into
+# Allocations until one fails, for tests; 0: none does. It is in every build, so that the very wheel
+# that is released can be tested; it costs an allocation one load.
+cdef fc_size failing = 0
 
 
 cdef size_t size_of(int n) noexcept nogil:
@@ -148,7 +64,7 @@ cdef size_t size_of(int n) noexcept nogil:
 
 
 cdef int class_of(size_t nbytes) noexcept nogil:
-    """The least class that holds so much, or -1 beyond the last."""
+    """The smallest class that holds so much, or -1 beyond the last."""
     cdef int n = 0
     if nbytes > size_of(CLASSES - 1):
         return -1
@@ -164,12 +80,12 @@ cdef char *system_take(int n) noexcept nogil:
     cdef char *block = <char *> fc_system_take(LINE + size_of(n))
     if block != NULL:
         (<Header *> block).size_class = n
-        fc_add(&taken, <Py_ssize_t> size_of(n))
+        fc_add_size(&taken, <fc_size> size_of(n))
     return block
 
 
 cdef void system_give(char *block, int n) noexcept nogil:
-    fc_add(&taken, -<Py_ssize_t> size_of(n))
+    fc_add_size(&taken, -<fc_size> size_of(n))
     fc_show(block, LINE + size_of(n))
     fc_system_give(block)
 
@@ -186,14 +102,14 @@ cdef char *handed(char *block, int n, size_t nbytes, size_t lent) noexcept nogil
 cdef char *take_kept(int i) noexcept nogil:
     """The block in slot i, or NULL."""
     cdef char *block = NULL
-    if fc_peek(&slots[i]) != NULL:
-        block = <char *> fc_take(&slots[i])
+    if fc_load_pointer(&slots[i]) != NULL:
+        block = <char *> fc_take_pointer(&slots[i])
     if block != NULL:
-        fc_add(&kept, -<Py_ssize_t> size_of(i // SLOTS))
+        fc_add_size(&kept, -<fc_size> size_of(i // SLOTS))
     return block
 
 
-cdef void trim(Py_ssize_t most) noexcept nogil:
+cdef void trim(fc_size allowed) noexcept nogil:
     """Blocks back to the system until at most so many bytes are kept.
 
     Each time from where the last one ended, so that sizes nobody asks for any more go too.
@@ -201,9 +117,9 @@ cdef void trim(Py_ssize_t most) noexcept nogil:
     cdef char *block
     cdef int i
     for _ in range(CLASSES * SLOTS):
-        if fc_load(&kept) <= most:
+        if fc_load_size(&kept) <= allowed:
             return
-        i = <int> (<size_t> fc_add(&hand, 1) % (CLASSES * SLOTS))
+        i = <int> (<size_t> fc_add_size(&hand, 1) % (CLASSES * SLOTS))
         block = take_kept(i)
         if block != NULL:
             system_give(block, i // SLOTS)
@@ -259,7 +175,7 @@ cdef char *take(size_t nbytes, size_t lent) noexcept nogil:
     """Memory that was kept from before, or from the system, or NULL."""
     cdef int n = class_of(nbytes), i
     cdef char *block = NULL
-    if n < 0 or (fc_load_relaxed(&failing) > 0 and fc_add(&failing, -1) == 0):
+    if n < 0 or (fc_load_size(&failing) > 0 and fc_add_size(&failing, -1) == 1):
         return NULL
     for i in range(n * SLOTS, (n + 1) * SLOTS):
         block = take_kept(i)
@@ -286,15 +202,15 @@ cdef void release(char *memory) noexcept nogil:
         arena.used -= (<Header *> block).lent
     if n == LENT:
         return
-    cdef Py_ssize_t size = <Py_ssize_t> size_of(n), most = fc_load(&limit)
+    cdef fc_size size = <fc_size> size_of(n)
     fc_hide(block, LINE + <size_t> size)
-    if size <= most:
-        fc_add(&kept, size)
+    if size <= fc_load_size(&limit):
+        fc_add_size(&kept, size)
         for i in range(n * SLOTS, (n + 1) * SLOTS):
-            if fc_peek(&slots[i]) == NULL and fc_put(&slots[i], block):
-                trim(fc_load(&limit))
+            if fc_load_pointer(&slots[i]) == NULL and fc_fill_pointer(&slots[i], block):
+                trim(fc_load_size(&limit))
                 return
-        fc_add(&kept, -size)
+        fc_add_size(&kept, -size)
     system_give(block, n)
 
 
@@ -316,23 +232,23 @@ cdef class Memory:
 
 def set_limit(Py_ssize_t nbytes):
     """Keep at most so many released bytes (>= 0); what is kept beyond goes at once."""
-    fc_store(&limit, nbytes)
+    fc_store_size(&limit, nbytes)
     trim(nbytes)
 
 
 def get_limit():  # -> int
     """At most so many released bytes are kept."""
-    return fc_load(&limit)
+    return fc_load_size(&limit)
 
 
 def kept_bytes():  # -> int
     """Released bytes that are kept now."""
-    return fc_load(&kept)
+    return fc_load_size(&kept)
 
 
 def used_bytes():  # -> int
     """Bytes of the blocks that are in use now, each of the size of its class."""
-    return fc_load(&taken) - fc_load(&kept)
+    return fc_load_size(&taken) - fc_load_size(&kept)
 
 
 def fail_after(Py_ssize_t n):  # -> int
@@ -340,6 +256,6 @@ def fail_after(Py_ssize_t n):  # -> int
 
     Returns how many were left of what was set before.
     """
-    cdef Py_ssize_t left = fc_load(&failing)
-    fc_store(&failing, n)
+    cdef fc_size left = fc_load_size(&failing)
+    fc_store_size(&failing, n)
     return left

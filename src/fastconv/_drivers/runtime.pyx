@@ -11,73 +11,18 @@ from fastconv._drivers.memory cimport allocate, has_arena, measuring, release, w
 import threading
 
 
-cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    static int fc_openmp_version(void) { return _OPENMP; }
-    static int fc_max_threads(void) { return omp_get_max_threads(); }
-    #else
-    static int fc_openmp_version(void) { return 0; }
-    static int fc_max_threads(void) { return 1; }
-    #endif
-
-    #ifdef _WIN32
-    #define WIN32_LEAN_AND_MEAN
-    #include <windows.h>
-    static int fc_at_fork(void (*child)(void)) { (void)child; return 0; } /* it does not fork */
-    static long long fc_milliseconds(void) { return (long long)GetTickCount64(); }
-    #else
-    #include <pthread.h>
-    #include <time.h>
-    static int fc_at_fork(void (*child)(void)) { return pthread_atfork(NULL, NULL, child); }
-    static long long fc_milliseconds(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-    }
-    #endif
-
-    #ifdef _MSC_VER
-    #define FC_THREAD __declspec(thread)
-    #else
-    #define FC_THREAD _Thread_local
-    #endif
-    static FC_THREAD int fc_held;
-    static void fc_hold(int by) { fc_held += by; }
-    static int fc_is_held(void) { return fc_held != 0; }
-    /* how the call fares, of whose tasks this thread runs one; NULL outside of tasks */
-    static FC_THREAD const int *fc_call_status;
-    static const int *fc_get_call_status(void) { return fc_call_status; }
-    static void fc_set_call_status(const int *status) { fc_call_status = status; }
-
-    static int fc_handlers_raise(void) {
-        const PyGILState_STATE state = PyGILState_Ensure();
-        const int raised = PyErr_CheckSignals();
-        PyGILState_Release(state);
-        return raised;
-    }
-
-    #if defined(__clang__)
-    #define FC_COMPILER "clang " __clang_version__
-    #elif defined(__GNUC__)
-    #define FC_COMPILER "gcc " __VERSION__
-    #elif defined(_MSC_VER)
-    #define FC_COMPILER "msvc"
-    #else
-    #define FC_COMPILER "unknown"
-    #endif
-    """
-    int fc_openmp_version() noexcept nogil
-    int fc_max_threads() noexcept nogil
-    int fc_at_fork(void (*child)() noexcept nogil) noexcept nogil
-    long long fc_milliseconds() noexcept nogil
-    void fc_hold(int by) noexcept nogil
-    bint fc_is_held() noexcept nogil
-    const int *fc_get_call_status() noexcept nogil
-    void fc_set_call_status(const int *status) noexcept nogil
-    int fc_handlers_raise() noexcept nogil  # with the exception left pending, if so
-    unsigned long PyThread_get_thread_ident() noexcept nogil
+cdef extern from "system_threads.h" nogil:
+    int fc_openmp_version()
+    int fc_max_threads()
+    int fc_num_processors()
+    int fc_at_fork(void (*child)() noexcept nogil)
+    long long fc_milliseconds()
+    void fc_hold(int by)
+    bint fc_is_held()
+    const int *fc_get_call_status()
+    void fc_set_call_status(const int *status)
+    int fc_handlers_raise()  # with the exception left pending, if so
+    unsigned long PyThread_get_thread_ident()
     const char *FC_COMPILER
 
 
@@ -90,7 +35,9 @@ cdef double SERIAL_WORK = 100_000
 cdef int chosen_threads = 0  # 0 where nobody chose
 cdef int available_threads = 1
 cdef int strict = False
-cdef fc_size largest = 0  # a witness for tests; where threads race, one of the sizes stays
+# Bytes of the largest scratch memory of a thread, for tests, and in every build as `failing` is in
+# memory.pyx; where threads race, one of the sizes stays.
+cdef fc_size largest = 0
 
 
 # ---------------------------------------------------------------- settings
@@ -98,6 +45,11 @@ cdef fc_size largest = 0  # a witness for tests; where threads race, one of the 
 def set_threads(int n):
     """Set how many threads a call without a count of its own uses; 0 leaves it to the machine."""
     fc_store_int(&chosen_threads, n)
+
+
+def processors():  # -> int
+    """How many processors OpenMP may run this process's threads on."""
+    return fc_num_processors()
 
 
 def get_threads():  # -> int
@@ -145,7 +97,7 @@ def build_info():  # -> dict[str, Any]
     }
 
 
-def known_isas():
+def known_isas():  # -> tuple[str, ...]
     """Names of the instruction sets that this kind of machine may have, best first."""
     names = []
     while fc_isa_name(len(names)) != NULL:
@@ -153,7 +105,7 @@ def known_isas():
     return tuple(names)
 
 
-def available_isas():
+def available_isas():  # -> tuple[str, ...]
     """Names of the instruction sets that this build and this processor have, best first."""
     return tuple(name for i, name in enumerate(known_isas()) if fc_isa_is_available(i))
 

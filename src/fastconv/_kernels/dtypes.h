@@ -6,8 +6,8 @@
  *   real      what registers hold and sums are made in
  *   bits      of a real: 32 or 64
  *
- * `with` is for whoever expands the list. setup.py compiles every kernel for every row. Where `stored`
- * is not `real`, simd.h asks for the conversions. */
+ * `with` is for whoever expands the list. setup.py compiles every kernel for every row. Where
+ * `stored` is not `real`, simd.h asks for the conversions. */
 #ifndef FASTCONV_DTYPES_H
 #define FASTCONV_DTYPES_H
 

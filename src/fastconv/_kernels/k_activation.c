@@ -3,32 +3,32 @@
 #include "vmath.h"
 
 /* Defines name##_forward(x, y, n, param) from y = name(x, param). */
-#define FORWARD(name)                                                                            \
-    static void name##_forward(const void *x_, void *y_, fc_size n, double param_) {             \
-        const real *x = (const real *)x_;                                                        \
-        real *y = (real *)y_;                                                                    \
-        const vreal param = v_set1((real)param_);                                                \
-        fc_size i = 0;                                                                           \
-        for (; i + VL <= n; i += VL) v_store(y + i, name(v_load(x + i), param));                 \
-        if (i < n) v_store_n(y + i, name(v_load_n(x + i, (int)(n - i)), param), (int)(n - i));   \
+#define FORWARD(name)                                                                          \
+    static void name##_forward(const void *x_, void *y_, fc_size n, double param_) {           \
+        const stored *x = (const stored *)x_;                                                  \
+        stored *y = (stored *)y_;                                                              \
+        const vreal param = v_set1((real)param_);                                              \
+        fc_size i = 0;                                                                         \
+        for (; i + VL <= n; i += VL) v_store(y + i, name(v_load(x + i), param));               \
+        if (i < n) v_store_n(y + i, name(v_load_n(x + i, (int)(n - i)), param), (int)(n - i)); \
     }
 
 /* Defines name##_backward(g, saved, dx, n, param) from dx = name##_gradient(g, saved, param). */
-#define BACKWARD(name)                                                                           \
-    static void name##_backward(const void *g_, const void *saved_, void *dx_, fc_size n,        \
-                                double param_) {                                                 \
-        const real *g = (const real *)g_, *saved = (const real *)saved_;                         \
-        real *dx = (real *)dx_;                                                                  \
-        const vreal param = v_set1((real)param_);                                                \
-        fc_size i = 0;                                                                           \
-        for (; i + VL <= n; i += VL)                                                             \
-            v_store(dx + i, name##_gradient(v_load(g + i), v_load(saved + i), param));           \
-        if (i < n) {                                                                             \
-            const int rest = (int)(n - i);                                                       \
-            v_store_n(dx + i,                                                                    \
-                      name##_gradient(v_load_n(g + i, rest), v_load_n(saved + i, rest), param),  \
-                      rest);                                                                     \
-        }                                                                                        \
+#define BACKWARD(name)                                                                          \
+    static void name##_backward(const void *g_, const void *saved_, void *dx_, fc_size n,       \
+                                double param_) {                                                \
+        const stored *g = (const stored *)g_, *saved = (const stored *)saved_;                  \
+        stored *dx = (stored *)dx_;                                                             \
+        const vreal param = v_set1((real)param_);                                               \
+        fc_size i = 0;                                                                          \
+        for (; i + VL <= n; i += VL)                                                            \
+            v_store(dx + i, name##_gradient(v_load(g + i), v_load(saved + i), param));          \
+        if (i < n) {                                                                            \
+            const int rest = (int)(n - i);                                                      \
+            v_store_n(dx + i,                                                                   \
+                      name##_gradient(v_load_n(g + i, rest), v_load_n(saved + i, rest), param), \
+                      rest);                                                                    \
+        }                                                                                       \
     }
 
 #define UNUSED(param) (void)(param)
@@ -42,7 +42,7 @@ FC_INLINE vreal relu(vreal x, vreal param) {
 
 FC_INLINE vreal relu_gradient(vreal g, vreal x, vreal param) {
     UNUSED(param);
-    return v_no_more(x, v_zero(), v_zero(), g);
+    return v_less_equal(x, v_zero(), v_zero(), g);
 }
 
 /* ---- leaky relu ---- */
@@ -176,23 +176,23 @@ const fc_activation FC_NAME(activations)[FC_ACTIVATIONS] = {
     [FC_SOFTPLUS] = {softplus_forward, softplus_backward},
 };
 
-FC_INLINE void add(const real *a, const real *b, real *out, fc_size n, const int relu) {
-    const vreal least = v_zero();
+FC_INLINE void add(const stored *a, const stored *b, stored *out, fc_size n, const int relu) {
+    const vreal zero = v_zero();
     fc_size i = 0;
     for (; i + VL <= n; i += VL) {
         const vreal sum = v_add(v_load(a + i), v_load(b + i));
-        v_store(out + i, relu ? v_max(least, sum) : sum);
+        v_store(out + i, relu ? v_max(zero, sum) : sum);
     }
     if (i < n) {
         const int rest = (int)(n - i);
         const vreal sum = v_add(v_load_n(a + i, rest), v_load_n(b + i, rest));
-        v_store_n(out + i, relu ? v_max(least, sum) : sum, rest);
+        v_store_n(out + i, relu ? v_max(zero, sum) : sum, rest);
     }
 }
 
 void FC_NAME(add)(const void *a, const void *b, void *out, fc_size n, int relu) {
     if (relu)
-        add((const real *)a, (const real *)b, (real *)out, n, 1);
+        add((const stored *)a, (const stored *)b, (stored *)out, n, 1);
     else
-        add((const real *)a, (const real *)b, (real *)out, n, 0);
+        add((const stored *)a, (const stored *)b, (stored *)out, n, 0);
 }

@@ -1,9 +1,10 @@
-/* Convolution in groups no wider than a vector or so: depthwise, and 2, 4, 8, 16 channels per group.
+/* Convolution in groups no wider than a vector or so: depthwise, and 2, 4, 8, 16 channels per
+ * group.
  *
  * A vector of output channels sees only the input channels of the same places (or, where a group is
- * wider than a vector, of the same group). An input vector is loaded once for all the outputs of a row
- * that meet it, and spread: element i of `spread(x, u)` is channel u of i's group. Filters of a row of
- * taps and the sums of COLUMNS outputs stay in registers.
+ * wider than a vector, of the same group). An input vector is loaded once for all the outputs of a
+ * row that meet it, and spread: element i of `spread(x, u)` is channel u of i's group. Filters of a
+ * row of taps and the sums of COLUMNS outputs stay in registers.
  */
 #include "simd.h"
 
@@ -22,8 +23,8 @@ enum {
 /* How an input vector becomes what a vector of outputs is multiplied with. */
 enum { SAME, PICK, EACH };
 
-FC_INLINE vreal spread(const real *x, const int mode, vindex picker, fc_size u) {
-    return mode == SAME ? v_load(x) : mode == PICK ? v_pick(x, picker) : v_set1(x[u]);
+FC_INLINE vreal spread(const stored *x, const int mode, vindex picker, fc_size u) {
+    return mode == SAME ? v_load(x) : mode == PICK ? v_pick(x, picker) : v_set1(widen(x[u]));
 }
 
 /* What spread needs for channels u .. u + parts. */
@@ -40,9 +41,8 @@ FC_INLINE void pickers(vindex *p, const int mode, const int parts, fc_size group
 
 FC_INLINE int mode_of(fc_size group) { return group == 1 ? SAME : group < VL ? PICK : EACH; }
 
-FC_INLINE fc_size fc_min(fc_size a, fc_size b) { return a < b ? a : b; }
-
-/* Vector number b of the channels: the last one overlaps the one before where they do not divide. */
+/* Vector number b of the channels: the last one overlaps the one before where they do not
+ * divide. */
 FC_INLINE fc_size first_channel(fc_size b, fc_size channels) {
     return fc_min(b * VL, channels - VL);
 }
@@ -52,19 +52,20 @@ FC_INLINE fc_size first_input(const int mode, fc_size channel, fc_size group) {
     return mode == EACH ? channel / group * group : channel;
 }
 
-/* Outputs j .. j + columns of a row, one vector of channels. `checked`: taps may leave the image, and
- * the row may have no more than `n` of these outputs. */
-FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b, fc_size j, fc_size n,
-                       char *out, const int columns, const int checked, const int mode, const int taps,
-                       const int step, const int parts) {
+/* Outputs j .. j + columns of a row, one vector of channels. `checked`: taps may leave the image,
+ * and the row may have no more than `n` of these outputs. */
+FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b, fc_size j,
+                       fc_size n, char *out, const int columns, const int checked, const int mode,
+                       const int taps, const int step, const int parts) {
     const fc_size c = first_channel(b, p->channels), group = mode == SAME ? 1 : p->group;
     const fc_size col = p->col0 + j * step, taps_h = p->taps_h, x_w = p->x_w, out_w = p->out_w;
     const int relu = p->relu;
-    const real *w = (const real *)p->w + b * taps_h * taps * group * VL;
-    const fc_size x_at = p->x_at + col * x_w + first_input(mode, c, group) * (fc_size)sizeof(real);
+    const stored *w = (const stored *)p->w + b * taps_h * taps * group * VL;
+    const fc_size x_at =
+        p->x_at + col * x_w + first_input(mode, c, group) * (fc_size)sizeof(stored);
     int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64); /* columns inside */
     vreal acc[COLUMNS];
-    const vreal bias = p->bias ? v_load((const real *)p->bias + c) : v_zero();
+    const vreal bias = p->bias ? v_load((const stored *)p->bias + c) : v_zero();
 #pragma GCC unroll 16
     for (int q = 0; q < columns; q++) acc[q] = bias;
     for (fc_size h = 0; h < taps_h; h++, w += taps * group * VL) {
@@ -88,7 +89,7 @@ FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b,
                 }
 #pragma GCC unroll 4
                 for (int v = 0; v < parts; v++) {
-                    vreal xv = spread((const real *)x, mode, pick[v], u + v);
+                    vreal xv = spread((const stored *)x, mode, pick[v], u + v);
                     FC_KEEP_VECTOR(xv);
 #pragma GCC unroll 8
                     for (int s = 0; s < taps; s++) /* output q meets column k through this tap */
@@ -98,14 +99,14 @@ FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b,
             }
         }
     }
-    out += j * out_w + c * (fc_size)sizeof(real);
+    out += j * out_w + c * (fc_size)sizeof(stored);
     if (relu) {
 #pragma GCC unroll 16
         for (int q = 0; q < columns; q++) acc[q] = v_max(v_zero(), acc[q]);
     }
 #pragma GCC unroll 16
     for (int q = 0; q < columns; q++, out += out_w)
-        if (!checked || q < n) v_store((real *)out, acc[q]);
+        if (!checked || q < n) v_store((stored *)out, acc[q]);
 }
 
 /* Some columns of all rows before the next ones, and of as many channels as keep the input under an
@@ -114,8 +115,9 @@ FC_INLINE void rows(const fc_grouped *p, const int mode, const int taps, const i
                     const int parts) {
     const fc_size blocks = (p->channels + VL - 1) / VL;
     const fc_size width = fc_min((COLUMNS - 1) * step + taps, p->width);
-    const fc_size chunk = 1 + L1_BYTES / (p->taps_h * width * VL * (fc_size)sizeof(real) + 1);
-    for (fc_size j = 0, n; (n = p->out_width - j) > 0; j += n <= FEW_COLUMNS ? FEW_COLUMNS : COLUMNS) {
+    const fc_size chunk = 1 + L1_BYTES / (p->taps_h * width * VL * (fc_size)sizeof(stored) + 1);
+    for (fc_size j = 0, n; (n = p->out_width - j) > 0;
+         j += n <= FEW_COLUMNS ? FEW_COLUMNS : COLUMNS) {
         const fc_size first = p->col0 + j * step;
         /* where channels are taken in parts, the checks are few beside the products */
         const int inside = parts == 1 && n >= COLUMNS && first >= 0 &&
@@ -143,20 +145,20 @@ FC_INLINE void rows_any(const fc_grouped *p, const int mode) {
         for (fc_size j = 0; j < p->out_width; j++)
             for (fc_size b = 0; b < blocks; b++) {
                 const fc_size c = first_channel(b, p->channels);
-                const real *w = (const real *)p->w + b * p->taps_h * p->taps_w * group * VL;
-                vreal acc = p->bias ? v_load((const real *)p->bias + c) : v_zero();
+                const stored *w = (const stored *)p->w + b * p->taps_h * p->taps_w * group * VL;
+                vreal acc = p->bias ? v_load((const stored *)p->bias + c) : v_zero();
                 for (fc_size h = 0; h < p->taps_h; h++)
                     for (fc_size s = 0; s < p->taps_w; s++, w += group * VL) {
                         const char *line = p->rows[i * p->taps_h + h];
                         const fc_size col = p->col0 + j * p->step + s * p->col_dx;
                         if (!line || col < 0 || col >= p->width) continue;
-                        const real *x = (const real *)(line + p->x_at + col * p->x_w) +
-                                        first_input(mode, c, group);
+                        const stored *x = (const stored *)(line + p->x_at + col * p->x_w) +
+                                          first_input(mode, c, group);
                         for (fc_size u = 0; u < group; u++)
                             acc = v_fma(spread(x, mode, v_picker((int)group, (int)u), u),
                                         v_load(w + u * VL), acc);
                     }
-                real *out = (real *)((char *)p->out + i * p->out_h + j * p->out_w) + c;
+                stored *out = (stored *)((char *)p->out + i * p->out_h + j * p->out_w) + c;
                 v_store(out, p->relu ? v_max(v_zero(), acc) : acc);
             }
 }
@@ -228,7 +230,8 @@ void FC_NAME(grouped)(const fc_grouped *p) {
         rows_any(p, EACH);
 }
 
-/* ---- weight gradient: dw[h][s][u] += sum over i, j of dy[i][j] spread(x[i][h][j step + s], u) ---- */
+/* ---- weight gradient: dw[h][s][u] += sum over i, j of dy[i][j] spread(x[i][h][j step + s], u)
+ * ---- */
 
 /* Adds outputs j .. j + columns of row i to the sums of `lines` rows of taps. */
 FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MAX_TAPS][MAX_PARTS], fc_size i,
@@ -238,12 +241,12 @@ FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MAX_TAPS][MAX_
                            const int step, const int parts) {
     const fc_size col = p->col0 + j * step, x_w = p->x_w;
     const fc_size x_at =
-        p->x_at + col * x_w + first_input(mode, c, p->group) * (fc_size)sizeof(real);
+        p->x_at + col * x_w + first_input(mode, c, p->group) * (fc_size)sizeof(stored);
     int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64);
-    const char *dy = (const char *)p->dy + i * p->dy_h + j * p->dy_w + c * (fc_size)sizeof(real);
+    const char *dy = (const char *)p->dy + i * p->dy_h + j * p->dy_w + c * (fc_size)sizeof(stored);
     vreal g[GRAD_COLUMNS];
 #pragma GCC unroll 4
-    for (int q = 0; q < columns; q++) g[q] = v_load((const real *)(dy + q * p->dy_w));
+    for (int q = 0; q < columns; q++) g[q] = v_load((const stored *)(dy + q * p->dy_w));
 #pragma GCC unroll 3
     for (int h = 0; h < lines; h++) {
         const char *x = p->rows[i * p->taps_h + h0 + h];
@@ -259,7 +262,7 @@ FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MAX_TAPS][MAX_
             }
 #pragma GCC unroll 4
             for (int v = 0; v < parts; v++) {
-                vreal xv = spread((const real *)x, mode, pick[v], u + v);
+                vreal xv = spread((const stored *)x, mode, pick[v], u + v);
                 FC_KEEP_VECTOR(xv);
 #pragma GCC unroll 8
                 for (int s = 0; s < taps; s++)
@@ -298,14 +301,14 @@ FC_INLINE void add_rows(const fc_grouped_grad *p, fc_size h0, fc_size b, fc_size
                             parts);
             j += columns;
         }
-    real *dw = (real *)((char *)p->dw + b * p->dw_block) + (h0 * taps * p->group + u) * VL;
+    stored *dw = (stored *)((char *)p->dw + b * p->dw_block) + (h0 * taps * p->group + u) * VL;
 #pragma GCC unroll 3
     for (int h = 0; h < lines; h++)
 #pragma GCC unroll 8
         for (int s = 0; s < taps; s++)
 #pragma GCC unroll 4
             for (int v = 0; v < parts; v++) {
-                real *to = dw + ((h * taps + s) * p->group + v) * VL;
+                stored *to = dw + ((h * taps + s) * p->group + v) * VL;
                 v_store(to, v_add(v_load(to), sum[h][s][v]));
             }
 }
@@ -334,7 +337,7 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode) {
     const fc_size blocks = (p->channels + VL - 1) / VL, group = p->group;
     for (fc_size b = 0; b < blocks; b++) {
         const fc_size c = first_channel(b, p->channels);
-        real *dw = (real *)((char *)p->dw + b * p->dw_block);
+        stored *dw = (stored *)((char *)p->dw + b * p->dw_block);
         for (fc_size h = 0; h < p->taps_h; h++)
             for (fc_size s = 0; s < p->taps_w; s++)
                 for (fc_size u = 0; u < group; u++, dw += VL) {
@@ -345,10 +348,10 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode) {
                         for (fc_size j = 0; line && j < p->dy_width; j++) {
                             const fc_size col = p->col0 + j * p->step + s * p->col_dx;
                             if (col < 0 || col >= p->width) continue;
-                            const real *x = (const real *)(line + p->x_at + col * p->x_w) +
-                                            first_input(mode, c, group);
+                            const stored *x = (const stored *)(line + p->x_at + col * p->x_w) +
+                                              first_input(mode, c, group);
                             sum = v_fma(spread(x, mode, v_picker((int)group, (int)u), u),
-                                        v_load((const real *)(dy + j * p->dy_w) + c), sum);
+                                        v_load((const stored *)(dy + j * p->dy_w) + c), sum);
                         }
                     }
                     v_store(dw, v_add(v_load(dw), sum));
@@ -365,7 +368,7 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode) {
 /* Whether to keep the sums in registers: not where every pixel is another line of the cache, and
  * reading it for one channel at a time would cost more than sums that come and go. */
 FC_INLINE int keep_sums(const fc_grouped_grad *p) {
-    return KEPT_PARTS < MAX_PARTS && p->x_w == VL * (fc_size)sizeof(real);
+    return KEPT_PARTS < MAX_PARTS && p->x_w == VL * (fc_size)sizeof(stored);
 }
 
 static int grad_same(const fc_grouped_grad *p) {

@@ -9,7 +9,7 @@
 /* packing, packed or neither is one branch for some forty instructions, not three loops */
 #pragma GCC optimize("no-unswitch-loops")
 #endif
-#include "simd.h"
+#include "register_tile.h"
 
 /* partial: the last of nv vectors may have fewer columns than lanes */
 FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const int nv,
@@ -23,8 +23,8 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
     const fc_size a_k = t->a_k, b_k = t->b_k, len = t->len;
     const fc_size a_prefetch = t->a_prefetch - t->a_from, b_prefetch = t->b_prefetch - t->b_from;
     const int packed = t->packed, pack = t->panel && !packed;
-    const fc_size columns_k = packed ? 2 * VL * (fc_size)sizeof(real) : b_k;
-    real *panel = t->panel;
+    const fc_size columns_k = packed ? 2 * VL * (fc_size)sizeof(stored) : b_k;
+    stored *panel = t->panel;
     for (fc_size s = 0; s < t->segments; s++) {
         const char *a = (const char *)t->a[s] + t->a_from;
         const char *b = (const char *)t->b[s] + t->b_from;
@@ -35,8 +35,8 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
             vreal bv[2];
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {
-                const real *p = (const real *)columns + j * VL;
-                bv[j] = (partial && j == nv - 1) ? v_load_n(p, rest) : v_load(p);
+                const stored *p = (const stored *)columns + j * VL;
+                bv[j] = load_part(p, partial && j == nv - 1, rest);
             }
             if (pack) {
 #pragma GCC unroll 2
@@ -45,34 +45,17 @@ FC_INLINE void outer(const fc_outer *t, const fc_size a_m, const int m, const in
             }
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) {
-                const vreal av = v_set1(*(const real *)(a + i * a_m));
+                const vreal av = v_set1(widen(*(const stored *)(a + i * a_m)));
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
             }
         }
     }
-    if (t->accumulate) { /* sums of blocks round less than one long sum */
-#pragma GCC unroll 16
-        for (int i = 0; i < m; i++)
-#pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) {
-                const real *p = (const real *)((const char *)t->c + i * t->c_m) + j * VL;
-                acc[i][j] = v_add(acc[i][j], partial && j == nv - 1 ? v_load_n(p, rest) : v_load(p));
-            }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < m; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            real *p = (real *)((char *)t->c + i * t->c_m) + j * VL;
-            if (partial && j == nv - 1)
-                v_store_n(p, acc[i][j], rest);
-            else
-                v_store(p, acc[i][j]);
-        }
+    if (t->accumulate) add_tile(acc, t->c, t->c_m, m, nv, partial, rest);
+    store_tile(acc, t->c, t->c_m, m, nv, partial, rest);
 }
 
-#define FC_ONE ((fc_size)sizeof(real))
+#define FC_ONE ((fc_size)sizeof(stored))
 #define FC_DEFINE(m)                                                                       \
     static void adjacent_##m##x1(const fc_outer *t) { outer(t, FC_ONE, m, 1, 0); }         \
     static void adjacent_##m##x2(const fc_outer *t) { outer(t, FC_ONE, m, 2, 0); }         \

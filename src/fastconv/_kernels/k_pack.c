@@ -8,20 +8,20 @@ enum { STEP = VL < 4 ? VL : 4 };
 /* dst[j][i] = src[i][j] for i < n, j < cols, both at most VL: all VL rows are loaded (the last one
  * again where there are fewer), so that the loops unroll. One pointer for four rows: GCC would
  * otherwise keep, and move, one for each of them in memory. */
-FC_INLINE void turn_block(char *d, fc_size d_j, const char *s, fc_size s_i, int n, int cols,
-                          const int past) {
+FC_INLINE void transpose_block(char *d, fc_size d_j, const char *s, fc_size s_i, int n, int cols,
+                               const int past) {
     vreal r[VL];
     if (n == VL) {
         for (int i = 0; i < VL; i += STEP, s += STEP * s_i) {
             FC_KEEP(s);
             for (int k = 0; k < STEP; k++) {
-                const real *row = (const real *)(s + k * s_i);
+                const stored *row = (const stored *)(s + k * s_i);
                 r[i + k] = cols == VL ? v_load(row) : v_load_n(row, cols);
             }
         }
     } else {
         for (int i = 0; i < VL; i++) {
-            const real *row = (const real *)(s + (i < n ? i : n - 1) * s_i);
+            const stored *row = (const stored *)(s + (i < n ? i : n - 1) * s_i);
             r[i] = cols == VL ? v_load(row) : v_load_n(row, cols);
         }
     }
@@ -32,36 +32,37 @@ FC_INLINE void turn_block(char *d, fc_size d_j, const char *s, fc_size s_i, int 
         for (int k = 0; k < STEP; k++) {
             if (j + k >= cols) break;
             if (past)
-                v_stream((real *)(d + k * d_j), r[j + k]);
+                v_stream((stored *)(d + k * d_j), r[j + k]);
             else if (n == VL)
-                v_store((real *)(d + k * d_j), r[j + k]);
+                v_store((stored *)(d + k * d_j), r[j + k]);
             else
-                v_store_n((real *)(d + k * d_j), r[j + k], n);
+                v_store_n((stored *)(d + k * d_j), r[j + k], n);
         }
     }
 }
 
 /* dst[j][i] = src[i][j], both contiguous along their last index */
-static void turn(char *d, fc_size d_j, const char *s, fc_size s_i, fc_size rows, fc_size cols) {
-    const fc_size one = sizeof(real);
+static void transpose(char *d, fc_size d_j, const char *s, fc_size s_i, fc_size rows,
+                      fc_size cols) {
+    const fc_size one = sizeof(stored);
     for (fc_size i = 0; i < rows; i += VL) {
-        const int n = rows - i < VL ? (int)(rows - i) : VL;
+        const int n = upto(rows - i);
         for (fc_size j = 0; j < cols; j += VL) {
-            const int m = cols - j < VL ? (int)(cols - j) : VL;
+            const int m = upto(cols - j);
             if (n == VL && m == VL)
-                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, VL, 0);
+                transpose_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, VL, 0);
             else if (n == VL)
-                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, m, 0);
+                transpose_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, VL, m, 0);
             else
-                turn_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, n, m, 0);
+                transpose_block(d + j * d_j + i * one, d_j, s + i * s_i + j * one, s_i, n, m, 0);
         }
     }
 }
 
 /* Short runs are the rule (a row of a small image): no call, no branch on the size. */
-FC_INLINE void copy_run(real *d, const real *s, fc_size n) {
+FC_INLINE void copy_run(stored *d, const stored *s, fc_size n) {
     if (n > 64 * VL) {
-        memcpy(d, s, n * sizeof(real));
+        memcpy(d, s, n * sizeof(stored));
         return;
     }
     for (; n >= VL; n -= VL, d += VL, s += VL) v_store(d, v_load(s));
@@ -76,7 +77,7 @@ FC_INLINE void swap(fc_size *a, fc_size *b) {
 
 void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i, fc_size s_j,
                      fc_size rows, fc_size cols) {
-    const fc_size one = sizeof(real);
+    const fc_size one = sizeof(stored);
     char *d = dst;
     const char *s = src;
     if (d_i == one && d_j != one) { /* write along j, where either will do */
@@ -90,19 +91,19 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
             rows = 1;
         }
         for (fc_size i = 0; i < rows; i++)
-            copy_run((real *)(d + i * d_i), (const real *)(s + i * s_i), cols);
+            copy_run((stored *)(d + i * d_i), (const stored *)(s + i * s_i), cols);
     } else if (d_j == one && s_i == one) {
-        turn(d, d_i, s, s_j, cols, rows);
+        transpose(d, d_i, s, s_j, cols, rows);
     } else {
         for (fc_size i = 0; i < rows; i++)
             for (fc_size j = 0; j < cols; j++)
-                *(real *)(d + i * d_i + j * d_j) = *(const real *)(s + i * s_i + j * s_j);
+                *(stored *)(d + i * d_i + j * d_j) = *(const stored *)(s + i * s_i + j * s_j);
     }
 }
 
 void FC_NAME(stream2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
                        fc_size s_j, fc_size rows, fc_size cols) {
-    const fc_size one = sizeof(real), line = VL * one;
+    const fc_size one = sizeof(stored), line = VL * one;
     char *d = dst;
     const char *s = src;
     if (d_i == one && s_j == one && d_j % line == 0) {
@@ -113,21 +114,22 @@ void FC_NAME(stream2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_
         for (rows -= head, d += head * d_i, s += head * s_i; rows >= VL;
              rows -= VL, d += line, s += VL * s_i) {
             for (fc_size j = 0; j < whole; j += VL)
-                turn_block(d + j * d_j, d_j, s + j * one, s_i, VL, VL, 1);
+                transpose_block(d + j * d_j, d_j, s + j * one, s_i, VL, VL, 1);
             FC_NAME(copy2d)(d + whole * d_j, d_i, d_j, s + whole * one, s_i, s_j, VL, cols - whole);
         }
     }
     FC_NAME(copy2d)(d, d_i, d_j, s, s_i, s_j, rows, cols);
 }
 
-/* One filter's taps lie side by side (backwards where s_w < 0): turn them a vector of filters at a
- * time. `run` elements of a filter are contiguous: all its channels' taps, or one channel's. */
-static void pack_runs(real *d, const char *s, fc_size n, fc_size channels, fc_size taps, fc_size s_n,
-                      fc_size run, int backwards, fc_size c0, fc_size nr) {
-    real *to[VL];
+/* One filter's taps lie side by side (backwards where s_w < 0): transpose them, a vector of filters
+ * at a time. `run` elements of a filter are contiguous: all its channels' taps, or one
+ * channel's. */
+static void pack_runs(stored *d, const char *s, fc_size n, fc_size channels, fc_size taps,
+                      fc_size s_n, fc_size run, int backwards, fc_size c0, fc_size nr) {
+    stored *to[VL];
     fc_size c = c0, t = 0;
     for (fc_size e = 0; e < run; e += VL) {
-        const int m = run - e < VL ? (int)(run - e) : VL;
+        const int m = upto(run - e);
         for (int q = 0; q < m; q++) {
             to[q] = d + ((backwards ? taps - 1 - t : t) * channels + c) * nr;
             if (++t == taps) t = 0, c++;
@@ -135,11 +137,11 @@ static void pack_runs(real *d, const char *s, fc_size n, fc_size channels, fc_si
         for (fc_size i = 0; i < nr; i += VL) {
             const fc_size left = n - i;
             const int rows = left >= VL ? VL : left > 0 ? (int)left : 0;
-            const char *from = s + i * s_n + e * (fc_size)sizeof(real);
+            const char *from = s + i * s_n + e * (fc_size)sizeof(stored);
             /* filters beyond n read as zero: all VL columns are written */
             vreal r[VL];
             for (int k = 0; k < VL; k++) {
-                const real *row = (const real *)(from + k * s_n);
+                const stored *row = (const stored *)(from + k * s_n);
                 r[k] = k >= rows ? v_zero() : m == VL ? v_load(row) : v_load_n(row, m);
             }
             v_transpose(r);
@@ -149,18 +151,18 @@ static void pack_runs(real *d, const char *s, fc_size n, fc_size channels, fc_si
 }
 
 /* Taps that lie near each other, but not side by side (those of one phase of a strided gradient): a
- * channel's are read together, turned, and the ones wanted are kept. at[t]: where tap t lies, in
- * elements from the first of `reach`. */
-static void pack_taps(real *d, const char *s, fc_size n, fc_size channels, fc_size taps,
+ * channel's are read together, transposed, and the ones wanted are kept. at[t]: where tap t lies,
+ * in elements from the first of `reach`. */
+static void pack_taps(stored *d, const char *s, fc_size n, fc_size channels, fc_size taps,
                       const fc_size *at, int reach, fc_size s_n, fc_size s_c, fc_size nr) {
     for (fc_size c = 0; c < channels; c++, s += s_c)
         for (fc_size i = 0; i < nr; i += VL) {
             vreal r[VL];
             const char *from = s + i * s_n;
-            for (fc_size ahead = 0; ahead < VL * s_n && s_n <= 64; ahead += 64)
-                v_prefetch(from + 4 * s_c + ahead);
+            for (fc_size line = 0; line < VL * s_n && s_n <= 64; line += 64)
+                v_prefetch(from + 4 * s_c + line);
             for (int k = 0; k < VL; k++)
-                r[k] = i + k < n ? v_load_n((const real *)(from + k * s_n), reach) : v_zero();
+                r[k] = i + k < n ? v_load_n((const stored *)(from + k * s_n), reach) : v_zero();
             v_transpose(r);
             for (fc_size t = 0; t < taps; t++) v_store(d + (t * channels + c) * nr + i, r[at[t]]);
         }
@@ -169,8 +171,8 @@ static void pack_taps(real *d, const char *s, fc_size n, fc_size channels, fc_si
 void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channels, fc_size taps_h,
                            fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h, fc_size s_w,
                            fc_size nr) {
-    const fc_size one = sizeof(real), taps = taps_h * taps_w;
-    real *d = dst;
+    const fc_size one = sizeof(stored), taps = taps_h * taps_w;
+    stored *d = dst;
     const int row_backwards = taps_w > 1 ? s_w == -one : s_h == -one;
     const fc_size step = row_backwards ? -one : one;
     if ((taps_w == 1 || s_w == step) && (taps_h == 1 || s_h == taps_w * step)) {
@@ -182,8 +184,8 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
         }
         if (taps > 1) {
             for (fc_size c = 0; c < channels; c++) {
-                for (fc_size ahead = 0; ahead < n * s_n && s_n <= 64; ahead += 64)
-                    v_prefetch(s + (c + 4) * s_c + ahead);
+                for (fc_size line = 0; line < n * s_n && s_n <= 64; line += 64)
+                    v_prefetch(s + (c + 4) * s_c + line);
                 pack_runs(d, s + c * s_c, n, channels, taps, s_n, taps, row_backwards, c, nr);
             }
             return;
@@ -205,14 +207,14 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
         for (fc_size h = 0; h < taps_h; h++)
             for (fc_size w = 0; w < taps_w; w++) {
                 const char *from = (const char *)src + c * s_c + h * s_h + w * s_w;
-                real *to = d + (h * taps_w + w) * tap + c * nr;
+                stored *to = d + (h * taps_w + w) * tap + c * nr;
                 fc_size i = 0;
                 if (s_n == one) {
-                    memcpy(to, from, n * sizeof(real));
+                    memcpy(to, from, n * sizeof(stored));
                     i = n;
                 }
-                for (; i < n; i++) to[i] = *(const real *)(from + i * s_n);
-                for (; i < nr; i++) to[i] = 0;
+                for (; i < n; i++) to[i] = *(const stored *)(from + i * s_n);
+                for (; i < nr; i++) to[i] = narrow(0);
             }
 }
 
@@ -222,24 +224,24 @@ void FC_NAME(unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_
     const char *from[VL];
     fc_size c = 0, t = 0;
     for (fc_size e = 0; e < run; e += VL) {
-        const int m = run - e < VL ? (int)(run - e) : VL;
+        const int m = upto(run - e);
         for (int q = 0; q < VL; q++) { /* beyond m, the last one again */
             from[q] = (const char *)src + (t * channels + c) * s_row;
             if (q < m - 1 && ++t == taps) t = 0, c++;
         }
         if (++t == taps) t = 0, c++;
         for (fc_size i = 0; i < n; i += VL) {
-            const int filters = n - i < VL ? (int)(n - i) : VL;
-            char *to = (char *)dst + i * d_n + e * (fc_size)sizeof(real);
+            const int filters = upto(n - i);
+            char *to = (char *)dst + i * d_n + e * (fc_size)sizeof(stored);
             vreal r[VL];
-            for (int q = 0; q < VL; q++) r[q] = v_load((const real *)from[q] + i);
+            for (int q = 0; q < VL; q++) r[q] = v_load((const stored *)from[q] + i);
             v_transpose(r);
             for (int k = 0; k < VL; k++) {
                 if (k >= filters) break;
                 if (m == VL)
-                    v_store((real *)(to + k * d_n), r[k]);
+                    v_store((stored *)(to + k * d_n), r[k]);
                 else
-                    v_store_n((real *)(to + k * d_n), r[k], m);
+                    v_store_n((stored *)(to + k * d_n), r[k], m);
             }
         }
     }

@@ -1,41 +1,32 @@
 /* Softmax, its logarithm and cross-entropy, forward and backward, over one axis. Either the classes
- * are contiguous and vectors run along them, one position after the other; or the positions are, and
- * vectors run over a block of them, one class after the other. A few contiguous classes are turned
- * to be like the latter: a vector of positions then costs one sum and one maximum, not one each. */
+ * are contiguous and vectors run along them, one position after the other; or the positions are,
+ * and vectors run over a block of them, one class after the other. A few contiguous classes are
+ * transposed to be like the latter: a vector of positions then costs one sum and one maximum, not
+ * one each. */
 #include <math.h>
 
 #include "vmath.h"
 
 enum { BLOCK = 8 * VL }; /* positions at a time */
-enum { FEW = 4 * VL };   /* contiguous classes that are turned */
-
-/* The vector at p of a run that ends after n > 0 more elements; past the end, zeros. */
-FC_INLINE vreal get(const real *p, fc_size n) { return n < VL ? v_load_n(p, (int)n) : v_load(p); }
-
-FC_INLINE void put(real *p, vreal v, fc_size n) {
-    if (n < VL)
-        v_store_n(p, v, (int)n);
-    else
-        v_store(p, v);
-}
+enum { FEW = 4 * VL };   /* contiguous classes that are transposed */
 
 /* ---- classes contiguous: n of them ---- */
 
 /* NaN is passed over: its exponential makes the sum NaN */
-static real row_max(const real *x, fc_size n) {
+static real row_max(const stored *x, fc_size n) {
     real lane[VL];
     vreal best = v_set1(-(real)INFINITY);
     fc_size i = 0;
     for (; i + VL <= n; i += VL) best = v_max(v_load(x + i), best);
-    v_store(lane, best);
+    v_store_real(lane, best);
     real result = lane[0];
     for (int k = 1; k < VL; k++) result = lane[k] > result ? lane[k] : result;
-    for (; i < n; i++) result = x[i] > result ? x[i] : result;
+    for (; i < n; i++) result = widen(x[i]) > result ? widen(x[i]) : result;
     return result;
 }
 
 /* The sum of e^(x - max), the terms going to y unless that is NULL. */
-FC_INLINE real row_sum(const real *x, real *y, fc_size n, real max_) {
+FC_INLINE real row_sum(const stored *x, stored *y, fc_size n, real max_) {
     const vreal max = v_set1(max_);
     vreal sum = v_zero();
     fc_size i = 0;
@@ -53,34 +44,36 @@ FC_INLINE real row_sum(const real *x, real *y, fc_size n, real max_) {
     return v_sum(sum);
 }
 
-static void row_forward(const real *x, real *y, fc_size n, int log) {
+static void row_forward(const stored *x, stored *y, fc_size n, int log) {
     const real best = row_max(x, n);
     const vreal max = v_set1(best);
     const vreal total = v_set1(log ? row_sum(x, NULL, n, best) : row_sum(x, y, n, best));
     const vreal correction = log ? v_log(total) : v_div(v_set1(1), total);
     for (fc_size i = 0; i < n; i += VL)
-        put(y + i,
-            log ? v_sub(v_sub(get(x + i, n - i), max), correction)
-                : v_mul(get(y + i, n - i), correction),
-            n - i);
+        v_store_upto(y + i,
+                     log ? v_sub(v_sub(v_load_upto(x + i, n - i), max), correction)
+                         : v_mul(v_load_upto(y + i, n - i), correction),
+                     n - i);
 }
 
-static void row_backward(const real *g, const real *y, real *dx, fc_size n, int log) {
+static void row_backward(const stored *g, const stored *y, stored *dx, fc_size n, int log) {
     vreal sum = v_zero();
     for (fc_size i = 0; i < n; i += VL) {
-        const vreal v = get(g + i, n - i);
-        sum = log ? v_add(sum, v) : v_fma(v, get(y + i, n - i), sum);
+        const vreal v = v_load_upto(g + i, n - i);
+        sum = log ? v_add(sum, v) : v_fma(v, v_load_upto(y + i, n - i), sum);
     }
     sum = v_set1(v_sum(sum));
     for (fc_size i = 0; i < n; i += VL) {
-        const vreal gi = get(g + i, n - i), yi = get(y + i, n - i);
-        put(dx + i, log ? v_sub(gi, v_mul(v_exp(yi), sum)) : v_mul(yi, v_sub(gi, sum)), n - i);
+        const vreal gi = v_load_upto(g + i, n - i), yi = v_load_upto(y + i, n - i);
+        v_store_upto(dx + i, log ? v_sub(gi, v_mul(v_exp(yi), sum)) : v_mul(yi, v_sub(gi, sum)),
+                     n - i);
     }
 }
 
 /* ---- positions contiguous: n <= BLOCK of them, classes `step` elements apart ---- */
 
-/* A call with n for a constant where the block is whole: loops over it then have no ends to mind. */
+/* A call with n for a constant where the block is whole: loops over it then have no ends to
+ * mind. */
 #define WHOLE_OR_NOT(n, call)   \
     do {                        \
         if (n == BLOCK) {       \
@@ -93,139 +86,145 @@ static void row_backward(const real *g, const real *y, real *dx, fc_size n, int 
 
 /* The maximum and the sum of e^(x - max) of each position, the terms going to y unless NULL; whole
  * vectors of both are written. */
-FC_INLINE void block_terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
+FC_INLINE void block_terms(const stored *x, stored *y, fc_size classes, fc_size step, fc_size n,
                            real *max, real *sum) {
     for (fc_size j = 0; j < n; j += VL) {
-        v_store(max + j, get(x + j, n - j));
-        v_store(sum + j, v_zero());
+        v_store_real(max + j, v_load_upto(x + j, n - j));
+        v_store_real(sum + j, v_zero());
     }
     for (fc_size c = 1; c < classes; c++)
         for (fc_size j = 0; j < n; j += VL)
-            v_store(max + j, v_max(get(x + c * step + j, n - j), v_load(max + j)));
+            v_store_real(max + j,
+                         v_max(v_load_upto(x + c * step + j, n - j), v_load_real(max + j)));
     for (fc_size c = 0; c < classes; c++)
         for (fc_size j = 0; j < n; j += VL) {
-            const vreal e = v_exp(v_sub(get(x + c * step + j, n - j), v_load(max + j)));
-            if (y) put(y + c * step + j, e, n - j);
-            v_store(sum + j, v_add(v_load(sum + j), e));
+            const vreal e =
+                v_exp(v_sub(v_load_upto(x + c * step + j, n - j), v_load_real(max + j)));
+            if (y) v_store_upto(y + c * step + j, e, n - j);
+            v_store_real(sum + j, v_add(v_load_real(sum + j), e));
         }
 }
 
 /* Exponentials are long, and many ask for them: one function for blocks ... */
-static void terms(const real *x, real *y, fc_size classes, fc_size step, fc_size n, real *max,
+static void terms(const stored *x, stored *y, fc_size classes, fc_size step, fc_size n, real *max,
                   real *sum) {
     WHOLE_OR_NOT(n, block_terms(x, y, classes, step, n, max, sum));
 }
 
-/* ... and one for a turned vector of positions, whose maxima and sums stay in registers. */
-static void terms_of_tile(const real *x, real *y, fc_size classes, real *max, real *sum) {
+/* ... and one for a transposed vector of positions, whose maxima and sums stay in registers. */
+static void terms_of_tile(const stored *x, stored *y, fc_size classes, real *max, real *sum) {
     real m[VL], s[VL];
     block_terms(x, y, classes, VL, VL, m, s);
-    v_store(max, v_load(m));
-    v_store(sum, v_load(s));
+    v_store_real(max, v_load_real(m));
+    v_store_real(sum, v_load_real(s));
 }
 
 /* what follows from the terms, in y unless log */
-FC_INLINE void block_forward(const real *x, real *y, fc_size classes, fc_size step, fc_size n,
+FC_INLINE void block_forward(const stored *x, stored *y, fc_size classes, fc_size step, fc_size n,
                              int log, const real *max, real *sum) {
     for (fc_size j = 0; j < n; j += VL) {
-        const vreal total = v_load(sum + j);
-        v_store(sum + j, log ? v_log(total) : v_div(v_set1(1), total));
+        const vreal total = v_load_real(sum + j);
+        v_store_real(sum + j, log ? v_log(total) : v_div(v_set1(1), total));
     }
     for (fc_size c = 0; c < classes; c++, x += step, y += step)
         for (fc_size j = 0; j < n; j += VL)
-            put(y + j,
-                log ? v_sub(v_sub(get(x + j, n - j), v_load(max + j)), v_load(sum + j))
-                    : v_mul(get(y + j, n - j), v_load(sum + j)),
-                n - j);
+            v_store_upto(y + j,
+                         log ? v_sub(v_sub(v_load_upto(x + j, n - j), v_load_real(max + j)),
+                                     v_load_real(sum + j))
+                             : v_mul(v_load_upto(y + j, n - j), v_load_real(sum + j)),
+                         n - j);
 }
 
-FC_INLINE void block_backward(const real *g, const real *y, real *dx, fc_size classes,
+FC_INLINE void block_backward(const stored *g, const stored *y, stored *dx, fc_size classes,
                               fc_size step, fc_size n, int log) {
     real sum[BLOCK];
-    for (fc_size j = 0; j < n; j += VL) v_store(sum + j, v_zero());
+    for (fc_size j = 0; j < n; j += VL) v_store_real(sum + j, v_zero());
     for (fc_size c = 0; c < classes; c++)
         for (fc_size j = 0; j < n; j += VL) {
-            const vreal v = get(g + c * step + j, n - j), s = v_load(sum + j);
-            v_store(sum + j, log ? v_add(s, v) : v_fma(v, get(y + c * step + j, n - j), s));
+            const vreal v = v_load_upto(g + c * step + j, n - j), s = v_load_real(sum + j);
+            v_store_real(sum + j,
+                         log ? v_add(s, v) : v_fma(v, v_load_upto(y + c * step + j, n - j), s));
         }
     for (fc_size c = 0; c < classes; c++, g += step, y += step, dx += step)
         for (fc_size j = 0; j < n; j += VL) {
-            const vreal gj = get(g + j, n - j), yj = get(y + j, n - j), s = v_load(sum + j);
-            put(dx + j, log ? v_sub(gj, v_mul(v_exp(yj), s)) : v_mul(yj, v_sub(gj, s)), n - j);
+            const vreal gj = v_load_upto(g + j, n - j), yj = v_load_upto(y + j, n - j),
+                        s = v_load_real(sum + j);
+            v_store_upto(dx + j, log ? v_sub(gj, v_mul(v_exp(yj), s)) : v_mul(yj, v_sub(gj, s)),
+                         n - j);
         }
 }
 
 /* ---- a few contiguous classes of n <= VL positions, `step` elements apart ---- */
 
 /* tile[class][VL] from x[position][class]; lanes beyond n are 0 */
-static void turn_in(const real *x, fc_size step, int n, fc_size classes, real *tile) {
+static void transpose_in(const stored *x, fc_size step, int n, fc_size classes, stored *tile) {
     for (fc_size c = 0; c < classes; c += VL) {
         vreal r[VL];
-        for (int i = 0; i < VL; i++) r[i] = i < n ? get(x + i * step + c, classes - c) : v_zero();
+        for (int i = 0; i < VL; i++)
+            r[i] = i < n ? v_load_upto(x + i * step + c, classes - c) : v_zero();
         v_transpose(r);
         for (int k = 0; k < VL && c + k < classes; k++) v_store(tile + (c + k) * VL, r[k]);
     }
 }
 
-static void turn_out(real *y, fc_size step, int n, fc_size classes, const real *tile) {
+static void transpose_out(stored *y, fc_size step, int n, fc_size classes, const stored *tile) {
     for (fc_size c = 0; c < classes; c += VL) {
         vreal r[VL];
         for (int k = 0; k < VL; k++)
             r[k] = c + k < classes ? v_load(tile + (c + k) * VL) : v_zero();
         v_transpose(r);
-        for (int i = 0; i < n; i++) put(y + i * step + c, r[i], classes - c);
+        for (int i = 0; i < n; i++) v_store_upto(y + i * step + c, r[i], classes - c);
     }
 }
 
-FC_INLINE int upto(fc_size left, int most) { return left < most ? (int)left : most; }
-
 static void few_forward(const fc_softmax *s) {
-    const fc_size step = s->position_stride / (fc_size)sizeof(real);
-    real tile[FEW * VL];
+    const fc_size step = s->position_stride / (fc_size)sizeof(stored);
+    stored tile[FEW * VL];
     for (fc_size i = 0; i < s->positions; i += VL) {
-        const int n = upto(s->positions - i, VL);
-        turn_in((const real *)s->x + i * step, step, n, s->classes, tile);
+        const int n = upto(s->positions - i);
+        transpose_in((const stored *)s->x + i * step, step, n, s->classes, tile);
         real max[VL], sum[VL];
         terms_of_tile(tile, s->log ? NULL : tile, s->classes, max, sum);
         block_forward(tile, tile, s->classes, VL, VL, s->log, max, sum);
-        turn_out((real *)s->out + i * step, step, n, s->classes, tile);
+        transpose_out((stored *)s->out + i * step, step, n, s->classes, tile);
     }
 }
 
 #define AT(type, p, i) ((type *)((char *)(p) + (i) * s->position_stride))
 
 void FC_NAME(softmax)(const fc_softmax *s) {
-    if (s->class_stride == sizeof(real) && s->classes <= FEW) {
+    if (s->class_stride == sizeof(stored) && s->classes <= FEW) {
         few_forward(s);
         return;
     }
-    if (s->class_stride == sizeof(real)) {
+    if (s->class_stride == sizeof(stored)) {
         for (fc_size i = 0; i < s->positions; i++)
-            row_forward(AT(const real, s->x, i), AT(real, s->out, i), s->classes, s->log);
+            row_forward(AT(const stored, s->x, i), AT(stored, s->out, i), s->classes, s->log);
         return;
     }
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
         const fc_size n = s->positions - i < BLOCK ? s->positions - i : BLOCK;
-        const fc_size step = s->class_stride / (fc_size)sizeof(real);
-        const real *x = AT(const real, s->x, i);
-        real *y = AT(real, s->out, i), max[BLOCK], sum[BLOCK];
+        const fc_size step = s->class_stride / (fc_size)sizeof(stored);
+        const stored *x = AT(const stored, s->x, i);
+        stored *y = AT(stored, s->out, i);
+        real max[BLOCK], sum[BLOCK];
         terms(x, s->log ? NULL : y, s->classes, step, n, max, sum);
         WHOLE_OR_NOT(n, block_forward(x, y, s->classes, step, n, s->log, max, sum));
     }
 }
 
 void FC_NAME(softmax_backward)(const fc_softmax *s) {
-    if (s->class_stride == sizeof(real)) {
+    if (s->class_stride == sizeof(stored)) {
         for (fc_size i = 0; i < s->positions; i++)
-            row_backward(AT(const real, s->g, i), AT(const real, s->x, i), AT(real, s->out, i),
-                         s->classes, s->log);
+            row_backward(AT(const stored, s->g, i), AT(const stored, s->x, i),
+                         AT(stored, s->out, i), s->classes, s->log);
         return;
     }
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
         const fc_size n = s->positions - i < BLOCK ? s->positions - i : BLOCK;
-        const fc_size step = s->class_stride / (fc_size)sizeof(real);
-        WHOLE_OR_NOT(n, block_backward(AT(const real, s->g, i), AT(const real, s->x, i),
-                                       AT(real, s->out, i), s->classes, step, n, s->log));
+        const fc_size step = s->class_stride / (fc_size)sizeof(stored);
+        WHOLE_OR_NOT(n, block_backward(AT(const stored, s->g, i), AT(const stored, s->x, i),
+                                       AT(stored, s->out, i), s->classes, step, n, s->log));
     }
 }
 
@@ -233,25 +232,26 @@ void FC_NAME(softmax_backward)(const fc_softmax *s) {
 
 /* sum[j] = log of the sum over n classes of e^(x - max[j]), for `positions` <= BLOCK of them */
 static void log_sums(const fc_softmax *s, fc_size first, int positions, real *max, real *sum) {
-    const fc_size step = s->class_stride / (fc_size)sizeof(real);
+    const fc_size step = s->class_stride / (fc_size)sizeof(stored);
     if (step > 1) {
-        terms(AT(const real, s->x, first), NULL, s->classes, step, positions, max, sum);
+        terms(AT(const stored, s->x, first), NULL, s->classes, step, positions, max, sum);
     } else if (s->classes <= FEW) {
-        real tile[FEW * VL];
+        stored tile[FEW * VL];
         for (int j = 0; j < positions; j += VL) {
-            turn_in(AT(const real, s->x, first + j), s->position_stride / (fc_size)sizeof(real),
-                    upto(positions - j, VL), s->classes, tile);
+            transpose_in(AT(const stored, s->x, first + j),
+                         s->position_stride / (fc_size)sizeof(stored), upto(positions - j),
+                         s->classes, tile);
             terms_of_tile(tile, NULL, s->classes, max + j, sum + j);
         }
     } else {
         for (int j = 0; j < positions; j++) {
-            const real *x = AT(const real, s->x, first + j);
+            const stored *x = AT(const stored, s->x, first + j);
             max[j] = row_max(x, s->classes);
             sum[j] = row_sum(x, NULL, s->classes, max[j]);
         }
     }
     for (int j = 0; j < positions; j += VL)
-        put(sum + j, v_log(get(sum + j, positions - j)), positions - j);
+        v_store_real_upto(sum + j, v_log(v_load_real_upto(sum + j, positions - j)), positions - j);
 }
 
 /* 1 for the label of a class that weighs, 0 for one of no weight or to be ignored, else -1 */
@@ -259,7 +259,7 @@ FC_INLINE int find_weight(const fc_cross_entropy *t, int64_t label, real *weight
     *weight = 0;
     if (label == t->ignore) return 0;
     if (label < 0 || label >= t->logits.classes) return -1;
-    *weight = t->weight ? ((const real *)t->weight)[label] : 1;
+    *weight = t->weight ? widen(((const stored *)t->weight)[label]) : 1;
     return *weight != 0;
 }
 
@@ -267,7 +267,7 @@ int FC_NAME(cross_entropy)(fc_cross_entropy *t) {
     const fc_softmax *s = &t->logits;
     int status = 0;
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
-        const int n = upto(s->positions - i, BLOCK);
+        const int n = (int)fc_min(s->positions - i, BLOCK);
         real max[BLOCK], sum[BLOCK];
         log_sums(s, i, n, max, sum);
         for (int j = 0; j < n; j++) {
@@ -275,14 +275,15 @@ int FC_NAME(cross_entropy)(fc_cross_entropy *t) {
             real weight, loss = 0;
             const int found = find_weight(t, label, &weight);
             if (found > 0) {
-                const char *x = (const char *)AT(const real, s->x, i + j) + label * s->class_stride;
-                loss = weight * (sum[j] - (*(const real *)x - max[j]));
+                const char *x =
+                    (const char *)AT(const stored, s->x, i + j) + label * s->class_stride;
+                loss = weight * (sum[j] - (widen(*(const stored *)x) - max[j]));
             } else if (found < 0) {
                 status = -1;
             }
             t->total += loss;
             t->weights += weight;
-            if (s->out) ((real *)s->out)[i + j] = loss;
+            if (s->out) ((stored *)s->out)[i + j] = narrow(loss);
         }
     }
     return status;
@@ -290,50 +291,51 @@ int FC_NAME(cross_entropy)(fc_cross_entropy *t) {
 
 /* v f, and 0 where f is 0, whatever v */
 FC_INLINE vreal times_or_zero(vreal v, vreal f) {
-    return v_no_more(v_abs(f), v_zero(), v_zero(), v_mul(v, f));
+    return v_less_equal(v_abs(f), v_zero(), v_zero(), v_mul(v, f));
 }
 
 /* (p - [class is at[j]]) factor[j] of n <= BLOCK positions, for the terms p sum[j] that y holds */
-FC_INLINE void block_gradient(real *y, fc_size classes, fc_size step, fc_size n, const int64_t *at,
-                              const real *factor, real *sum) {
+FC_INLINE void block_gradient(stored *y, fc_size classes, fc_size step, fc_size n,
+                              const int64_t *at, const real *factor, real *sum) {
     real own[BLOCK] = {0}; /* what is due at the labels */
-    for (fc_size j = 0; j < n; j += VL) v_store(sum + j, v_div(v_set1(1), v_load(sum + j)));
+    for (fc_size j = 0; j < n; j += VL)
+        v_store_real(sum + j, v_div(v_set1(1), v_load_real(sum + j)));
     for (fc_size j = 0; j < n; j++)
-        if (at[j] >= 0) own[j] = (y[at[j] * step + j] * sum[j] - 1) * factor[j];
+        if (at[j] >= 0) own[j] = (widen(y[at[j] * step + j]) * sum[j] - 1) * factor[j];
     for (fc_size c = 0; c < classes; c++)
         for (fc_size j = 0; j < n; j += VL) {
-            real *to = y + c * step + j;
-            const vreal p = v_mul(get(to, n - j), v_load(sum + j));
-            put(to, times_or_zero(p, v_load(factor + j)), n - j);
+            stored *to = y + c * step + j;
+            const vreal p = v_mul(v_load_upto(to, n - j), v_load_real(sum + j));
+            v_store_upto(to, times_or_zero(p, v_load_real(factor + j)), n - j);
         }
     for (fc_size j = 0; j < n; j++)
-        if (at[j] >= 0) y[at[j] * step + j] = own[j];
+        if (at[j] >= 0) y[at[j] * step + j] = narrow(own[j]);
 }
 
-static void row_gradient(const real *x, real *y, fc_size n, int64_t at, real factor_) {
+static void row_gradient(const stored *x, stored *y, fc_size n, int64_t at, real factor_) {
     const real inverse = 1 / row_sum(x, y, n, row_max(x, n));
-    const real own = at >= 0 ? (y[at] * inverse - 1) * factor_ : 0;
+    const real own = at >= 0 ? (widen(y[at]) * inverse - 1) * factor_ : 0;
     const vreal scale = v_set1(inverse), factor = v_set1(factor_);
     for (fc_size i = 0; i < n; i += VL)
-        put(y + i, times_or_zero(v_mul(get(y + i, n - i), scale), factor), n - i);
-    if (at >= 0) y[at] = own;
+        v_store_upto(y + i, times_or_zero(v_mul(v_load_upto(y + i, n - i), scale), factor), n - i);
+    if (at >= 0) y[at] = narrow(own);
 }
 
 int FC_NAME(cross_entropy_backward)(const fc_cross_entropy *t) {
     const fc_softmax *s = &t->logits;
-    const fc_size classes = s->classes, step = s->class_stride / (fc_size)sizeof(real);
-    const fc_size apart = s->position_stride / (fc_size)sizeof(real);
+    const fc_size classes = s->classes, step = s->class_stride / (fc_size)sizeof(stored);
+    const fc_size apart = s->position_stride / (fc_size)sizeof(stored);
     int status = 0;
     for (fc_size i = 0; i < s->positions; i += BLOCK) {
-        const int n = upto(s->positions - i, BLOCK);
-        const real *x = AT(const real, s->x, i);
-        real *y = AT(real, s->out, i);
+        const int n = (int)fc_min(s->positions - i, BLOCK);
+        const stored *x = AT(const stored, s->x, i);
+        stored *y = AT(stored, s->out, i);
         real factor[BLOCK] = {0}, max[BLOCK], sum[BLOCK];
         int64_t at[BLOCK]; /* the label, or -1 */
         for (int j = 0; j < n; j++) {
             const int64_t label = t->labels[i + j];
             const int found = find_weight(t, label, factor + j);
-            factor[j] *= ((const real *)t->scale)[t->one_scale ? 0 : i + j];
+            factor[j] *= widen(((const stored *)t->scale)[t->one_scale ? 0 : i + j]);
             at[j] = found > 0 ? label : -1;
             if (found < 0) status = -1;
         }
@@ -342,13 +344,13 @@ int FC_NAME(cross_entropy_backward)(const fc_cross_entropy *t) {
             WHOLE_OR_NOT(n, block_gradient(y, classes, step, n, at, factor, sum));
         } else if (classes <= FEW) {
             for (int j = 0; j < n; j += VL) {
-                const int m = upto(n - j, VL);
-                real tile[FEW * VL];
-                turn_in(x + j * apart, apart, m, classes, tile);
+                const int m = upto(n - j);
+                stored tile[FEW * VL];
+                transpose_in(x + j * apart, apart, m, classes, tile);
                 terms_of_tile(tile, tile, classes, max + j, sum + j);
                 for (int k = m; k < VL; k++) at[j + k] = -1;
                 block_gradient(tile, classes, VL, VL, at + j, factor + j, sum + j);
-                turn_out(y + j * apart, apart, m, classes, tile);
+                transpose_out(y + j * apart, apart, m, classes, tile);
             }
         } else {
             for (int j = 0; j < n; j++)

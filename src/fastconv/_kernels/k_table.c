@@ -5,6 +5,7 @@ const fc_kernels FC_NAME(kernels) = {
     .isa = FC_STRING(FC_ISA),
     .dtype = FC_PASTE(fc_code, FC_DTYPE),
     .itemsize = sizeof(stored),
+    .real_size = sizeof(real),
     .lanes = VL,
     .mr = FC_MR,
     .nr = 2 * VL,

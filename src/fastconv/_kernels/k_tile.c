@@ -4,11 +4,7 @@
  * window, the filters); `b` is read a vector at a time. Each (rows, vectors) pair is its own
  * function with every loop bound known, so the accumulators live in registers.
  */
-#include "simd.h"
-
-FC_INLINE vreal load(const real *p, const int partial, const int n) {
-    return partial ? v_load_n(p, n) : v_load(p);
-}
+#include "register_tile.h"
 
 /* partial: the last of nv vectors has fewer columns than lanes */
 FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int partial) {
@@ -20,19 +16,19 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++)
-                v_prefetch_write(c + t->c_prefetch + i * t->c_m + j * (fc_size)sizeof(vreal));
+                v_prefetch_write(c + t->c_prefetch + i * t->c_m + j * VL * (fc_size)sizeof(stored));
     }
-    const real *const bias_at = t->flags & FC_TILE_ACCUMULATE ? NULL : t->bias;
+    const stored *const bias_at = t->flags & FC_TILE_ACCUMULATE ? NULL : t->bias;
     if (bias_at && t->flags & FC_TILE_BIAS_PER_ROW) {
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) acc[i][j] = v_set1(bias_at[i]);
+            for (int j = 0; j < nv; j++) acc[i][j] = v_set1(widen(bias_at[i]));
     } else {
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             const vreal bias =
-                bias_at ? load(bias_at + j * VL, partial && j == nv - 1, rest) : v_zero();
+                bias_at ? load_part(bias_at + j * VL, partial && j == nv - 1, rest) : v_zero();
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) acc[i][j] = bias;
         }
@@ -51,16 +47,16 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
             if (a_prefetch) { /* a line of every row, then the products of a line */
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) v_prefetch(a[i] + at + a_prefetch);
-                stop = k + 64 / (fc_size)sizeof(real) < len ? k + 64 / (fc_size)sizeof(real) : len;
+                stop = fc_min(k + 64 / (fc_size)sizeof(stored), len);
             }
             /* one vector of columns needs a load of `a` for every product: two at a time, then */
-            for (; FC_PAIRS && nv == 1 && a_k == sizeof(real) && k + 2 <= stop;
+            for (; FC_PAIRS && nv == 1 && a_k == sizeof(stored) && k + 2 <= stop;
                  k += 2, at += 2 * a_k, b += 2 * b_k) {
-                const vreal b0 = load((const real *)b, partial, rest);
-                const vreal b1 = load((const real *)(b + b_k), partial, rest);
+                const vreal b0 = load_part((const stored *)b, partial, rest);
+                const vreal b1 = load_part((const stored *)(b + b_k), partial, rest);
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
-                    vreal av = v_load_pair((const real *)(a[i] + at));
+                    vreal av = v_load_pair((const stored *)(a[i] + at));
                     FC_KEEP_VECTOR(av);
                     acc[i][0] = v_fma(v_pair_first(av), b0, acc[i][0]);
                     acc[i][0] = v_fma(v_pair_second(av), b1, acc[i][0]);
@@ -72,40 +68,24 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
                 vreal bv[2];
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++)
-                    bv[j] = load((const real *)b + j * VL, partial && j == nv - 1, rest);
+                    bv[j] = load_part((const stored *)b + j * VL, partial && j == nv - 1, rest);
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
-                    const vreal av = v_set1(*(const real *)(a[i] + at));
+                    const vreal av = v_set1(widen(*(const stored *)(a[i] + at)));
 #pragma GCC unroll 2
                     for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
                 }
             }
         }
     }
-    if (t->flags & FC_TILE_ACCUMULATE) { /* sums of blocks round less than one long sum */
-#pragma GCC unroll 16
-        for (int i = 0; i < m; i++)
-#pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) {
-                const real *p = (const real *)(c + i * t->c_m) + j * VL;
-                acc[i][j] = v_add(acc[i][j], load(p, partial && j == nv - 1, rest));
-            }
-    }
+    if (t->flags & FC_TILE_ACCUMULATE) add_tile(acc, c, t->c_m, m, nv, partial, rest);
     if (t->flags & FC_TILE_RELU) {
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) acc[i][j] = v_max(v_zero(), acc[i][j]);
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < m; i++, c += t->c_m)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            if (partial && j == nv - 1)
-                v_store_n((real *)c + j * VL, acc[i][j], rest);
-            else
-                v_store((real *)c + j * VL, acc[i][j]);
-        }
+    store_tile(acc, c, t->c_m, m, nv, partial, rest);
 }
 
 #define FC_DEFINE(m)                                                        \

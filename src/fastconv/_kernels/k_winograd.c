@@ -1,12 +1,13 @@
-/* The transforms of Winograd convolution: a small matrix applied to both sides of a grid of vectors.
+/* The transforms of Winograd convolution: a small matrix applied to both sides of a grid of
+ * vectors.
  *
  * Each line_*_m is one such matrix for output tiles of m x m (docs/winograd.md derives them): rows
- * for the points 0, a, -a(, b, -b) and infinity, written with the sums that a pair of points shares.
- * `transform` applies it to the columns of a grid, then to the rows.
+ * for the points 0, a, -a(, b, -b) and infinity, written with the sums that a pair of points
+ * shares. `transform` applies it to the columns of a grid, then to the rows.
  */
 #include "simd.h"
 
-#define MOST 6 /* rows or columns of a grid */
+enum { MAX_SIDE = 6 }; /* rows or columns of a grid */
 
 /* the points: few bits, so that all but the filters' matrices are exact; small, so that the sums
  * cancel little */
@@ -98,19 +99,20 @@ FC_INLINE void line_weight_2(const vreal *m, vreal *g) {
     g[2] = v_add(s, m[3]);
 }
 
-/* Grids of n x n vectors to grids of m x m. Columns from `fetch` on are fetched for a grid to come. */
+/* Grids of n x n vectors to grids of m x m. Columns from `fetch` on are fetched for a grid to
+ * come. */
 FC_INLINE void transform(const fc_grids *t, const int n, const int m, const int fetch,
                          const int epilogue, void (*const line)(const vreal *, vreal *)) {
     const fc_size x_i = t->x_i, x_j = t->x_j, y_i = t->y_i, y_j = t->y_j;
     const char *x = t->x;
     char *y = t->y;
     for (fc_size k = 0; k < t->count; k++, x += t->x_next, y += t->y_next) {
-        vreal mid[MOST][MOST]; /* [m][n] */
+        vreal mid[MAX_SIDE][MAX_SIDE]; /* [m][n] */
 #pragma GCC unroll 6
         for (int j = 0; j < n; j++) {
-            vreal in[MOST], out[MOST];
+            vreal in[MAX_SIDE], out[MAX_SIDE];
 #pragma GCC unroll 6
-            for (int i = 0; i < n; i++) in[i] = v_load((const real *)(x + i * x_i + j * x_j));
+            for (int i = 0; i < n; i++) in[i] = v_load((const stored *)(x + i * x_i + j * x_j));
             if (j >= fetch)
 #pragma GCC unroll 6
                 for (int i = 0; i < n; i++) v_prefetch(x + t->x_prefetch + i * x_i + j * x_j);
@@ -120,7 +122,7 @@ FC_INLINE void transform(const fc_grids *t, const int n, const int m, const int 
         }
 #pragma GCC unroll 6
         for (int i = 0; i < m; i++) {
-            vreal out[MOST];
+            vreal out[MAX_SIDE];
             line(mid[i], out);
             if (epilogue && t->bias)
 #pragma GCC unroll 6
@@ -130,7 +132,7 @@ FC_INLINE void transform(const fc_grids *t, const int n, const int m, const int 
                 for (int j = 0; j < m; j++) out[j] = v_max(v_zero(), out[j]);
 #pragma GCC unroll 6
             for (int j = 0; j < m; j++) {
-                real *to = (real *)(y + i * y_i + j * y_j);
+                stored *to = (stored *)(y + i * y_i + j * y_j);
                 if (epilogue && t->stream)
                     v_stream(to, out[j]);
                 else

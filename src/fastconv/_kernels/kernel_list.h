@@ -18,8 +18,8 @@ FC_KERNEL(void, dots, (const fc_dots *rows))
 /* dst[i][j] = src[i][j], any strides */
 FC_KERNEL(void, copy2d, (void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
                          fc_size s_j, fc_size rows, fc_size cols))
-/* copy2d for what the caches could not keep: where it transposes, whole lines are written past them.
- * fc_fence comes before others read dst. */
+/* copy2d for what the caches could not keep: where it transposes, whole lines are written past
+ * them. fc_fence comes before others read dst. */
 FC_KERNEL(void, stream2d, (void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
                            fc_size s_j, fc_size rows, fc_size cols))
 /* filters [n][channels][taps_h][taps_w] of any strides to [taps_h][taps_w][channels][nr], zero
@@ -54,7 +54,7 @@ FC_KERNEL(void, column_sums, (double *sum, const void *x, fc_size x_line, fc_siz
 /* ---- pooling by rows (k_pool_rows.c) ---- */
 
 /* best[i] = the maximum over rows h, h + step, ... < end of n elements, `next` bytes apart; at[i]
- * (unless NULL) the row it was in */
+ * (unless NULL) the row it was in, in integers of real_size */
 FC_KERNEL(void, max_fold, (void *best, void *at, const void *rows, fc_size next, fc_size n,
                            fc_size h, fc_size end, fc_size step))
 FC_KERNEL(void, max_slide, (const fc_pool_slide *row))
@@ -106,8 +106,8 @@ FC_KERNEL(int, cross_entropy, (fc_cross_entropy *block))
 /* -1 when a label is no class */
 FC_KERNEL(int, cross_entropy_backward, (const fc_cross_entropy *block))
 
-/* ---- losses of n single elements (k_loss.c): the sum is returned, and each goes to `losses` unless
- * that is NULL ---- */
+/* ---- losses of n single elements (k_loss.c): the sum is returned, and each goes to `losses`
+ * unless that is NULL ---- */
 
 /* (x - t)^2 */
 FC_KERNEL(double, squared_error, (const void *x, const void *t, void *losses, fc_size n))
@@ -122,8 +122,8 @@ FC_KERNEL(double, logistic_loss_backward, (const void *x, const void *yes, const
 
 /* ---- batch normalisation (k_norm.c) ---- */
 
-/* first, second: mean less shift, and sum of squares about the mean, joined by this tile's; shift is
- * any value of the channel */
+/* first, second: mean less shift, and sum of squares about the mean, joined by this tile's; shift
+ * is any value of the channel */
 FC_KERNEL(void, norm_moments, (const fc_norm *tile))
 /* out = (x - shift) scale + offset, or what is positive of it */
 FC_KERNEL(void, norm_apply, (const fc_norm *tile))

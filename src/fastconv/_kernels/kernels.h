@@ -1,9 +1,10 @@
 /* The kernel table: what the drivers can call, whatever the instruction set.
  *
- * One table per (instruction set, dtype); kernel_list.h has its rows, and this file the structs that
- * they take. Elements are float or double according to the table, so pointers are void and every
- * stride is in BYTES: a driver is written once for both dtypes. table.c picks at import; drivers never
- * see an instruction set. codegen/kernels.py makes Cython's _drivers/kernels.pxd of it.
+ * One table per (instruction set, dtype); kernel_list.h has its rows, and this file the structs
+ * that they take. Elements are of the table's dtype, so pointers are void and every stride is in
+ * BYTES: a driver is written once for all dtypes. Where `reals` are spoken of, memory of ours holds
+ * numbers as kernels compute with them, of real_size. table.c picks at import; drivers never see an
+ * instruction set. codegen/kernels.py makes Cython's _drivers/kernels.pxd of it.
  */
 #ifndef FASTCONV_KERNELS_H
 #define FASTCONV_KERNELS_H
@@ -20,7 +21,7 @@ typedef ptrdiff_t fc_size;
 
 /* the types of elements */
 #define FC_CODE(with, code, name, stored, real, bits) code,
-enum { FC_DTYPE_LIST(FC_CODE, ) FC_DTYPES };
+enum { FC_DTYPE_LIST(FC_CODE, _) FC_DTYPES };
 
 /* What v_stream stored comes before what this thread stores next. */
 static inline void fc_fence(void) {
@@ -29,7 +30,8 @@ static inline void fc_fence(void) {
 #endif
 }
 
-/* ---- register tile: c[m][n] = act(sum over segments and k of a * b, plus bias[n] or c[m][n]) ---- */
+/* ---- register tile: c[m][n] = act(sum over segments and k of a * b, plus bias[n] or c[m][n])
+ * ---- */
 
 enum { FC_TILE_ACCUMULATE = 1, FC_TILE_RELU = 2, FC_TILE_BIAS_PER_ROW = 4 };
 
@@ -38,7 +40,7 @@ typedef struct {
     fc_size a_k;          /* from one element of a run to the next */
     const void *b;        /* [segments][len][n]; not read where b_at is given */
     const void *const *b_at; /* [segments]: start of each segment of b, wherever it lies; or NULL */
-    fc_size b_k, b_segment;  /* from one row of a segment to the next, from one segment to the next */
+    fc_size b_k, b_segment;  /* from row to row of a segment, from segment to segment */
     fc_size segments, len;
     const void *bias; /* [n], or [m] with FC_TILE_BIAS_PER_ROW, or NULL; unused when accumulating */
     void *c;          /* [m][n], columns contiguous */
@@ -57,7 +59,7 @@ typedef struct {
     const void *const *a; /* [segments]: start of a run of `len` columns of m elements */
     const void *const *b; /* [segments]: start of a run of `len` rows of n elements */
     fc_size a_from, b_from; /* how far beyond those starts the tile's first element lies */
-    fc_size a_prefetch, b_prefetch; /* for every k: what lies so far beyond a[s] + k a_k is fetched */
+    fc_size a_prefetch, b_prefetch; /* fetched for every k: what lies so far beyond a[s] + k a_k */
     fc_size a_m, a_k;       /* from one element of a column to the next, from one k to the next */
     fc_size b_k;            /* from one k to the next; the elements of a row are contiguous */
     void *panel; /* NULL, or [every k of all segments][nr]: rows of b, copied or already there */
@@ -79,10 +81,10 @@ typedef struct {
     fc_size n, k;
 } fc_dots;
 
-/* ---- groups no wider than a vector or so: rows of outputs, channels contiguous ----
- * As many outputs as inputs to a group of `group` channels: 1 is depthwise; otherwise one of the
- * vector's length and `group` divides the other. Filters and their gradient lie in blocks of a vector
- * of outputs, [blocks][taps_h][taps_w][group][lanes]; where blocks do not divide the channels (at
+/* ---- groups no wider than a vector or so: rows of outputs, channels contiguous ---- As many
+ * outputs as inputs to a group of `group` channels: 1 is depthwise; otherwise one of the vector's
+ * length and `group` divides the other. Filters and their gradient lie in blocks of a vector of
+ * outputs, [blocks][taps_h][taps_w][group][lanes]; where blocks do not divide the channels (at
  * least a vector of them), the last one ends with the last channel. */
 
 typedef struct {
@@ -117,10 +119,11 @@ typedef struct {
 
 typedef struct {
     void *row;           /* [width][inner] */
-    const void *at;      /* max with indices: the image row each element of `row` came from */
+    const void *at;      /* max with indices: the image row each element of `row` came from, in
+                          * integers of real_size; else NULL */
     void *out;           /* [out_width][inner] */
     int64_t *indices;    /* [out_width][inner], or NULL */
-    void *scratch;       /* 2 * max(inner, out_width) elements */
+    void *scratch;       /* 2 * max(inner, out_width) reals */
     const fc_size *start, *end; /* [out_width]: each window's columns */
     fc_size step;        /* dilation */
     const double *divisor; /* mean: [out_width] */
@@ -138,7 +141,7 @@ typedef struct {
     char *out, *indices;        /* indices: of int64_t, or NULL */
     fc_size out_w, indices_w;
     fc_size index, index_h; /* of the first row's column 0, and between rows; a window's span fits
-                             * the integer of real's width */
+                             * an integer of real_size */
     const double *divisor;  /* mean: [out_width] */
 } fc_pool_windows;
 
@@ -152,8 +155,8 @@ typedef struct {
     fc_size plane; /* pixels of dx */
 } fc_max_scatter;
 
-/* The gradient of maxima over one row of windows that lie side by side: dx is written, not added to.
- * Every pixel's channels are contiguous; other strides in bytes. */
+/* The gradient of maxima over one row of windows that lie side by side: dx is written, not added
+ * to. Every pixel's channels are contiguous; other strides in bytes. */
 typedef struct {
     char *dx;
     const char *dy, *indices;
@@ -222,7 +225,7 @@ typedef struct {
 /* ---- cross-entropy with labels ---- */
 
 typedef struct {
-    fc_softmax logits;     /* x; forward, out is [positions] losses or NULL; backward, the gradient */
+    fc_softmax logits;     /* x; out: forward, [positions] losses or NULL; backward, the gradient */
     const int64_t *labels; /* [positions] */
     int64_t ignore;        /* the label of positions that do not count */
     const void *weight;    /* [classes], or NULL for ones */
@@ -242,7 +245,8 @@ typedef struct {
     fc_size lines, len, stride;
     int crossing;
     fc_size channel, channels;    /* maps: of the first line, after the last of which comes 0 */
-    const void *shift, *scale, *offset, *slope; /* [channels]; sums: [len] when crossing, or [1] */
+    const void *shift, *scale; /* reals: [channels]; sums: [len] when crossing, or [1] */
+    const void *offset, *slope; /* reals: [channels] */
     double *first, *second;       /* sums: [len] when crossing, or [1] */
     double count;                 /* moments: elements that first and second stand for */
     int relu;     /* norm_apply: only what is positive */
@@ -274,8 +278,10 @@ typedef struct {
 
 typedef struct fc_kernels {
     const char *isa;
-    int dtype, itemsize;
-    int lanes;  /* elements of a vector */
+    int dtype;
+    int itemsize;  /* bytes of an element */
+    int real_size; /* bytes of a real */
+    int lanes;     /* reals of a vector */
     int mr, nr; /* largest register tile */
 #define FC_KERNEL(result, name, parameters) result(*name) parameters;
 #define FC_SUBTABLE(type, name, count) const type *name;

@@ -27,7 +27,7 @@
 #define FC_FEATURE_avx512vl 7, 1, 31, FC_ZMM
 #define FC_FEATURE_lzcnt 0x80000001, 2, 5, 0
 
-/* bits of the register XCR0, in which the system says what it saves for threads that take turns */
+/* bits of the register XCR0, in which the system says what it saves of a thread that waits */
 enum { FC_YMM = 0x6 };
 #if defined(__APPLE__)
 enum { FC_ZMM = FC_YMM }; /* macOS says so of a thread only once it has used them */

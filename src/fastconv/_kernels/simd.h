@@ -6,22 +6,22 @@
  *   FC_REAL_BITS       of a real: 32 or 64
  * A kernel family is written once, in terms of:
  *   stored             an element in memory: whatever the table's pointers lead to
- *   real               a number in registers, and in memory of a kernel's own: sums are made of these
+ *   real               a number in registers, and in memory of ours: sums are made of these
  *   widen, narrow      from stored to real and back
  *   VL, vreal          how many reals a vector holds, and a vector
  *   v_load, v_store    vectors of stored elements (any alignment), converted on the way;
  *   ..._n              the first n < VL elements only; the others read as zero, stay untouched
- *   ..._upto           the same for n <= VL
+ *   ..._upto           as many elements as there are: n, or VL
  *   v_load_real, ...   the same of reals
  *   v_zero v_set1 v_add v_sub v_mul v_div v_min v_max v_sqrt, v_fma(a, b, c) = a * b + c
  *   v_max_nan          the greater, NaN where either is: v_max(a, b) is b where a is NaN
- *   v_less v_no_more v_equal    (a, b, x, y): x where a < b, a <= b, a == b, else y
+ *   v_less v_less_equal v_equal    (a, b, x, y): x where a < b, a <= b, a == b, else y
  *   v_bits v_real vb_...        vectors as bit patterns, and back
  *   FC_MR              rows of the register tile: FC_MR x 2 VL accumulators, with room to spare
  *   FC_REGISTERS       how many vectors the registers hold
  *
- * simd_<set>.h defines VL, vreal, FC_MR, FC_REGISTERS and these operations on reals. For what else it
- * has instructions it defines the functions named below behind #ifndef, and a macro of that name.
+ * simd_<set>.h defines VL, vreal, FC_MR, FC_REGISTERS and these operations on reals. What stands
+ * below behind #ifndef it defines where it has better instructions, and a macro of that name as well.
  */
 #ifndef FASTCONV_SIMD_H
 #define FASTCONV_SIMD_H
@@ -54,7 +54,7 @@
     typedef stored fc_stored_##name;                    \
     typedef real fc_real_##name;                        \
     enum { fc_code_##name = code };
-FC_DTYPE_LIST(FC_TYPES, )
+FC_DTYPE_LIST(FC_TYPES, _)
 typedef FC_PASTE(fc_stored, FC_DTYPE) stored;
 typedef FC_PASTE(fc_real, FC_DTYPE) real;
 
@@ -110,7 +110,7 @@ FC_INLINE void v_stream_real(real *p, vreal v) { v_store_real(p, v); }
  * v_load_n and v_store_n where its set has instructions for them. */
 
 #ifndef FC_CONVERTS
-_Static_assert(sizeof(stored) == sizeof(real), "a dtype that is stored otherwise has to be converted");
+_Static_assert(sizeof(stored) == sizeof(real), "a dtype that is stored otherwise is converted");
 FC_INLINE real widen(stored x) { return x; }
 FC_INLINE stored narrow(real x) { return x; }
 FC_INLINE vreal v_load(const stored *p) { return v_load_real(p); }
@@ -140,6 +140,52 @@ FC_INLINE void v_store(stored *p, vreal v) { v_store_n(p, v, VL); }
 #endif
 #endif
 
+FC_INLINE fc_size fc_min(fc_size a, fc_size b) { return a < b ? a : b; }
+
+/* How many elements a vector takes of those that are left. */
+FC_INLINE int upto(fc_size left) { return left < VL ? (int)left : VL; }
+
+/* The vector at p of a run that ends after n more elements, and zeros past the end. */
+FC_INLINE vreal v_load_upto(const stored *p, fc_size n) {
+    return n < VL ? v_load_n(p, (int)n) : v_load(p);
+}
+FC_INLINE void v_store_upto(stored *p, vreal v, fc_size n) {
+    if (n < VL)
+        v_store_n(p, v, (int)n);
+    else
+        v_store(p, v);
+}
+FC_INLINE vreal v_load_real_upto(const real *p, fc_size n) {
+    return n < VL ? v_load_real_n(p, (int)n) : v_load_real(p);
+}
+FC_INLINE void v_store_real_upto(real *p, vreal v, fc_size n) {
+    if (n < VL)
+        v_store_real_n(p, v, (int)n);
+    else
+        v_store_real(p, v);
+}
+
+/* Runs `call` for all of a line's contiguous channels: from channel c on, `vectors` vectors side by
+ * side, of whose last n channels count. Both are constants but at the end of the line. */
+enum { FC_SIDE_BY_SIDE = 4 };
+#define FC_FOR_CHANNELS(channels, call)                                            \
+    do {                                                                           \
+        fc_size c = 0;                                                             \
+        for (; c + FC_SIDE_BY_SIDE * VL <= (channels); c += FC_SIDE_BY_SIDE * VL) { \
+            enum { vectors = FC_SIDE_BY_SIDE, n = VL };                            \
+            call;                                                                  \
+        }                                                                          \
+        for (; c + VL <= (channels); c += VL) {                                    \
+            enum { vectors = 1, n = VL };                                          \
+            call;                                                                  \
+        }                                                                          \
+        if (c < (channels)) {                                                      \
+            enum { vectors = 1 };                                                  \
+            const int n = (int)((channels)-c);                                     \
+            call;                                                                  \
+        }                                                                          \
+    } while (0)
+
 /* To a whole cache line, past the caches, where a vector is one (streams of parts would leave lines
  * unfinished); elsewhere as v_store. fc_fence comes before others read it. */
 FC_INLINE void v_stream(stored *p, vreal v) {
@@ -150,8 +196,8 @@ FC_INLINE void v_stream(stored *p, vreal v) {
 #endif
 }
 
-/* Two neighbours read as one, p[0] and p[1] in turn; either of them can be spread to all lanes. One
- * load where two would be, for tiles that are short of loads. */
+/* Two neighbours, p[0] and p[1] again and again, by one load where two would be: for tiles that are
+ * short of loads. v_pair_first and v_pair_second spread either of them to all lanes. */
 #if defined(v_load_pair_real) && !defined(FC_CONVERTS)
 #define FC_PAIRS 1
 FC_INLINE vreal v_load_pair(const stored *p) { return v_load_pair_real(p); }
@@ -247,8 +293,10 @@ FC_INLINE real v_sum(vreal v) {
 }
 #endif
 
-/* Tell GCC and clang that a value may have changed: they then keep it in a register, where they would
- * compute or load it again at every use. */
+FC_INLINE vbits vb_set1(bits b) { return v_bits(v_set1(real_of(b))); }
+
+/* Tell GCC and clang that a value may have changed: they then keep it in a register, where they
+ * would compute or load it again at every use. */
 #if defined(__GNUC__)
 #define FC_KEEP(x) __asm__("" : "+r"(x))
 #else

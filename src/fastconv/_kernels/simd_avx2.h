@@ -37,7 +37,7 @@ FC_INLINE vreal v_first(vreal v, int n) { return FC_V(and)(v, v_real(fc_mask(n))
 FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_LT_OQ));
 }
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
+FC_INLINE vreal v_less_equal(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(blendv)(y, x, FC_V(cmp)(a, b, _CMP_LE_OQ));
 }
 FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {

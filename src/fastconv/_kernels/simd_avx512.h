@@ -34,7 +34,7 @@ FC_INLINE void v_stream_real(real *p, vreal v) { FC_V(stream)(p, v); }
 FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(mask_blend)(FC_CMP(a, b, _CMP_LT_OQ), y, x);
 }
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
+FC_INLINE vreal v_less_equal(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(mask_blend)(FC_CMP(a, b, _CMP_LE_OQ), y, x);
 }
 FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {

@@ -40,7 +40,7 @@ FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return FC_V(fma)(c, a, b); }
 FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(bsl)(FC_V(clt)(a, b), x, y);
 }
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
+FC_INLINE vreal v_less_equal(vreal a, vreal b, vreal x, vreal y) {
     return FC_V(bsl)(FC_V(cle)(a, b), x, y);
 }
 FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {

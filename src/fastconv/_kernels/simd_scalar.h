@@ -21,7 +21,7 @@ FC_INLINE vreal v_sqrt(vreal a) { return (real)sqrt(a); } /* rounds as float's o
 FC_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return a * b + c; }
 
 FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) { return a < b ? x : y; }
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) { return a <= b ? x : y; }
+FC_INLINE vreal v_less_equal(vreal a, vreal b, vreal x, vreal y) { return a <= b ? x : y; }
 FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) { return a == b ? x : y; }
 
 FC_INLINE vbits v_bits(vreal v) { return bits_of(v); }

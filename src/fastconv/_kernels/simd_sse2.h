@@ -23,7 +23,7 @@ FC_INLINE vreal fc_choose(vreal mask, vreal x, vreal y) {
 FC_INLINE vreal v_less(vreal a, vreal b, vreal x, vreal y) {
     return fc_choose(FC_V(cmplt)(a, b), x, y);
 }
-FC_INLINE vreal v_no_more(vreal a, vreal b, vreal x, vreal y) {
+FC_INLINE vreal v_less_equal(vreal a, vreal b, vreal x, vreal y) {
     return fc_choose(FC_V(cmple)(a, b), x, y);
 }
 FC_INLINE vreal v_equal(vreal a, vreal b, vreal x, vreal y) {

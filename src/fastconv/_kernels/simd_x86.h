@@ -1,5 +1,6 @@
-/* What the instruction sets of x86-64 have in common: intrinsics of one name in every width. A set has
- * defined FC_WIDTH, the prefix of its intrinsics, and FC_SI, the word for its vectors of integers. */
+/* What the instruction sets of x86-64 have in common: intrinsics of one name in every width. A set
+ * has defined FC_WIDTH, the prefix of its intrinsics, and FC_SI, the word for its vectors of
+ * integers. */
 #if FC_REAL_BITS == 32
 #define FC_PS ps
 #define FC_EPI epi32

@@ -10,8 +10,6 @@
 
 /* ---- bit patterns ---- */
 
-FC_INLINE vbits vb_set1(bits b) { return v_bits(v_set1(real_of(b))); }
-
 #define SIGN_BIT ((bits)1 << (8 * sizeof(bits) - 1))
 FC_INLINE vreal v_abs(vreal x) { return v_real(vb_and(v_bits(x), vb_set1(SIGN_BIT - 1))); }
 FC_INLINE vreal v_neg_abs(vreal x) { return v_real(vb_or(v_bits(x), vb_set1(SIGN_BIT))); }
@@ -122,7 +120,8 @@ FC_INLINE vreal horner(vreal x, const real *c, int n) {
 
 /* e^x as value times a power of two, which is multiplied in last: a result that is subnormal is
  * rounded once, and a factor that joins at `value` loses none of its digits. The power is 2^n where
- * the instruction set scales by exponents, and scale * rest elsewhere: its half alone is in range. */
+ * the instruction set scales by exponents, and scale * rest elsewhere: its half alone is in
+ * range. */
 typedef struct {
     vreal value;
 #ifdef v_scale
@@ -200,7 +199,7 @@ FC_INLINE vreal v_log(vreal x) {
     const vreal rest = v_fma(s, v_fma(z, POLYNOMIAL(z, LOG), half_square),
                              v_mul(n, v_set1((real)LN2_LO)));
     const vreal result = v_fma(n, v_set1((real)LN2_HI), v_sub(f, v_sub(half_square, rest)));
-    return v_no_more(x, x, result, x);
+    return v_less_equal(x, x, result, x);
 }
 
 /* ---- functions ---- */
@@ -228,11 +227,11 @@ FC_INLINE vreal v_log1p_exp(vreal x) {
 }
 
 FC_INLINE vreal v_tanh(vreal x) {
-    const vreal one = v_set1(1), most = v_set1(TANH_MAX);
-    const vreal a = v_min(most, v_abs(x)), z = v_mul(a, a);
+    const vreal one = v_set1(1), bound = v_set1(TANH_MAX);
+    const vreal a = v_min(bound, v_abs(x)), z = v_mul(a, a);
     const vreal t = v_div(v_mul(a, POLYNOMIAL(z, TANH_P)), POLYNOMIAL(z, TANH_Q));
     /* exactly 1 where it rounds to that, and never more */
-    const vreal result = v_no_more(most, a, one, v_min(one, t));
+    const vreal result = v_less_equal(bound, a, one, v_min(one, t));
     return v_real(vb_or(v_bits(result), vb_and(v_bits(x), vb_set1(SIGN_BIT))));
 }
 

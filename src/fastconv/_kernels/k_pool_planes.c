@@ -1,0 +1,56 @@
+/* Pooling of whole planes that each are one run of memory. */
+#include "maxima.h"
+
+void FC_NAME(plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
+                          fc_size n, double divisor) {
+    const int tail = (int)(n % VL);
+    for (fc_size c = 0; c < planes; c++) {
+        const stored *plane = (const stored *)((const char *)x + c * x_c);
+        vreal acc[2] = {v_zero(), v_zero()}; /* two chains: an addition takes some cycles */
+        fc_size i = 0;
+        for (; i + 2 * VL <= n; i += 2 * VL) {
+            acc[0] = v_add(acc[0], v_load(plane + i));
+            acc[1] = v_add(acc[1], v_load(plane + i + VL));
+        }
+        if (i + VL <= n) acc[0] = v_add(acc[0], v_load(plane + i)), i += VL;
+        if (tail) acc[1] = v_add(acc[1], v_load_n(plane + i, tail));
+        *(stored *)((char *)out + c * out_c) = narrow(v_sum(v_add(acc[0], acc[1])) / (real)divisor);
+    }
+}
+
+/* Of VL planes at a time: their running maxima are transposed, and then folded like rows. */
+void FC_NAME(plane_maxima)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
+                           fc_size n) {
+    for (fc_size c = 0; c < planes; c += VL) {
+        const int m = upto(planes - c);
+        real result[VL];
+        vreal best[VL];
+        for (int k = 0; k < VL; k++) {
+            const stored *plane = (const stored *)((const char *)x + (c + (k < m ? k : 0)) * x_c);
+            if (n < VL) {
+                real largest = widen(plane[0]);
+                for (fc_size i = 1; i < n; i++)
+                    largest = takes_over(widen(plane[i]), largest) ? widen(plane[i]) : largest;
+                best[k] = v_set1(largest);
+                continue;
+            }
+            best[k] = v_load(plane + n - VL); /* may overlap the one before it */
+            for (fc_size i = 0; i + VL < n; i += VL)
+                best[k] = v_max_nan(best[k], v_load(plane + i));
+        }
+        v_transpose(best);
+        for (int k = 1; k < VL; k++) best[0] = v_max_nan(best[0], best[k]);
+        v_store_real(result, best[0]);
+        for (int k = 0; k < m; k++) *(stored *)((char *)out + (c + k) * out_c) = narrow(result[k]);
+    }
+}
+
+void FC_NAME(plane_fills)(void *x, fc_size x_c, const void *out, fc_size out_c, fc_size planes,
+                          fc_size n, double divisor) {
+    for (fc_size c = 0; c < planes; c++) {
+        stored *plane = (stored *)((char *)x + c * x_c);
+        const vreal each =
+            v_set1(widen(*(const stored *)((const char *)out + c * out_c)) / (real)divisor);
+        for (fc_size i = 0; i < n; i += VL) v_store_upto(plane + i, each, upto(n - i));
+    }
+}
