@@ -6,9 +6,10 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from fastconv._drivers import runtime
 from hypothesis import HealthCheck, settings
 from support import isas
+
+from fastconv._drivers import runtime
 
 # "repeat" draws the same examples in every run, so that a failure is one; look further afield with
 # HYPOTHESIS_PROFILE=explore. Emulators are slow: "brief" is for them.

@@ -176,6 +176,8 @@ for top in (*CHAIN, *ASIDE):
 MAY_IMPORT["nn"] |= {"init"}
 MAY_IMPORT["optim"] |= {"_ops"}
 MAY_IMPORT["_geometry_options"] = {"_arguments"}
+MAY_IMPORT |= {"_import": {"_native"}, "_native": set()}
+MAY_IMPORT["runtime"] |= {"_import"}
 for top in ("_ops", "_geometry", "nn"):
     MAY_IMPORT[top] |= {"_geometry_options"}
 MAY_IMPORT["training"] |= ASIDE

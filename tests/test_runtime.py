@@ -518,9 +518,7 @@ def owners(library):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
-@pytest.mark.skipif(
-    "avx2" not in AVAILABLE, reason="has no kernels for more than the baseline"
-)
+@pytest.mark.skipif("avx2" not in AVAILABLE, reason="has no kernels for more than the baseline")
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
 def test_each_instruction_set_is_used_by_its_kernels_alone():
     folder = Path(fastconv.__file__).parent
