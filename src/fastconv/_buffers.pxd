@@ -23,7 +23,7 @@ cdef class Buffers:
                            bint writable) except NULL
     # An int64 array of any strides, and of this shape unless that is None.
     cdef Py_buffer *integers(self, str name, object array, tuple shape, bint writable) except NULL
-    # A C-contiguous array of so many dimensions.
+    # A C-contiguous array of so many dimensions, 0 for any number.
     cdef Py_buffer *contiguous(self, str name, object array, int ndim, const Py_buffer *like,
                                bint writable) except NULL
     # A contiguous vector of n elements, or NULL for None.

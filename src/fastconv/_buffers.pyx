@@ -3,8 +3,6 @@
 cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
-from libc.string cimport strcmp
-
 from fastconv._drivers cimport elementwise
 from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.geometry cimport CHANNELS_LAST, CONTIGUOUS
@@ -118,6 +116,7 @@ cdef bint converted(const Py_buffer *x, const Py_buffer *out) except -1:
     return True
 
 
+@cython.final
 @cython.freelist(8)
 cdef class Buffers:
 
@@ -138,7 +137,7 @@ cdef class Buffers:
 
     cdef Py_buffer *add(self, object array, bint writable, str name="operand") except NULL:
         cdef Py_buffer *view = self._add(array, writable, name)
-        if strcmp(view.format, b"f") != 0 and strcmp(view.format, b"d") != 0:
+        if view.format[1] != 0 or (view.format[0] != b"f" and view.format[0] != b"d"):
             raise TypeError(f"{name} must be an array of float32 or float64, aligned, in native "
                             "byte order")
         return view
@@ -158,7 +157,8 @@ cdef class Buffers:
 
     cdef Py_buffer *integers(self, str name, object array, tuple shape, bint writable) except NULL:
         cdef Py_buffer *view = self._add(array, writable, name)
-        if view.itemsize != 8 or (strcmp(view.format, b"l") != 0 and strcmp(view.format, b"q") != 0):
+        if (view.itemsize != 8 or view.format[1] != 0
+                or (view.format[0] != b"l" and view.format[0] != b"q")):
             raise TypeError(f"{name} must be an array of int64, aligned, in native byte order")
         if shape is not None:
             check_shape(name, view, shape)
@@ -170,9 +170,9 @@ cdef class Buffers:
         cdef Py_ssize_t step = view.itemsize
         cdef int i
         self.same_dtype(name, view, like)
-        if view.ndim != ndim:
+        if ndim and view.ndim != ndim:
             raise ValueError(f"{name} has shape {shape_of(view)}, expected {ndim} dimensions")
-        for i in range(ndim - 1, -1, -1):
+        for i in range(view.ndim - 1, -1, -1):
             if view.shape[i] > 1 and view.strides[i] != step:
                 raise ValueError(f"{name} must be C-contiguous")
             step *= view.shape[i]

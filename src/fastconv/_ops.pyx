@@ -634,19 +634,31 @@ cdef norm.BatchNorm batch_norm_call(const Py_buffer *out, Split s, const Py_buff
 
 # ---------------------------------------------------------------- fully connected
 
+cdef Py_ssize_t rows_of(const Py_buffer *view) noexcept:
+    """The product of all axes but the last."""
+    cdef Py_ssize_t rows = 1
+    cdef int i
+    for i in range(view.ndim - 1):
+        rows *= view.shape[i]
+    return rows
+
+
 def linear(input, weight, bias, output, *, int num_threads=0):
-    """Write input @ weight.T + bias to `output`, all C-contiguous; `bias` may be None."""
+    """Write input @ weight.T + bias, over the last axis, to `output`; `bias` may be None.
+
+    All are C-contiguous.
+    """
     cdef Buffers buffers = Buffers.__new__(Buffers)
-    cdef Py_buffer *y = buffers.contiguous("output", output, 2, NULL, True)
-    cdef Py_buffer *x = buffers.contiguous("input", input, 2, y, False)
+    cdef Py_buffer *y = buffers.contiguous("output", output, 0, NULL, True)
+    cdef Py_buffer *x = buffers.contiguous("input", input, y.ndim, y, False)
     cdef Py_buffer *w = buffers.contiguous("weight", weight, 2, y, False)
     cdef Py_buffer *b = buffers.vector("bias", bias, w.shape[0], y, False)
     cdef Product p
     cdef int status
-    p.m, p.k, p.n = x.shape[0], x.shape[1], w.shape[0]
-    if w.shape[1] != p.k or y.shape[0] != p.m or y.shape[1] != p.n:
-        raise ValueError(f"input ({p.m}, {p.k}), weight ({p.n}, {w.shape[1]}) and output "
-                         f"({y.shape[0]}, {y.shape[1]}) do not fit")
+    p.m, p.k, p.n = rows_of(x), w.shape[1], w.shape[0]
+    if (x.ndim == 0 or x.shape[x.ndim - 1] != p.k or rows_of(y) != p.m
+            or y.shape[y.ndim - 1] != p.n):
+        raise ValueError("input, weight and output do not fit")
     if p.m == 0 or p.n == 0:
         return
     p.kernels = kernels_of(y)
@@ -663,18 +675,20 @@ def linear_backward(grad_output, input, weight, grad_input, grad_weight, grad_bi
                     int num_threads=0):
     """Write grad_output @ weight, grad_output.T @ input and the sum of grad_output's rows."""
     cdef Buffers buffers = Buffers.__new__(Buffers)
-    cdef Py_buffer *x = buffers.contiguous("input", input, 2, NULL, False)
+    cdef Py_buffer *x = buffers.contiguous("input", input, 0, NULL, False)
     cdef Py_buffer *w = buffers.contiguous("weight", weight, 2, x, False)
-    cdef Py_ssize_t n = x.shape[0], inputs = x.shape[1], outputs = w.shape[0], size = x.itemsize
-    cdef Py_buffer *g = buffers.contiguous("grad_output", grad_output, 2, x, False)
-    cdef Py_buffer *dx = buffers.contiguous("grad_input", grad_input, 2, x, True)
+    cdef Py_ssize_t n = rows_of(x), inputs = w.shape[1], outputs = w.shape[0], size = x.itemsize
+    cdef Py_buffer *g = buffers.contiguous("grad_output", grad_output, x.ndim, x, False)
+    cdef Py_buffer *dx = buffers.contiguous("grad_input", grad_input, x.ndim, x, True)
     cdef Py_buffer *dw = buffers.contiguous("grad_weight", grad_weight, 2, x, True)
     cdef Py_buffer *db = buffers.vector("grad_bias", grad_bias, outputs, x, True)
+    cdef int last = x.ndim - 1
     cdef Product p
     cdef int status = OK
-    if (w.shape[1] != inputs or g.shape[0] != n or g.shape[1] != outputs or dx.shape[0] != n
-            or dx.shape[1] != inputs or dw.shape[0] != outputs or dw.shape[1] != inputs):
-        raise ValueError(f"the shapes do not fit input ({n}, {inputs}) and {outputs} outputs")
+    if (last < 0 or db == NULL or x.shape[last] != inputs or g.shape[last] != outputs
+            or rows_of(g) != n or dx.shape[last] != inputs or rows_of(dx) != n
+            or dw.shape[0] != outputs or dw.shape[1] != inputs):
+        raise ValueError("the gradients do not fit input and weight")
     p.kernels = kernels_of(x)
     p.bias = NULL
     with nogil:

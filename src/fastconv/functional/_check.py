@@ -14,9 +14,6 @@ from fastconv._buffers import empty
 
 Array = NDArray[Any]
 
-#: how many dimensions images have: a batch, channels, and one to three axes
-IMAGES = (3, 4, 5)
-
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -29,7 +26,7 @@ def as_array(name: str, value: object, ndim: int | tuple[int, ...] | None = None
         type(value) is np.ndarray
         and (value.dtype is _F32 or value.dtype is _F64)
         and value.flags.aligned
-        and (ndim is None or value.ndim == ndim)
+        and (ndim is None or value.ndim == ndim or (type(ndim) is tuple and value.ndim in ndim))
     ):
         return value  # the usual case, in a fraction of a microsecond
     array = to_array(name, value)
@@ -102,7 +99,7 @@ def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) ->
 
 def empty_like(array: Array) -> Array:
     """An uninitialised array of the shape, dtype and order of axes of `array`."""
-    if array.ndim in IMAGES and is_channels_last(array):
+    if array.ndim > 2 and is_channels_last(array):
         return empty_like_format(array, array.shape)
     if array.flags.c_contiguous:
         return empty(array.shape, array.dtype)

@@ -1,7 +1,5 @@
 """The fully connected layer."""
 
-import math
-
 import numpy as np
 
 from fastconv import _ops
@@ -44,16 +42,17 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([0.5, 0.5]))
     array([[1.5, 3.5]])
     """
-    input, weight = _checked(input, weight)
+    x, weight = _checked(input, weight)
     if bias is not None:
         bias = as_array("bias", bias)
-        same_dtype(input=input, bias=bias)
+        if bias.dtype is not x.dtype:
+            same_dtype(input=x, bias=bias)
         check_shape("bias", bias, weight.shape[:1])
-        bias = np.ascontiguousarray(bias)
-    x = _matrix(input)
-    output = empty((x.shape[0], weight.shape[0]), x.dtype)
-    _ops.linear(x, np.ascontiguousarray(weight), bias, output)
-    return output.reshape(*input.shape[:-1], weight.shape[0])
+        if not bias.flags.c_contiguous:
+            bias = bias.copy()
+    output = empty((*x.shape[:-1], weight.shape[0]), x.dtype)
+    _ops.linear(x, weight, bias, output)
+    return output
 
 
 def linear_backward(grad_output: Array, input: Array, weight: Array) -> tuple[Array, Array, Array]:
@@ -93,31 +92,29 @@ def linear_backward(grad_output: Array, input: Array, weight: Array) -> tuple[Ar
     >>> grad_weight, grad_bias
     (array([[4., 6.]]), array([2.]))
     """
-    input, weight = _checked(input, weight)
-    grad_output = as_array("grad_output", grad_output)
-    same_dtype(grad_output=grad_output, input=input)
-    check_shape("grad_output", grad_output, (*input.shape[:-1], weight.shape[0]))
-    x = _matrix(input)
+    x, weight = _checked(input, weight)
+    grad_output = _contiguous(as_array("grad_output", grad_output))
+    if grad_output.dtype is not x.dtype:
+        same_dtype(grad_output=grad_output, input=x)
+    check_shape("grad_output", grad_output, (*x.shape[:-1], weight.shape[0]))
     grad_input = empty(x.shape, x.dtype)
     grad_weight = empty(weight.shape, x.dtype)
-    grad_bias = np.empty(weight.shape[0], x.dtype)
-    weight = np.ascontiguousarray(weight)
-    _ops.linear_backward(_matrix(grad_output), x, weight, grad_input, grad_weight, grad_bias)
-    return grad_input.reshape(input.shape), grad_weight, grad_bias
+    grad_bias = empty(weight.shape[:1], x.dtype)
+    _ops.linear_backward(grad_output, x, weight, grad_input, grad_weight, grad_bias)
+    return grad_input, grad_weight, grad_bias
 
 
-def _matrix(array: Array) -> Array:
-    """(rows, last axis), C-contiguous, whatever the leading axes; a copy only where needed."""
-    rows = math.prod(array.shape[:-1])
-    return np.ascontiguousarray(array.reshape(rows, array.shape[-1]))
+def _contiguous(array: Array) -> Array:
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _checked(input: Array, weight: Array) -> tuple[Array, Array]:
-    input, weight = as_array("input", input), as_array("weight", weight)
-    same_dtype(input=input, weight=weight)
-    if weight.ndim != 2 or input.ndim < 1 or input.shape[-1] != weight.shape[1]:
+    """Both, C-contiguous."""
+    x, w = as_array("input", input), as_array("weight", weight)
+    if x.dtype is not w.dtype:
+        same_dtype(input=x, weight=w)
+    if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[1]:
         raise ValueError(
-            f"input has shape {input.shape} and weight {weight.shape}; linear takes (..., I) and "
-            "(O, I)"
+            f"input has shape {x.shape} and weight {w.shape}; linear takes (..., I) and (O, I)"
         )
-    return input, weight
+    return _contiguous(x), _contiguous(w)
