@@ -256,6 +256,33 @@ fastconv_import()
         build("another", tmp_path)
 
 
+def test_documentation_has_every_field_status_and_function():
+    page = Path(__file__).parents[1] / "docs" / "c-api.md"
+    text = page.read_text(encoding="utf-8")
+    for structure in (Axis, ConvGeometry, PoolGeometry):
+        rows = re.search(
+            rf"^`{structure.__name__}`, in this order:\n\n(.*?)\n\n", text, re.M | re.S
+        )
+        names = " ".join(re.findall(r"^\| (`.*?`) \|", rows[1], re.M))
+        assert re.findall(r"[\w\[\]]+", names) == FIELDS[structure].split()
+    statuses = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.M))
+    assert {name: int(value) for name, value in statuses.items()} == STATUSES
+    assert f"`FASTCONV_ABI_VERSION` ({ABI_VERSION})" in text
+    assert f"an array of {NUMBERS} `np.intp`" in text
+    found = {
+        name: re.findall(r"\w+(?=,|$)", single_spaced(parameters))
+        for name, parameters in re.findall(
+            r"^(?:int|void|const char) \*?(\w+)\(([^)]*)\);", text, re.M
+        )
+    }
+    expected = {
+        name: re.findall(r"\w+(?=,|$)", parameters)
+        for name, (_, parameters) in PROTOTYPES.items()
+        if not name.endswith("_f64")  # twins of these
+    }
+    assert found == expected
+
+
 def test_generated_files_are_what_codegen_makes(monkeypatch):
     """Of a change to them, the next build would leave nothing."""
     root = Path(__file__).parents[1]

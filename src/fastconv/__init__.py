@@ -19,7 +19,7 @@ def get_include() -> str:
     -------
     str
         A path. The header's own comment, and docs/c-api.md, say how an extension uses it; Cython
-        needs none: ``from fastconv cimport conv2d_f32``.
+        needs none: ``from fastconv cimport conv_f32``.
 
     Examples
     --------
