@@ -251,7 +251,7 @@ GEOMETRY_NAMES = [
 
 
 def template(name, **texts):
-    """What a template makes of these texts, whose last line ends in the template."""
+    """A template with these texts in the places of their names."""
     text = (Path(__file__).parent / "templates" / f"{name}.in").read_text("utf-8")
     return Template(text).substitute(GENERATED=GENERATED, **texts)
 
