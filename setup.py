@@ -18,11 +18,11 @@ from setuptools.modified import newer_group
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which build frontends leave out
 
-from codegen import c_level, isas, kernels, stubs
+import codegen
+from codegen import isas
 from codegen.dtypes import dtypes
 
-for part in (c_level, isas, kernels, stubs):
-    part.make()
+codegen.make()
 
 ROOT = Path("src/fastconv")
 KERNELS = ROOT / "_kernels"

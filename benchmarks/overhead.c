@@ -2,14 +2,14 @@
 
 #include <stddef.h>
 
-typedef int conv2d(const void *shape, const float *input, const float *weight, const float *bias,
-                   float *output, void *workspace, int num_threads);
+typedef int conv(const void *geometry, const float *input, const float *weight, const float *bias,
+                 float *output, void *workspace, int num_threads);
 
-int repeat(long n, conv2d *call, const void *shape, const float *input, const float *weight,
+int repeat(long n, conv *call, const void *geometry, const float *input, const float *weight,
            const float *bias, float *output)
 {
     int status = 0;
     while (n-- > 0)
-        status |= call(shape, input, weight, bias, output, NULL, 1);
+        status |= call(geometry, input, weight, bias, output, NULL, 1);
     return status;
 }

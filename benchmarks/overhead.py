@@ -1,7 +1,7 @@
 """What one small convolution costs on its way from Python to the kernel.
 
-The baseline is the C function that `cimport` users call (fastconv/_ops.pxd), a few hundred times in
-a C loop: geometry, choice of driver, packing, scratch memory and kernel, but no Python object.
+The baseline is the C function that `cimport` users call (fastconv/_capi.pxd), a few hundred times
+in a C loop: geometry, choice of driver, packing, scratch memory and kernel, but no Python object.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import fastconv
 import fastconv.functional as F
 from benchmarks.native import compiled
 from benchmarks.timing import best_times
-from fastconv import _geometry, _ops, nn
+from fastconv import _capi, _geometry, _ops, nn
 
 _SOURCE = Path(__file__).with_name("overhead.c")
 _CALLS = 300  # in one timing
-_FIELDS = 22  # of Conv2dShape, each a Py_ssize_t
+_FIELDS = 29  # of ConvGeometry, each a Py_ssize_t
 
 # channels, size, filters, kernel
 # the first has next to nothing to compute: what its C level takes is what any call costs
@@ -83,15 +83,15 @@ def _c_level(
     library = compiled(_SOURCE)
     if library is None:
         return None
-    shape = (ctypes.c_ssize_t * _FIELDS)()
+    geometry = (ctypes.c_ssize_t * _FIELDS)()
     sizes = (*x.shape, w.shape[0], *w.shape[2:], 1, pad, 1, 1)
-    if _function("conv2d_shape_init")(shape, *map(ctypes.c_ssize_t, sizes)) != 0:
+    if _function("conv2d_init")(geometry, *map(ctypes.c_ssize_t, sizes)) != 0:
         raise RuntimeError("the C level refused the geometry")
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (x, w, b, y)]
-    function = _function("conv2d_f32")
+    function = _function("conv_f32")
 
     def calls() -> None:
-        if library.repeat(ctypes.c_long(_CALLS), function, shape, *pointers) != 0:
+        if library.repeat(ctypes.c_long(_CALLS), function, geometry, *pointers) != 0:
             raise RuntimeError("the C level refused the convolution")
 
     return calls
@@ -103,7 +103,7 @@ def _function(name: str) -> Callable[..., int]:
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     signature = ctypes.pythonapi.PyCapsule_GetName
     signature.restype, signature.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    capsule = vars(_ops)["__pyx_capi__"][name]
+    capsule = vars(_capi)["__pyx_capi__"][name]
     return ctypes.CFUNCTYPE(ctypes.c_int)(get(capsule, signature(capsule)))
 
 

@@ -9,10 +9,6 @@ what it asks for. Where CPUID tells of a feature is said in _kernels/processor.h
 import textwrap
 from dataclasses import dataclass
 
-from codegen.files import KERNELS, write
-
-PATH = KERNELS / "isa_list.h"
-
 
 @dataclass(frozen=True)
 class Machine:
@@ -66,14 +62,9 @@ def for_machine(machine: str) -> list[InstructionSet]:
     ]
 
 
-def make() -> None:
-    """Write isa_list.h, if it is not as it should be."""
-    write(PATH, text())
-
-
-def text() -> str:
-    """What isa_list.h should be."""
-    return PREAMBLE + "".join(map(_row, INSTRUCTION_SETS)) + UNDEFINED
+def texts() -> dict[str, str]:
+    """The text of isa_list.h, by its path in the package."""
+    return {"_kernels/isa_list.h": PREAMBLE + "".join(map(_row, INSTRUCTION_SETS)) + UNDEFINED}
 
 
 PREAMBLE = """\

@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from codegen.files import DRIVERS, KERNELS, write
+from codegen.files import KERNELS
 
 HEADER = KERNELS / "kernels.h"
-PATH = DRIVERS / "kernels.pxd"
 
 PREAMBLE = """\
 # Made by codegen/kernels.py from _kernels/kernels.h and the lists it includes: edit those.
@@ -28,14 +27,9 @@ NAMES = {"ptrdiff_t": "Py_ssize_t"}
 WIDTH = 100
 
 
-def make() -> None:
-    """Write kernels.pxd, if it is not as it should be."""
-    write(PATH, text())
-
-
-def text() -> str:
-    """What kernels.pxd should be."""
-    return PREAMBLE + declarations(HEADER) + "\n"
+def texts() -> dict[str, str]:
+    """The text of kernels.pxd, by its path in the package."""
+    return {"_drivers/kernels.pxd": PREAMBLE + declarations(HEADER) + "\n"}
 
 
 def declarations(header: Path) -> str:

@@ -7,7 +7,7 @@ is returned where that is not None.
 
 import re
 
-from codegen.files import PACKAGE, write
+from codegen.files import PACKAGE
 
 MODULES = ("_buffers", "_geometry", "_native", "_ops", "_drivers/memory", "_drivers/runtime")
 
@@ -119,9 +119,3 @@ def text(module):
 def texts():
     """{path below the package: text} of every stub."""
     return {f"{module}.pyi": text(module) for module in MODULES}
-
-
-def make():
-    """Write the stubs that are not as they should be."""
-    for path, text_of_it in texts().items():
-        write(PACKAGE / path, text_of_it)

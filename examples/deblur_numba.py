@@ -21,20 +21,20 @@ INT = ctypes.c_int
 
 
 def c_function(name, result, *arguments):
-    """One of those that fastconv/_ops.pxd declares, callable from Python and compiled functions."""
-    address = get_cython_function_address("fastconv._ops", name)
+    """One that fastconv/_capi.pxd declares, callable from Python and from compiled functions."""
+    address = get_cython_function_address("fastconv._capi", name)
     return ctypes.CFUNCTYPE(result, *arguments)(address)
 
 
 status_text = c_function("status_text", ctypes.c_char_p, INT)
-shape_init = c_function("conv2d_shape_init", INT, ARRAY, *[SIZE] * 11)
-# shape, input, weight, bias, output, workspace, num_threads
-conv2d = c_function("conv2d_f64", INT, ARRAY, ARRAY, ARRAY, NULL, ARRAY, NULL, INT)
-# shape, grad_output, weight, grad_input, workspace, num_threads
-conv2d_backward_input = c_function(
-    "conv2d_backward_input_f64", INT, ARRAY, ARRAY, ARRAY, ARRAY, NULL, INT
+conv2d_init = c_function("conv2d_init", INT, ARRAY, *[SIZE] * 11)
+# geometry, input, weight, bias, output, workspace, num_threads
+conv = c_function("conv_f64", INT, ARRAY, ARRAY, ARRAY, NULL, ARRAY, NULL, INT)
+# geometry, grad_output, weight, grad_input, workspace, num_threads
+conv_backward_input = c_function(
+    "conv_backward_input_f64", INT, ARRAY, ARRAY, ARRAY, ARRAY, NULL, INT
 )
-SHAPE_FIELDS = 22  # of a Conv2dShape, all of them Py_ssize_t
+GEOMETRY_FIELDS = 29  # of a ConvGeometry: 8 and three axes of 7, all of them Py_ssize_t
 
 
 @njit(nogil=True)
@@ -42,25 +42,25 @@ def richardson_lucy(seen, kernel, steps):
     """A status and the images; takes new, C-contiguous arrays of float64 for granted."""
     n, h, w = seen.shape
     size = kernel.shape[0]
-    shape = np.empty(SHAPE_FIELDS, np.intp)
+    geometry = np.empty(GEOMETRY_FIELDS, np.intp)
     images = np.full_like(seen, seen.mean())
     quotient = np.ones_like(seen)
-    factor, most = np.empty_like(seen), np.empty_like(seen)
+    factor, of_ones = np.empty_like(seen), np.empty_like(seen)
 
-    # most: what comes back of a quotient of 1, less where the blur crosses the border
-    status = shape_init(shape.ctypes, n, 1, h, w, 1, size, size, 1, size // 2, 1, 1)
-    status = status or conv2d_backward_input(
-        shape.ctypes, quotient.ctypes, kernel.ctypes, most.ctypes, 0, 0
+    # of_ones: what comes back of a quotient of 1, less where the blur crosses the border
+    status = conv2d_init(geometry.ctypes, n, 1, h, w, 1, size, size, 1, size // 2, 1, 1)
+    status = status or conv_backward_input(
+        geometry.ctypes, quotient.ctypes, kernel.ctypes, of_ones.ctypes, 0, 0
     )
     for _ in range(steps):
-        status = status or conv2d(
-            shape.ctypes, images.ctypes, kernel.ctypes, 0, quotient.ctypes, 0, 0
+        status = status or conv(
+            geometry.ctypes, images.ctypes, kernel.ctypes, 0, quotient.ctypes, 0, 0
         )
         quotient[:] = seen / np.maximum(quotient, 1e-300)
-        status = status or conv2d_backward_input(
-            shape.ctypes, quotient.ctypes, kernel.ctypes, factor.ctypes, 0, 0
+        status = status or conv_backward_input(
+            geometry.ctypes, quotient.ctypes, kernel.ctypes, factor.ctypes, 0, 0
         )
-        images *= factor / most
+        images *= factor / of_ones
     return status, images
 
 

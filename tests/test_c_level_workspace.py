@@ -12,9 +12,10 @@ from support.c_level import (
     Workspace,
     call,
     call_op,
-    conv_shape,
+    conv_geometry,
     every_format,
-    pool_shape,
+    outs,
+    pool_geometry,
     unfilled,
     workspace_size,
 )
@@ -32,7 +33,9 @@ WORKSPACES = [
     Conv((2, 64, 20, 20), (64, 1, 3, 3), padding=1, stride=2, groups=64),
     Conv((2, 64, 20, 20), (64, 4, 3, 3), padding=1, groups=16),
     Conv((8, 20, 40, 40), (24, 20, 5, 5), stride=(2, 1)),
+    Conv((4, 40, 500), (48, 40, 3), padding=(2, 0), stride=2),
 ]
+POOLED = [*POOLINGS, ((4, 40, 64, 64), POOLINGS[1][1]), ((4, 40, 900), POOLINGS[1][1])]
 MARGIN = 4096  # bytes around a workspace that nobody may touch
 
 
@@ -74,66 +77,66 @@ def check_workspace(name, *arguments, out, num_threads):
 @pytest.mark.parametrize("case", WORKSPACES, ids=str)
 def test_convolution_uses_only_the_callers_workspace(case, channels_last, num_threads, rng):
     x, w, b, g = case.operands(rng, np.float32)
-    s = conv_shape(case, channels_last)
+    geometry = conv_geometry(case, channels_last)
     packed = ctypes.c_void_p()
-    assert call("conv2d_pack_f32", s, w, packed, 1) == 0
+    assert call("conv_pack_f32", geometry, w, packed, 1) == 0
     for name, *arrays, out in (
-        ("conv2d_f32", x, w, b, g.copy()),
-        ("conv2d_packed_f32", x, packed.value, b, g.copy()),
-        ("conv2d_backward_input_f32", g, w, x.copy()),
-        ("conv2d_backward_weight_f32", g, x, w.copy()),
-        ("conv2d_backward_bias_f32", g, b.copy()),
+        ("conv_f32", x, w, b, g.copy()),
+        ("conv_packed_f32", x, packed.value, b, g.copy()),
+        ("conv_backward_input_f32", g, w, x.copy()),
+        ("conv_backward_weight_f32", g, x, w.copy()),
+        ("conv_backward_bias_f32", g, b.copy()),
     ):
-        check_workspace(name, s, *arrays, out, out=out, num_threads=num_threads)
-    call("conv2d_packed_free", packed.value)
+        check_workspace(name, geometry, *arrays, out, out=out, num_threads=num_threads)
+    call("conv_packed_free", packed.value)
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])
 @every_format
-@pytest.mark.parametrize(("input_shape", "options"), [*POOLINGS, ((4, 40, 64, 64), POOLINGS[1][1])])
+@pytest.mark.parametrize(("input_shape", "options"), POOLED)
 def test_pooling_uses_only_the_callers_workspace(
     input_shape, options, channels_last, num_threads, rng
 ):
-    s = pool_shape(input_shape, options, channels_last)
+    geometry = pool_geometry(input_shape, options, channels_last)
     x = integers(rng, input_shape, np.float32).ravel()
-    y = unfilled((*input_shape[:2], s.out_h, s.out_w), np.float32)
+    y = unfilled((*input_shape[:2], *outs(geometry)), np.float32)
     indices = unfilled(y.shape, np.int64)
     many = {"num_threads": num_threads}
-    size = workspace_size("max_pool2d_f32", s, x, y, None, **many)
-    assert size == workspace_size("max_pool2d_f32", s, None, None, indices, **many)
+    size = workspace_size("max_pool_f32", geometry, x, y, None, **many)
+    assert size == workspace_size("max_pool_f32", geometry, None, None, indices, **many)
     for where in (None, indices):
         memory = np.empty(size, np.uint8)
         workspace = Workspace(memory.ctypes.data, size)
-        assert call_op("max_pool2d_f32", s, x, y, where, workspace=workspace, **many) == 0
-    check_workspace("max_pool2d_backward_f32", s, y, indices, x, out=x, **many)
-    check_workspace("avg_pool2d_f32", s, x, y, out=y, **many)
-    check_workspace("avg_pool2d_backward_f32", s, y, x, out=x, **many)
+        assert call_op("max_pool_f32", geometry, x, y, where, workspace=workspace, **many) == 0
+    check_workspace("max_pool_backward_f32", geometry, y, indices, x, out=x, **many)
+    check_workspace("avg_pool_f32", geometry, x, y, out=y, **many)
+    check_workspace("avg_pool_backward_f32", geometry, y, x, out=x, **many)
 
 
 def test_workspace_query_reads_and_writes_no_array():
     case = CASES[6]
-    s = conv_shape(case)
+    geometry = conv_geometry(case)
     nowhere = ctypes.c_void_p(1).value  # a pointer that no process may follow
-    assert workspace_size("conv2d_f32", s, nowhere, nowhere, nowhere, nowhere) > 64
-    assert workspace_size("conv2d_f32", s, None, None, None, None) > 64
-    assert workspace_size("conv2d_backward_input_f32", s, nowhere, nowhere, nowhere) > 64
-    assert workspace_size("conv2d_backward_weight_f32", s, nowhere, nowhere, nowhere) > 64
-    assert workspace_size("conv2d_backward_bias_f32", s, nowhere, nowhere) > 64
-    p = pool_shape((2, 40, 50, 50), {"kernel_size": 3, "stride": 2})
-    assert workspace_size("max_pool2d_f32", p, nowhere, nowhere, nowhere) > 64
-    assert workspace_size("max_pool2d_backward_f32", p, nowhere, nowhere, nowhere) >= 64
-    assert workspace_size("avg_pool2d_f32", p, nowhere, nowhere) > 64
-    assert workspace_size("avg_pool2d_backward_f32", p, nowhere, nowhere) > 64
+    assert workspace_size("conv_f32", geometry, nowhere, nowhere, nowhere, nowhere) > 64
+    assert workspace_size("conv_f32", geometry, None, None, None, None) > 64
+    assert workspace_size("conv_backward_input_f32", geometry, nowhere, nowhere, nowhere) > 64
+    assert workspace_size("conv_backward_weight_f32", geometry, nowhere, nowhere, nowhere) > 64
+    assert workspace_size("conv_backward_bias_f32", geometry, nowhere, nowhere) > 64
+    pooling = pool_geometry((2, 40, 50, 50), {"kernel_size": 3, "stride": 2})
+    assert workspace_size("max_pool_f32", pooling, nowhere, nowhere, nowhere) > 64
+    assert workspace_size("max_pool_backward_f32", pooling, nowhere, nowhere, nowhere) >= 64
+    assert workspace_size("avg_pool_f32", pooling, nowhere, nowhere) > 64
+    assert workspace_size("avg_pool_backward_f32", pooling, nowhere, nowhere) > 64
 
 
 def test_workspace_for_fewer_threads_is_refused(rng):
     case = Conv((4, 40, 30, 30), (40, 40, 3, 3), padding=1)
     x, w, _, g = case.operands(rng, np.float32)
-    s = conv_shape(case)
-    size = workspace_size("conv2d_f32", s, x, w, None, g, num_threads=1)
-    if workspace_size("conv2d_f32", s, x, w, None, g, num_threads=4) == size:
+    geometry = conv_geometry(case)
+    size = workspace_size("conv_f32", geometry, x, w, None, g, num_threads=1)
+    if workspace_size("conv_f32", geometry, x, w, None, g, num_threads=4) == size:
         pytest.skip("built without OpenMP")
     memory = np.empty(size, np.uint8)
     workspace = Workspace(memory.ctypes.data, size)
-    status = call_op("conv2d_f32", s, x, w, None, g, workspace=workspace, num_threads=4)
+    status = call_op("conv_f32", geometry, x, w, None, g, workspace=workspace, num_threads=4)
     assert status == STATUSES["WORKSPACE_TOO_SMALL"]

@@ -65,9 +65,9 @@ def test_only_expected_file_types_are_shipped(distribution):
     shipped = [f for f in shipped if f.suffix != ".pyc"]
     allowed = {".py", ".pyi", ".pxd", ".so", ".pyd", ".gz", ".txt"}
     others = sorted(f.as_posix() for f in shipped if f.suffix not in allowed)
-    kernels = ["dtypes.h", "kernel_list.h", "kernels.h"]
-    headers = [*(f"fastconv/_kernels/{name}" for name in kernels), "fastconv/include/fastconv.h"]
-    assert others == [*headers, "fastconv/py.typed"]
+    assert others == ["fastconv/include/fastconv.h", "fastconv/py.typed"]
+    declarations = {f.relative_to("fastconv").as_posix() for f in shipped if f.suffix == ".pxd"}
+    assert declarations == cimported_by_users()
 
 
 def test_wheel_is_smaller_than_1500_kilobytes(distribution):
@@ -108,12 +108,35 @@ def test_wheels_are_built_for_every_platform_and_python(platform, machine, tags)
         assert all(python.startswith("cp3") for python in pythons)
 
 
+def cimported_by_users():
+    """The files that `from fastconv cimport ...` reads: __init__.pxd and what it leads to."""
+    found, files = set(), ["__init__.pxd"]
+    while files:
+        name = files.pop()
+        if name not in found:
+            found.add(name)
+            text = (SOURCE / name).read_text(encoding="utf-8")
+            for module in re.findall(r"^from fastconv\.([\w.]+) cimport", text, re.M):
+                *folders, last = module.split(".")
+                files.append("/".join([*folders, f"{last}.pxd"]))
+                files += [
+                    "/".join([*folders[: i + 1], "__init__.pxd"]) for i in range(len(folders))
+                ]
+    return found
+
+
 def test_types_and_declarations_are_shipped():
     package = Path(fastconv.__file__).parent
     assert (package / "py.typed").is_file()
-    declared = [p.relative_to(SOURCE) for p in SOURCE.rglob("*.p[xy][di]")]
-    assert {Path("_ops.pyi"), Path("_ops.pxd"), Path("__init__.pxd")} <= set(declared)
-    assert [p for p in declared if not (package / p).is_file()] == []
+    stubs = {p.relative_to(SOURCE).as_posix() for p in SOURCE.rglob("*.pyi")}
+    declarations = cimported_by_users()
+    assert {"_capi.pxd", "_drivers/geometry.pxd"} < declarations
+    assert "_ops.pyi" in stubs
+    assert [p for p in sorted(stubs | declarations) if not (package / p).is_file()] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["fastconv"]
+    named = {p.relative_to(SOURCE).as_posix() for glob in patterns for p in SOURCE.glob(glob)}
+    assert {p for p in named if p.endswith((".pxd", ".pyi"))} == stubs | declarations
 
 
 def test_data_are_shipped():

@@ -9,7 +9,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport fabsf
 
 from fastconv cimport (
-    OK, OUT_OF_MEMORY, Conv2dShape, Workspace, conv2d_f32, conv2d_shape_init, status_text,
+    OK, OUT_OF_MEMORY, Axis, ConvGeometry, Workspace, conv2d_init, conv_f32, status_text,
 )
 
 import numpy as np
@@ -53,44 +53,45 @@ def detect(const float[:, :, ::1] images, float threshold, int num_threads=0):
     """
     cdef Py_ssize_t n = images.shape[0], h = images.shape[1], w = images.shape[2], i
     cdef int threads = max(1, min(n, num_threads or fastconv.get_num_threads()))
-    cdef float least = (GAIN * threshold) ** 2
-    cdef Conv2dShape shape
+    cdef float min_square = (GAIN * threshold) ** 2
+    cdef ConvGeometry geometry
+    cdef Axis *axis = geometry.axis  # depth, height, width
     cdef Workspace needed
-    check(conv2d_shape_init(&shape, 1, 1, h, w, 2, 5, 5, 1, 0, 1, 1))
+    check(conv2d_init(&geometry, 1, 1, h, w, 2, 5, 5, 1, 0, 1, 1))
     needed.data = NULL  # asks for its size
-    check(conv2d_f32(&shape, NULL, NULL, NULL, NULL, &needed, 1))
+    check(conv_f32(&geometry, NULL, NULL, NULL, NULL, &needed, 1))
 
     edges = np.zeros((n, h, w), np.uint8)
     cdef unsigned char[:, :, ::1] out = edges
     cdef int[::1] status = np.zeros(n, np.intc)
     # one row for each thread
-    cdef float[:, ::1] changes = np.empty((threads, 2 * shape.out_h * shape.out_w), np.float32)
+    cdef float[:, ::1] changes = np.empty((threads, 2 * axis[1].out * axis[2].out), np.float32)
     cdef unsigned char[:, ::1] scratch = np.empty((threads, needed.size), np.uint8)
     for i in prange(n, nogil=True, schedule="dynamic", num_threads=threads):
-        status[i] = mark(&shape, &images[i, 0, 0], least, &changes[threadid(), 0],
+        status[i] = mark(&geometry, &images[i, 0, 0], min_square, &changes[threadid(), 0],
                          Workspace(&scratch[threadid(), 0], needed.size), &out[i, 0, 0])
     for i in range(n):
         check(status[i])
     return edges
 
 
-cdef int mark(const Conv2dShape *shape, const float *image, float least, float *changes,
+cdef int mark(const ConvGeometry *geometry, const float *image, float min_square, float *changes,
               Workspace workspace, unsigned char *edges) noexcept nogil:
     """Mark those of one image. `changes` holds that along rows, then that down columns."""
-    cdef Py_ssize_t h = shape.out_h, w = shape.out_w, y, x, i, step
+    cdef Py_ssize_t h = geometry.axis[1].out, w = geometry.axis[2].out, y, x, i, step
     cdef const float *dx = changes
     cdef const float *dy = changes + h * w
-    cdef int status = conv2d_f32(shape, image, &FILTERS[0, 0, 0], NULL, changes, &workspace, 1)
+    cdef int status = conv_f32(geometry, image, &FILTERS[0, 0, 0], NULL, changes, &workspace, 1)
     if status != OK:
         return status
     for y in range(1, h - 1):
         for x in range(1, w - 1):
             i = y * w + x
-            if square(dx[i], dy[i]) >= least:
+            if square(dx[i], dy[i]) >= min_square:
                 step = uphill(dx[i], dy[i], w)
                 if (square(dx[i], dy[i]) > square(dx[i - step], dy[i - step])
                         and square(dx[i], dy[i]) >= square(dx[i + step], dy[i + step])):
-                    edges[(y + 2) * shape.in_w + x + 2] = 1
+                    edges[(y + 2) * geometry.axis[2].size + x + 2] = 1
     return OK
 
 

@@ -17,8 +17,8 @@ static const fastconv_api *fc; /* valid until the process ends: set at import, o
 /* Read-only after it was made, so that threads may share it. */
 typedef struct {
     PyObject_HEAD
-    fastconv_conv2d_shape shape; /* but for the size of the image */
-    fastconv_packed_conv2d *packed;
+    fastconv_conv_geometry geometry; /* but for the size of the image */
+    fastconv_packed_conv *packed;
 } Finder;
 
 static PyObject *set_error(int status) {
@@ -42,8 +42,9 @@ static int get_plane(PyObject *object, const char *name, Py_buffer *view) {
 static PyObject *Finder_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char name[] = "template";
     static char *names[] = {name, NULL};
-    fastconv_conv2d_shape shape;
-    fastconv_packed_conv2d *packed = NULL;
+    fastconv_conv_geometry geometry;
+    fastconv_axis *height = &geometry.axis[1], *width = &geometry.axis[2];
+    fastconv_packed_conv *packed = NULL;
     PyObject *object;
     Finder *self;
     Py_buffer view;
@@ -53,31 +54,31 @@ static PyObject *Finder_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
 
     const Py_ssize_t h = view.shape[0], w = view.shape[1];
-    status = fc->conv2d_shape_init(&shape, 1, 1, h, w, 1, h, w, 1, 0, 1, 1);
+    status = fc->conv2d_init(&geometry, 1, 1, h, w, 1, h, w, 1, 0, 1, 1);
     if (status == FASTCONV_OK) { /* responses as large as the image */
-        shape.pad_top = (h - 1) / 2, shape.pad_bottom = h / 2;
-        shape.pad_left = (w - 1) / 2, shape.pad_right = w / 2;
-        status = fc->conv2d_shape_check(&shape);
+        height->pad_before = (h - 1) / 2, height->pad_after = h / 2;
+        width->pad_before = (w - 1) / 2, width->pad_after = w / 2;
+        status = fc->conv_check(&geometry);
     }
     if (status == FASTCONV_OK)
-        status = fc->conv2d_pack_f32(&shape, (const float *)view.buf, &packed, 0);
+        status = fc->conv_pack_f32(&geometry, (const float *)view.buf, &packed, 0);
     PyBuffer_Release(&view); /* what was packed is a copy */
     if (status != FASTCONV_OK)
         return set_error(status);
 
     self = (Finder *)type->tp_alloc(type, 0);
     if (self == NULL) {
-        fc->conv2d_packed_free(packed);
+        fc->conv_packed_free(packed);
         return NULL;
     }
-    self->shape = shape;
+    self->geometry = geometry;
     self->packed = packed;
     return (PyObject *)self;
 }
 
 static void Finder_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
-    fc->conv2d_packed_free(((Finder *)self)->packed);
+    fc->conv_packed_free(((Finder *)self)->packed);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -85,17 +86,17 @@ static void Finder_dealloc(PyObject *self) {
 /* Needs no GIL. `largest` and `indices` are those of each pixel's neighbourhood. */
 static int respond(const Finder *self, const float *image, Py_ssize_t h, Py_ssize_t w,
                    float *response, float *largest, int64_t *indices) {
-    fastconv_conv2d_shape shape = self->shape;
-    fastconv_pool2d_shape pool;
+    fastconv_conv_geometry geometry = self->geometry;
+    fastconv_pool_geometry pool;
     int status;
-    shape.in_h = h, shape.in_w = w;
-    status = fc->conv2d_shape_check(&shape);
+    geometry.axis[1].size = h, geometry.axis[2].size = w;
+    status = fc->conv_check(&geometry);
     if (status == FASTCONV_OK)
-        status = fc->pool2d_shape_init(&pool, 1, 1, h, w, 3, 3, 1, 1);
+        status = fc->pool2d_init(&pool, 1, 1, h, w, 3, 3, 1, 1);
     if (status == FASTCONV_OK)
-        status = fc->conv2d_packed_f32(&shape, image, self->packed, NULL, response, NULL, 0);
+        status = fc->conv_packed_f32(&geometry, image, self->packed, NULL, response, NULL, 0);
     if (status == FASTCONV_OK)
-        status = fc->max_pool2d_f32(&pool, response, largest, indices, NULL, 0);
+        status = fc->max_pool_f32(&pool, response, largest, indices, NULL, 0);
     return status;
 }
 

@@ -61,6 +61,12 @@ cdef int validate_axis(Axis *a, bint ceil_mode) noexcept nogil:
     return OK
 
 
+cdef bint absent(const Axis *a) noexcept nogil:
+    """Whether a valid axis is one that the op lacks: drivers do without it."""
+    return (a.size == 1 and a.kernel == 1 and a.pad_before == 0 and a.pad_after == 0
+            and a.out == 1)
+
+
 cdef bint addressable(Py_ssize_t n, Py_ssize_t c, Py_ssize_t d, Py_ssize_t h,
                       Py_ssize_t w) noexcept nogil:
     # sizes are positive but for n; a double is precise enough for a bound
@@ -94,7 +100,7 @@ cdef int validate_conv(ConvGeometry *g, int *where) noexcept nogil:
         status = validate_axis(&a[i], False)
         if status != OK:
             return status
-    if a[D].size != 1 or a[D].kernel != 1 or a[D].out != 1:
+    if not absent(&a[D]):
         where[0] = D
         return UNSUPPORTED
     where[0] = IN_INPUT
@@ -139,7 +145,7 @@ cdef int validate_pool(PoolGeometry *g, int *where) noexcept nogil:
             status = validate_axis(&a[i], g.ceil_mode)
         if status != OK:
             return status
-    if a[D].size != 1 or a[D].out != 1:
+    if a[D].size != 1 or a[D].out != 1 or not (g.adaptive or absent(&a[D])):
         where[0] = D
         return UNSUPPORTED
     where[0] = IN_INPUT

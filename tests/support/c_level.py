@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv import _ops, reference
+from fastconv import _capi, reference
 from support.geometries import Conv
 
 HEADER = re.sub(
@@ -20,14 +20,15 @@ def single_spaced(text):
     return re.sub(r"\s+", " ", text).strip()
 
 
-def _struct(name):
-    """Names and types of the fields, in the order of the header."""
+_TYPES = {"Py_ssize_t": ctypes.c_ssize_t, "size_t": ctypes.c_size_t, "void *": ctypes.c_void_p}
+
+
+def _fields(name):
+    """Names and types of a struct's fields, in the order of the header."""
     body = re.search(rf"typedef struct \{{([^}}]*)\}} {name};", HEADER)[1]
-    return [
-        (field, kind)
-        for kind, names in re.findall(r"(Py_ssize_t|size_t|void \*|int) *([\w, ]+);", body)
-        for field in re.findall(r"\w+", names)
-    ]
+    for kind, names in re.findall(r"(\w+ \*|\w+) *([\w, \[\]]+);", body):
+        for field, count in re.findall(r"(\w+)(?:\[(\d+)\])?(?:, |$)", names):
+            yield field, _TYPES[kind] * int(count) if count else _TYPES[kind]
 
 
 #: name -> (result, parameters), of the table's functions in its order
@@ -42,19 +43,25 @@ STATUSES = {
     name: CONSTANTS[name]
     for name in re.findall(r"FASTCONV_(\w+) =", HEADER[: HEADER.index("CONTIGUOUS")])
 }
-_TYPES = {"Py_ssize_t": ctypes.c_ssize_t, "size_t": ctypes.c_size_t, "void *": ctypes.c_void_p}
 
 
-class Conv2dShape(ctypes.Structure):
-    _fields_ = tuple((name, _TYPES[kind]) for name, kind in _struct("fastconv_conv2d_shape"))
+class Axis(ctypes.Structure):
+    _fields_ = tuple(_fields("fastconv_axis"))
 
 
-class Pool2dShape(ctypes.Structure):
-    _fields_ = tuple((name, _TYPES[kind]) for name, kind in _struct("fastconv_pool2d_shape"))
+_TYPES["fastconv_axis"] = Axis
+
+
+class ConvGeometry(ctypes.Structure):
+    _fields_ = tuple(_fields("fastconv_conv_geometry"))
+
+
+class PoolGeometry(ctypes.Structure):
+    _fields_ = tuple(_fields("fastconv_pool_geometry"))
 
 
 class Workspace(ctypes.Structure):
-    _fields_ = tuple((name, _TYPES[kind]) for name, kind in _struct("fastconv_workspace"))
+    _fields_ = tuple(_fields("fastconv_workspace"))
 
 
 class _Table(ctypes.Structure):
@@ -74,7 +81,7 @@ def pointer_of(capsule):
     return api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule))
 
 
-TABLE = _Table.from_address(pointer_of(_ops._C_API))
+TABLE = _Table.from_address(pointer_of(_capi._C_API))
 
 
 def _function(name):
@@ -141,10 +148,11 @@ POOLINGS = [
     ((2, 40, 9, 9), {"kernel_size": 3, "stride": 2, "padding": 1}),
     ((1, 3, 10, 7), {"kernel_size": (3, 2), "stride": (2, 1), "padding": 1, "ceil_mode": True}),
 ]
+AXES = {"d": 0, "h": 1, "w": 2}
 
 
 def flat(x, channels_last):
-    """The elements of (N, C, H, W) in the order of one of the two memory formats."""
+    """The elements of (N, C, ...) in the order of one of the two memory formats."""
     return np.ascontiguousarray(np.moveaxis(x, 1, -1) if channels_last else x).ravel()
 
 
@@ -153,34 +161,56 @@ def unfilled(shape, dtype):
     return np.full(int(np.prod(shape)), np.nan if np.dtype(dtype).kind == "f" else -7, dtype)
 
 
-def conv_shape(case, channels_last=False, **fields):
-    """A checked Conv2dShape; fields are set before the check."""
-    s, (n, c, h, w) = Conv2dShape(), case.input_shape
-    k, _, kernel_h, kernel_w = case.weight_shape
-    call("conv2d_shape_init", s, n, c, h, w, k, kernel_h, kernel_w, 1, 0, 1, case.groups)
-    s.stride_h, s.stride_w = reference._pair(case.stride)
-    s.dilation_h, s.dilation_w = reference._pair(case.dilation)
-    sides = reference._sides(case.padding, (kernel_h, kernel_w), (s.dilation_h, s.dilation_w))
-    (s.pad_top, s.pad_bottom), (s.pad_left, s.pad_right) = sides
-    s.input_format = s.output_format = int(channels_last)
+def change(geometry, **fields):
+    """Set fields by name, those of an axis by its letter too: kernel_h, pad_before_w."""
     for name, value in fields.items():
-        setattr(s, name, value)
-    assert call("conv2d_shape_check", s) == 0
-    return s
+        stem, _, letter = name.rpartition("_")
+        owner, field = (geometry.axis[AXES[letter]], stem) if letter in AXES else (geometry, name)
+        assert field in dict(owner._fields_), name  # ctypes would take any
+        setattr(owner, field, value)
 
 
-def pool_shape(input_shape, options, channels_last=False, **fields):
-    """A checked Pool2dShape of the keywords of `max_pool2d`; fields are set before the check."""
-    s = Pool2dShape()
-    call("pool2d_shape_init", s, *input_shape, 1, 1, 1, 0)
-    s.kernel_h, s.kernel_w = reference._pair(options["kernel_size"])
+def outs(geometry):
+    """Sizes of the output along depth, height and width."""
+    return tuple(axis.out for axis in geometry.axis)
+
+
+def _set_axes(geometry, kernel, stride, padding, dilation):
+    """Options as the reference takes them; `kernel` has one size, or two."""
+    padding = padding if len(kernel) == 2 else reference._ends(padding)
+    sides = reference._sides(padding, (1, *kernel)[-2:], dilation)
+    options = zip(reference._pair(stride), reference._pair(dilation), sides, strict=True)
+    for i, (step, spread, (before, after)) in enumerate(options):
+        if i >= 2 - len(kernel):
+            axis = geometry.axis[i + 1]
+            axis.stride, axis.dilation = step, spread
+            axis.pad_before, axis.pad_after = before, after
+
+
+def conv_geometry(case, channels_last=False, **fields):
+    """A checked ConvGeometry; fields are set before the check, as `change` takes them."""
+    g, (n, c, *sizes), (k, _, *kernel) = ConvGeometry(), case.input_shape, case.weight_shape
+    call(f"conv{len(sizes)}d_init", g, n, c, *sizes, k, *kernel, 1, 0, 1, case.groups)
+    _set_axes(g, kernel, case.stride, case.padding, case.dilation)
+    g.input_format = g.output_format = int(channels_last)
+    change(g, **fields)
+    assert call("conv_check", g) == 0
+    return g
+
+
+def pool_geometry(input_shape, options, channels_last=False, **fields):
+    """A checked PoolGeometry of the keywords of the reference's `max_pool1d` or `max_pool2d`.
+
+    Fields are set before the check, as `change` takes them.
+    """
+    g, rank = PoolGeometry(), len(input_shape) - 2
+    kernel = reference._pair(options["kernel_size"])[-rank:]
     stride = options.get("stride")
-    s.stride_h, s.stride_w = reference._pair(options["kernel_size"] if stride is None else stride)
-    s.pad_h, s.pad_w = reference._pair(options.get("padding", 0))
-    s.dilation_h, s.dilation_w = reference._pair(options.get("dilation", 1))
-    s.ceil_mode = options.get("ceil_mode", False)
-    s.input_format = s.output_format = int(channels_last)
-    for name, value in fields.items():
-        setattr(s, name, value)
-    assert call("pool2d_shape_check", s) == 0
-    return s
+    call(f"pool{rank}d_init", g, *input_shape, *kernel, 1, 0)
+    stride = options["kernel_size"] if stride is None else stride
+    _set_axes(g, kernel, stride, options.get("padding", 0), options.get("dilation", 1))
+    g.ceil_mode = options.get("ceil_mode", False)
+    g.input_format = g.output_format = int(channels_last)
+    change(g, **fields)
+    assert call("pool_check", g) == 0
+    return g

@@ -15,7 +15,7 @@ class Conv:
     """One convolution: ``input_shape`` may lack N."""
 
     input_shape: tuple[int, ...]
-    weight_shape: tuple[int, int, int, int]
+    weight_shape: tuple[int, ...]
     stride: int | tuple[int, int] = 1
     padding: object = 0
     dilation: int | tuple[int, int] = 1
@@ -29,7 +29,8 @@ class Conv:
         """(input, weight, bias, grad_output)."""
         x, w = draw(rng, self.input_shape, dtype), draw(rng, self.weight_shape, dtype)
         b = draw(rng, self.weight_shape[:1], dtype)
-        return x, w, b, draw(rng, reference.conv2d(x, w, b, *self.options).shape, dtype)
+        forward = getattr(reference, f"conv{w.ndim - 2}d")
+        return x, w, b, draw(rng, forward(x, w, b, *self.options).shape, dtype)
 
 
 def _pairs(low, high):
