@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # which build frontend
 
 import codegen
 from codegen import isas
-from codegen.dtypes import dtypes
+from codegen.dtypes import dtypes, kernel_macros
 
 codegen.make()
 
@@ -172,9 +172,8 @@ class BuildExt(build_ext):
         jobs = [([str(KERNELS / "table.c")], "table", have, [])]
         for isa in sets:
             flags = isa.compiler_flags(self.msvc)
-            for dtype, bits in dtypes().items():
-                macros = {"FC_ISA": isa.name, "FC_DTYPE": dtype, "FC_REAL_BITS": str(bits)}
-                macros[f"FC_DTYPE_{dtype.upper()}"] = "1"
+            for dtype in dtypes():
+                macros = kernel_macros(isa.name, dtype)
                 jobs += [
                     ([family], f"{isa.name}-{dtype}", macros, flags) for family in KERNEL_FAMILIES
                 ]

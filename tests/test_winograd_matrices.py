@@ -1,11 +1,11 @@
 """docs/winograd.md's matrices are right, exactly, and they are the ones that the code uses."""
 
-import ast
 import ctypes
 import doctest
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from fractions import Fraction
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_three_passes_of_a_tile(tile, rng):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_input_gradient_is_the_forward_pass_with_turned_filters(tile, rng):
+def test_input_gradient_is_the_forward_pass_with_flipped_filters(tile, rng):
     bt, g, at = matrices(tile)
     w, grad = rng.integers(-9, 10, (3, 3)), rng.integers(-9, 10, (tile, tile))
     u = g @ w[::-1, ::-1] @ g.T
@@ -155,50 +155,27 @@ int probe_transform(int tile, int which, int n, int m, const void *x, void *y) {
 """
 
 
-def from_setup(*names):
-    """Functions of setup.py, which builds when it is imported."""
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    tree.body = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.Import)  # of the standard library
-        or (isinstance(node, ast.FunctionDef) and node.name in names)
-    ]
-    namespace = {}
-    exec(compile(tree, "setup.py", "exec"), namespace)
-    return [namespace[name] for name in names]
-
-
-def compile_transforms(folder, isa, real):
+def compile_transforms(folder, isa, dtype):
     """k_winograd.c as setup.py has it compiled for an instruction set and dtype, by ctypes."""
     compiler = (sysconfig.get_config_var("CC") or "").split()
     if not compiler or shutil.which(compiler[0]) is None:
         pytest.skip("needs the C compiler that built Python")
-    if not KERNELS.is_dir() or not (ROOT / "setup.py").exists():
+    if not (ROOT / "codegen").is_dir():
         pytest.skip("needs the source tree")
-    instruction_sets, target_machine, base_flags = from_setup(
-        "instruction_sets", "target_machine", "base_flags"
-    )
-    flags = base_flags(msvc=False) + instruction_sets(target_machine(), msvc=False)[isa]
-    macros = {"FC_ISA": isa, f"FC_ISA_{isa.upper()}": 1, "FC_REAL": real, f"FC_{real.upper()}": 1}
-    source, library = folder / "probe.c", folder / f"probe-{isa}-{real}.so"
+    sys.path.insert(0, str(ROOT))
+    from codegen import isas
+    from codegen.dtypes import kernel_macros
+
+    (found,) = (i for i in isas.INSTRUCTION_SETS if i.name == isa)
+    flags = ["-O2", "-std=c11", "-ffp-contract=fast", *found.compiler_flags(msvc=False)]
+    source, library = folder / "probe.c", folder / f"probe-{isa}-{dtype}.so"
     source.write_text(PROBE, encoding="utf-8")
-    defines = [f"-D{name}={value}" for name, value in macros.items()]
+    defines = [f"-D{name}={value}" for name, value in kernel_macros(isa, dtype).items()]
     subprocess.run(
         [*compiler, *flags, *defines, f"-I{KERNELS}", "-fPIC", "-shared", source, "-o", library],
         check=True,
     )
     return ctypes.CDLL(str(library))
-
-
-def runs_here(isa):
-    before = runtime.build_info()["isa"]
-    try:
-        runtime.select_isa(isa)
-    except ValueError:
-        return False
-    runtime.select_isa(before)
-    return True
 
 
 def through_code(library, dtype, tile, transform, m, n):
@@ -230,10 +207,8 @@ def scales_of_points(grids, page, axis):
 
 
 @pytest.mark.parametrize("real", DTYPES)
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize("isa", runtime.available_isas())
 def test_code_uses_the_page_s_matrices(isa, real, tmp_path):
-    if not runs_here(isa):
-        pytest.skip(f"no {isa} here")
     library, dtype = compile_transforms(tmp_path, isa, real), DTYPES[real]
     for tile in TILES:
         bt, g, at = (m.astype(float) for m in matrices(tile))
