@@ -542,13 +542,14 @@ def test_add(size, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("ahead", [0.0, 0.5])
-def test_sgd_without_rounding(ahead, dtype, rng):
+@pytest.mark.parametrize("nesterov", [0.0, 0.5])
+def test_sgd_without_rounding(nesterov, dtype, rng):
     p, g, v = (rng.integers(-8, 9, 37).astype(dtype) for _ in range(3))
     step = g + 2 * p
     velocity = 0.5 * v + 0.25 * step
-    expected = p - 0.125 * (step + ahead * velocity if ahead else velocity)
-    _ops.sgd(p, g, v, rate=0.125, decay=2, keep=0.5, gain=0.25, ahead=ahead)
+    expected = p - 0.125 * (step + nesterov * velocity if nesterov else velocity)
+    numbers = {"lr": 0.125, "weight_decay": 2, "momentum": 0.5, "one_minus_dampening": 0.25}
+    _ops.sgd(p, g, v, **numbers, nesterov=nesterov)
     np.testing.assert_array_equal(v, velocity, strict=True)
     np.testing.assert_array_equal(p, expected, strict=True)
 
@@ -557,12 +558,12 @@ def test_sgd_without_rounding(ahead, dtype, rng):
 def test_adam(dtype, rng):
     p, g, m, v = (rng.standard_normal(37).astype(dtype) for _ in range(4))
     v = np.square(v)
-    numbers = {"shrink": 0.9, "decay": 0.2, "beta1": 0.8, "beta2": 0.95}
+    numbers = {"decay_factor": 0.9, "weight_decay": 0.2, "beta1": 0.8, "beta2": 0.95}
     x = p.astype(np.float64) * 0.9
     d = g + 0.2 * x
     mean, square = 0.8 * m + 0.2 * d, 0.95 * v + 0.05 * d * d
     x -= 0.1 * mean / (np.sqrt(square) / 0.3 + 1e-3)
-    _ops.adam(p, g, m, v, **numbers, rate=0.1, root=0.3, eps=1e-3)
+    _ops.adam(p, g, m, v, **numbers, step_size=0.1, bias_correction2_sqrt=0.3, eps=1e-3)
     tolerance = 8 * np.finfo(dtype).eps
     for actual, expected in ((m, mean), (v, square), (p, x)):
         np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
@@ -571,5 +572,5 @@ def test_adam(dtype, rng):
 def test_arrays_of_two_layouts_are_not_updated(rng):
     p, g, v = np.ones((4, 5)), np.ones((4, 5)), np.asfortranarray(np.ones((4, 5)))
     with pytest.raises(ValueError, match="one layout"):
-        _ops.sgd(p, g, v, rate=1, decay=0, keep=0, gain=1, ahead=0)
+        _ops.sgd(p, g, v, lr=1, weight_decay=0, momentum=0, one_minus_dampening=1, nesterov=0)
     np.testing.assert_array_equal(p, np.ones((4, 5)))
