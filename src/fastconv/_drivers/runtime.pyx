@@ -122,10 +122,10 @@ def select_isa(name):
     if name is None:
         name = available[0]
     if name not in known:
-        raise ValueError(f"unknown instruction set {name!r}: expected one of {', '.join(known)}")
+        raise ValueError(f"unknown instruction set {name!r}: expected one of {known}")
     if name not in available:
         raise ValueError(f"instruction set {name!r} is not available on this processor or in this "
-                         f"build: expected one of {', '.join(available)}")
+                         f"build: expected one of {available}")
     fc_select(known.index(name))
 
 
