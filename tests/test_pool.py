@@ -23,6 +23,14 @@ from fastconv.testing import assert_close, gradcheck
 DTYPES = [np.float32, np.float64]
 
 SHAPE = (2, 5, 9, 11)
+#: windows larger than a 5 x 4 image, with its padding
+OVERHANGING = [
+    {"kernel_size": 6, "stride": 3, "ceil_mode": True},
+    {"kernel_size": (3, 7), "stride": (2, 4), "ceil_mode": True},
+    {"kernel_size": 9, "stride": 5, "padding": (1, 2), "ceil_mode": True},
+    {"kernel_size": 3, "stride": 4, "dilation": 3, "ceil_mode": True},
+    {"kernel_size": (7, 2), "stride": (3, 1), "ceil_mode": True},
+]
 MAX_OPTIONS = [
     {"kernel_size": 2},
     {"kernel_size": 3, "stride": 2, "padding": 1},
@@ -579,7 +587,108 @@ def test_sizes_beyond_memory_are_refused():
         assert_refused(call, (ValueError, MemoryError), [])
 
 
+# ------------------------------------------------------------ windows larger than the image
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_window_that_starts_inside_may_hang_over_the_end(layout):
+    """With ceil_mode, as in torch; only what exists is averaged."""
+    x = LAYOUTS[layout](np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2))
+    y, indices = F.max_pool2d(x, 3, 2, ceil_mode=True, return_indices=True)
+    assert_equal(y, np.array([3, 7], np.float32).reshape(1, 2, 1, 1))
+    assert_equal(indices, np.full((1, 2, 1, 1), 3))
+    dx = F.max_pool2d_backward(np.ones_like(y), indices, x.shape)
+    assert_equal(dx, np.array([[0, 0], [0, 1]] * 2, np.float32).reshape(1, 2, 2, 2))
+    for include in (True, False):
+        y = F.avg_pool2d(x, 3, 2, ceil_mode=True, count_include_pad=include)
+        assert_equal(y, np.array([1.5, 5.5], np.float32).reshape(1, 2, 1, 1))
+        dx = F.avg_pool2d_backward(
+            np.ones_like(y), x.shape, 3, 2, ceil_mode=True, count_include_pad=include
+        )
+        assert_equal(dx, np.full((1, 2, 2, 2), 0.25, np.float32))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "every_second"])
+@pytest.mark.parametrize("channels", [1, 3, 70])
+@pytest.mark.parametrize("options", OVERHANGING, ids=str)
+def test_overhanging_windows(options, channels, layout, rng):
+    x = distinct(rng, (2, channels, 5, 4), np.float32)
+    y, indices = reference.max_pool2d(x, **options, return_indices=True)
+    got, where = F.max_pool2d(LAYOUTS[layout](x), **options, return_indices=True)
+    assert_equal(got, y)
+    assert_equal(where, indices)
+    assert_equal(F.max_pool2d(LAYOUTS[layout](x), **options), y)
+    if "dilation" not in options:
+        g = integers(rng, y.shape, np.float32)
+        for include in (True, False):
+            counted = {**options, "count_include_pad": include}
+            average = F.avg_pool2d(LAYOUTS[layout](x), **counted)
+            np.testing.assert_allclose(average, reference.avg_pool2d(x, **counted), rtol=1e-6)
+            dx = F.avg_pool2d_backward(LAYOUTS[layout](g), x.shape, **counted)
+            expected = reference.avg_pool2d_backward(g, x.shape, **counted)
+            np.testing.assert_allclose(dx, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "ceil_mode"), [(3, 2, False), (4, 2, True), (5, 3, True), (2**40, 9, True)]
+)
+def test_a_window_that_no_position_has_room_for_is_refused(kernel, stride, ceil_mode):
+    with pytest.raises(ValueError, match=f"kernel_size: a height of {kernel}"):
+        F.max_pool2d(np.ones((1, 2, 2)), kernel, stride, ceil_mode=ceil_mode)
+
+
+def test_a_huge_window_is_clipped_to_the_image():
+    x = np.arange(6.0).reshape(1, 2, 3)
+    assert_equal(F.max_pool2d(x, 2**40, 2**41, ceil_mode=True), np.array([[[5.0]]]))
+    assert_equal(F.avg_pool2d(x, 2**40, 2**41, ceil_mode=True), np.array([[[2.5]]]))
+
+
+# ------------------------------------------------------------------- options in torch's forms
+
+
+def test_options_may_be_sequences_of_one_element(rng):
+    x = rng.standard_normal((2, 3, 9, 8))
+    expected = F.max_pool2d(x, 3, 2, 1, 1)
+    assert_equal(F.max_pool2d(x, (3,), [2], (1,), (1,)), expected)
+    assert_equal(F.avg_pool2d(x, (3,), (2,), (1,)), F.avg_pool2d(x, 3, 2, 1))
+    for stride in ((), [], None):
+        assert_equal(F.max_pool2d(x, 3, stride), F.max_pool2d(x, 3, 3))
+
+
+@pytest.mark.parametrize("pool", [F.adaptive_avg_pool2d, F.adaptive_max_pool2d])
+@pytest.mark.parametrize("size", [(None, 7), (3, None), (None, None), [None, 2], (None,), (2,)])
+def test_adaptive_sizes_of_none_are_the_inputs(pool, size, rng):
+    x = rng.standard_normal((2, 3, 9, 8))
+    both = tuple(size) * (2 // len(size))
+    whole = tuple(n if s is None else s for s, n in zip(both, x.shape[2:], strict=True))
+    assert_equal(pool(x, size), pool(x, whole))
+
+
+@pytest.mark.parametrize("pool", [F.adaptive_avg_pool2d, F.adaptive_max_pool2d])
+@pytest.mark.parametrize("size", [None, (), (1, 2, 3), "2", (2, "2"), 0, (None, 0)])
+def test_what_is_no_output_size_is_refused(pool, size):
+    with pytest.raises((ValueError, TypeError), match="output_size"):
+        pool(np.ones((1, 2, 4, 4)), size)
+
+
 # -------------------------------------------------------------------------- peers
+
+
+@pytest.mark.peer("torch")
+@pytest.mark.parametrize("options", OVERHANGING, ids=str)
+def test_overhanging_windows_agree_with_torch(options, rng):
+    import torch
+
+    x = distinct(rng, (2, 3, 5, 4), np.float64)
+    theirs = torch.nn.functional.max_pool2d(torch.tensor(x), **options, return_indices=True)
+    y, indices = F.max_pool2d(x, **options, return_indices=True)
+    assert_equal(y, theirs[0].numpy())
+    assert_equal(indices, theirs[1].numpy())
+    if "dilation" not in options:
+        for include in (True, False):
+            counted = {**options, "count_include_pad": include}
+            theirs = torch.nn.functional.avg_pool2d(torch.tensor(x), **counted).numpy()
+            np.testing.assert_allclose(F.avg_pool2d(x, **counted), theirs, rtol=1e-12)
 
 
 @pytest.mark.peer("torch")

@@ -30,4 +30,4 @@ class _Finder:
 def install() -> None:
     """Let imports find the modules; before other finders, which might find an older build's."""
     if _Finder not in sys.meta_path:
-        sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder)
