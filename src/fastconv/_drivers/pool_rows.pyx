@@ -105,25 +105,26 @@ cdef fc_pool_slide make_slide(const PoolRowsPlan *plan, const RowBlock *b, Span 
     return s
 
 
-cdef void fold(const PoolRowsPlan *plan, const RowBlock *b, fc_size i, Span inputs,
+cdef void fold(const PoolRowsPlan *plan, const RowBlock *b, fc_size i, const char *x, fc_size width,
                char *scratch) noexcept nogil:
-    """The rows of output row i's windows to one row, of these columns."""
+    """The rows of output row i's windows to one row; x is row 0 of the columns that they need."""
     cdef const Pool *p = plan.pool
     cdef const AxisWindows *h = &plan.windows[H]
-    cdef fc_size width = inputs.end - inputs.start, n = width * b.channels
-    cdef fc_size next = h.step * p.x.stride[H], line = n * p.kernels.itemsize, k
-    cdef const char *x = pixel_at(&p.x, b.n, b.c, h.start[i], inputs.start)
+    cdef fc_size start = h.start[i], end = h.end[i], n = width * b.channels
+    cdef fc_size next = h.step * p.x.stride[H], line, k
     cdef char *row = scratch + plan.row_at
-    cdef char *found = scratch + plan.found_at if p.indices.data != NULL else NULL
+    x += start * p.x.stride[H]
     if not plan.x_in_rows:
+        line = n * p.kernels.itemsize
         for k in range(taps_of(h, i)):
             read_pixels(p.kernels, scratch + plan.x_at + k * line, &p.x, x + k * next, width,
                         b.channels)
         x, next = scratch + plan.x_at, line
     if p.average:
-        p.kernels.add_fold(row, x, next, n, taps_of(h, i), True)
+        p.kernels.add_fold(row, x, next, n, end - start, True)  # averages have no dilation
     else:
-        p.kernels.max_fold(row, found, x, next, n, h.start[i], h.end[i], h.step)
+        p.kernels.max_fold(row, scratch + plan.found_at if p.indices.data != NULL else NULL, x,
+                           next, n, start, end, h.step)
 
 
 cdef void forward_rows(const PoolRowsPlan *plan, const RowBlock *b, char *scratch) noexcept nogil:
@@ -132,24 +133,32 @@ cdef void forward_rows(const PoolRowsPlan *plan, const RowBlock *b, char *scratc
     cdef const AxisWindows *h = &plan.windows[H]
     cdef fc_size left = b.columns.start, outputs = b.columns.end - left, i
     cdef Span inputs = inputs_under(&p.axis[W], p.adaptive, b.columns)
-    cdef fc_pool_slide whole = make_slide(plan, b, inputs, scratch), s
-    cdef bint indices = p.indices.data != NULL
-    cdef char *y
+    cdef fc_pool_slide s = make_slide(plan, b, inputs, scratch)
+    cdef const fc_size *end = s.end
+    cdef fc_size whole_end = s.hi
+    cdef double count = -1  # of a window's rows, that the divisors are for
+    # rows of a small plane are few instructions apart: what they share is worked out before
+    cdef const char *x = pixel_at(&p.x, b.n, b.c, 0, inputs.start)
+    cdef char *y = pixel_at(&p.y, b.n, b.c, b.rows.start, left)
     cdef char *y_indices = NULL
+    cdef bint indices = p.indices.data != NULL
+    if indices:
+        y_indices = pixel_at(&p.indices, b.n, b.c, b.rows.start, left)
     for i in range(b.rows.start, b.rows.end):
-        s = whole
-        y = pixel_at(&p.y, b.n, b.c, i, left)
         s.out = y if plan.y_in_rows else scratch + plan.y_at
         if indices:
-            y_indices = pixel_at(&p.indices, b.n, b.c, i, left)
             s.indices = <int64_t *> (y_indices if plan.indices_in_rows
                                      else scratch + plan.indices_at)
         if h.start[i] < h.end[i]:
-            fold(plan, b, i, inputs, scratch)
+            fold(plan, b, i, x, inputs.end - inputs.start, scratch)
+            s.end, s.hi = end, whole_end
         else:  # windows without rows are empty whatever their columns
             s.end, s.hi = s.start, s.lo
         if p.average:
-            fill_divisors(p, plan.windows, i, b.columns, <double *> (scratch + plan.divisors_at))
+            if h.count[i] != count:
+                count = h.count[i]
+                fill_divisors(p, plan.windows, i, b.columns,
+                              <double *> (scratch + plan.divisors_at))
             p.kernels.mean_slide(&s)
         else:
             p.kernels.max_slide(&s)
@@ -157,6 +166,9 @@ cdef void forward_rows(const PoolRowsPlan *plan, const RowBlock *b, char *scratc
             write_pixels(p.kernels, &p.y, y, s.out, outputs, b.channels)
         if indices and not plan.indices_in_rows:
             write_pixels(of_indices, &p.indices, y_indices, s.indices, outputs, b.channels)
+        y += p.y.stride[H]
+        if indices:
+            y_indices += p.indices.stride[H]
 
 
 cdef int forward_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
