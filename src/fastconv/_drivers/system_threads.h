@@ -13,9 +13,10 @@
 static int fc_openmp_version(void) { return _OPENMP; }
 /* how many threads a region of this thread's may have: what libraries such as threadpoolctl set */
 static int fc_max_threads(void) { return omp_get_max_threads(); }
-/* How many processors the threads may run on. The system would tell that of this thread alone: where
- * threads are bound to places (OMP_PROC_BIND, OMP_PLACES), OpenMP binds the first one while it is
- * loaded. There are places only where threads are bound; those that overlap count twice here. */
+/* How many processors the threads may run on. The system would tell that of this thread alone:
+ * where threads are bound to places (OMP_PROC_BIND, OMP_PLACES), OpenMP binds the first one while
+ * it is loaded. There are places only where threads are bound; those that overlap count twice
+ * here. */
 static int fc_num_processors(void) {
     int n = omp_get_num_procs();
 #if _OPENMP >= 201511
@@ -65,8 +66,8 @@ static void fc_set_call_status(const int *status) { fc_call_status = status; }
 
 /* ---- signals ---- */
 
-/* Let Python call the handlers of signals that have come; not 0 where one has raised, whose exception
- * is left pending. */
+/* Let Python call the handlers of signals that have come; not 0 where one has raised, whose
+ * exception is left pending. */
 static int fc_handlers_raise(void) {
     const PyGILState_STATE state = PyGILState_Ensure();
     const int raised = PyErr_CheckSignals();

@@ -1,5 +1,5 @@
-/* What threads share without a lock: numbers and pointers that are read and written as wholes, in one
- * order that all threads agree on (sequential consistency). */
+/* What threads share without a lock: numbers and pointers that are read and written as wholes, in
+ * one order that all threads agree on (sequential consistency). */
 #ifndef FASTCONV_ATOMIC_H
 #define FASTCONV_ATOMIC_H
 

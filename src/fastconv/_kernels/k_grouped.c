@@ -230,15 +230,14 @@ void FC_NAME(grouped)(const fc_grouped *p) {
         rows_any(p, EACH);
 }
 
-/* ---- weight gradient: dw[h][s][u] += sum over i, j of dy[i][j] spread(x[i][h][j step + s], u)
- * ---- */
+/* ---- weight gradient ----
+ * dw[h][s][u] += sum over i, j of dy[i][j] spread(x[i][h][j step + s], u) */
 
 /* Adds outputs j .. j + columns of row i to the sums of `lines` rows of taps. */
 FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MAX_TAPS][MAX_PARTS], fc_size i,
                            fc_size h0, fc_size c, fc_size u, const vindex *pick, fc_size j,
-                           const int columns,
-                           const int checked, const int mode, const int lines, const int taps,
-                           const int step, const int parts) {
+                           const int columns, const int checked, const int mode, const int lines,
+                           const int taps, const int step, const int parts) {
     const fc_size col = p->col0 + j * step, x_w = p->x_w;
     const fc_size x_at =
         p->x_at + col * x_w + first_input(mode, c, p->group) * (fc_size)sizeof(stored);

@@ -106,17 +106,18 @@ FC_KERNEL(int, cross_entropy, (fc_cross_entropy *block))
 /* -1 when a label is no class */
 FC_KERNEL(int, cross_entropy_backward, (const fc_cross_entropy *block))
 
-/* ---- losses of n single elements (k_loss.c): the sum is returned, and each goes to `losses`
- * unless that is NULL ---- */
+/* ---- losses of n single elements (k_loss.c) ---- */
 
-/* (x - t)^2 */
+/* returns the sum of (x - t)^2; each goes to `losses` unless that is NULL */
 FC_KERNEL(double, squared_error, (const void *x, const void *t, void *losses, fc_size n))
+/* dx = 2 scale (x - t) */
 FC_KERNEL(void, squared_error_backward, (const void *x, const void *t, void *dx, fc_size n,
                                          double scale))
-/* yes weighs -log sigmoid(x), `no` -log sigmoid(-x); NULL stands for 1 - yes */
+/* returns the sum of -yes log sigmoid(x) - no log sigmoid(-x); each goes to `losses` unless that is
+ * NULL. A `no` of NULL stands for 1 - yes. */
 FC_KERNEL(double, logistic_loss, (const void *x, const void *yes, const void *no, void *losses,
                                   fc_size n))
-/* returns the sum of `yes`, for its NaN */
+/* dx = scale (no sigmoid(x) - yes sigmoid(-x)); returns the sum of `yes`, for its NaN */
 FC_KERNEL(double, logistic_loss_backward, (const void *x, const void *yes, const void *no, void *dx,
                                            fc_size n, double scale))
 

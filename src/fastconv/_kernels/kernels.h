@@ -30,8 +30,7 @@ static inline void fc_fence(void) {
 #endif
 }
 
-/* ---- register tile: c[m][n] = act(sum over segments and k of a * b, plus bias[n] or c[m][n])
- * ---- */
+/* ---- register tile: c[m][n] = act(sum over segments and k of a * b + bias[n] or c[m][n]) ---- */
 
 enum { FC_TILE_ACCUMULATE = 1, FC_TILE_RELU = 2, FC_TILE_BIAS_PER_ROW = 4 };
 
@@ -81,11 +80,11 @@ typedef struct {
     fc_size n, k;
 } fc_dots;
 
-/* ---- groups no wider than a vector or so: rows of outputs, channels contiguous ---- As many
- * outputs as inputs to a group of `group` channels: 1 is depthwise; otherwise one of the vector's
- * length and `group` divides the other. Filters and their gradient lie in blocks of a vector of
- * outputs, [blocks][taps_h][taps_w][group][lanes]; where blocks do not divide the channels (at
- * least a vector of them), the last one ends with the last channel. */
+/* ---- groups no wider than a vector or so: rows of outputs, channels contiguous ----
+ * As many outputs as inputs to a group of `group` channels: 1 is depthwise; otherwise one of the
+ * vector's length and `group` divides the other. Filters and their gradient lie in blocks of a
+ * vector of outputs, [blocks][taps_h][taps_w][group][lanes]; where blocks do not divide the
+ * channels (at least a vector of them), the last one ends with the last channel. */
 
 typedef struct {
     const void *const *rows; /* [count][taps_h]: input row under each row of taps, NULL outside */

@@ -1,5 +1,5 @@
 /* What the register tiles of k_tile.c and k_outer.c have in common: m rows by nv vectors, of which
- * the last one has `n` columns if the tile is `partial`. All three are constants where it matters. */
+ * the last one has n columns if the tile is `partial`. All but n are constants, so loops unroll. */
 #ifndef FASTCONV_REGISTER_TILE_H
 #define FASTCONV_REGISTER_TILE_H
 

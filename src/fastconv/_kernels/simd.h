@@ -14,14 +14,15 @@
  *   ..._upto           as many elements as there are: n, or VL
  *   v_load_real, ...   the same of reals
  *   v_zero v_set1 v_add v_sub v_mul v_div v_min v_max v_sqrt, v_fma(a, b, c) = a * b + c
- *   v_max_nan          the greater, NaN where either is: v_max(a, b) is b where a is NaN
+ *                      (v_min and v_max are NaN where b is, and may be b where only a is)
+ *   v_max_nan          the greater one, and NaN where either is
  *   v_less v_less_equal v_equal    (a, b, x, y): x where a < b, a <= b, a == b, else y
  *   v_bits v_real vb_...        vectors as bit patterns, and back
  *   FC_MR              rows of the register tile: FC_MR x 2 VL accumulators, with room to spare
  *   FC_REGISTERS       how many vectors the registers hold
  *
  * simd_<set>.h defines VL, vreal, FC_MR, FC_REGISTERS and these operations on reals. What stands
- * below behind #ifndef it defines where it has better instructions, and a macro of that name as well.
+ * below behind #ifndef it defines where it has better instructions, with a macro of that name.
  */
 #ifndef FASTCONV_SIMD_H
 #define FASTCONV_SIMD_H
@@ -165,25 +166,25 @@ FC_INLINE void v_store_real_upto(real *p, vreal v, fc_size n) {
         v_store_real(p, v);
 }
 
-/* Runs `call` for all of a line's contiguous channels: from channel c on, `vectors` vectors side by
- * side, of whose last n channels count. Both are constants but at the end of the line. */
+/* Runs `call` for all of a line's contiguous channels: for `vectors` vectors side by side, from
+ * channel c on, the last of which has n channels. Both are constants but at the end of the line. */
 enum { FC_SIDE_BY_SIDE = 4 };
-#define FC_FOR_CHANNELS(channels, call)                                            \
-    do {                                                                           \
-        fc_size c = 0;                                                             \
+#define FC_FOR_CHANNELS(channels, call)                                             \
+    do {                                                                            \
+        fc_size c = 0;                                                              \
         for (; c + FC_SIDE_BY_SIDE * VL <= (channels); c += FC_SIDE_BY_SIDE * VL) { \
-            enum { vectors = FC_SIDE_BY_SIDE, n = VL };                            \
-            call;                                                                  \
-        }                                                                          \
-        for (; c + VL <= (channels); c += VL) {                                    \
-            enum { vectors = 1, n = VL };                                          \
-            call;                                                                  \
-        }                                                                          \
-        if (c < (channels)) {                                                      \
-            enum { vectors = 1 };                                                  \
-            const int n = (int)((channels)-c);                                     \
-            call;                                                                  \
-        }                                                                          \
+            enum { vectors = FC_SIDE_BY_SIDE, n = VL };                             \
+            call;                                                                   \
+        }                                                                           \
+        for (; c + VL <= (channels); c += VL) {                                     \
+            enum { vectors = 1, n = VL };                                           \
+            call;                                                                   \
+        }                                                                           \
+        if (c < (channels)) {                                                       \
+            enum { vectors = 1 };                                                   \
+            const int n = (int)((channels) - c);                                    \
+            call;                                                                   \
+        }                                                                           \
     } while (0)
 
 /* To a whole cache line, past the caches, where a vector is one (streams of parts would leave lines
