@@ -1,4 +1,5 @@
 from fastconv._drivers.kernels cimport FC_FLOAT32, FC_FLOAT64, fc_kernels
+from fastconv._drivers.numbers cimport get_number, put_number
 from fastconv._drivers.runtime cimport kernels
 from fastconv._drivers.strided cimport Strided
 
@@ -54,3 +55,21 @@ cdef inline Py_ssize_t elements(const Py_buffer *view) noexcept nogil:
 cdef Strided strided(const Py_buffer *a) noexcept nogil
 cdef int check_shape(str name, const Py_buffer *view, tuple expected) except -1
 cdef bint without_gaps(const Py_buffer *view) noexcept
+
+# One element of a vector of any stride; of NULL, the default.
+cdef inline double get_element(const Py_buffer *vector, Py_ssize_t i,
+                               double default) noexcept nogil:
+    if vector == NULL:
+        return default
+    return get_number(dtype_of(vector), <char *> vector.buf + i * vector.strides[0])
+
+cdef inline void put_element(const Py_buffer *vector, Py_ssize_t i, double value) noexcept nogil:
+    put_number(dtype_of(vector), <char *> vector.buf + i * vector.strides[0], value)
+
+# An array without gaps, in the order of its memory, as (outer, size of axis, inner).
+ctypedef struct Split:
+    Py_ssize_t outer, size, inner
+
+cdef Split split_at(const Py_buffer *view, int axis) except *
+# The product of all axes but the last.
+cdef Py_ssize_t rows_of(const Py_buffer *view) noexcept

@@ -86,7 +86,9 @@ cdef bint has_format(const Py_buffer *a, int memory_format) noexcept:
         sizes[i] = 1 if i < lacking else a.shape[2 + i - lacking]
     cdef Strided s = dense(a.buf, a.itemsize, memory_format, a.shape[1], sizes[D], sizes[H],
                            sizes[W])
-    if (a.shape[0] > 1 and a.strides[0] != s.stride_n) or (a.shape[1] > 1 and a.strides[1] != s.stride_c):
+    if a.shape[0] > 1 and a.strides[0] != s.stride_n:
+        return False
+    if a.shape[1] > 1 and a.strides[1] != s.stride_c:
         return False
     for i in range(lacking, AXES):
         if sizes[i] > 1 and a.strides[2 + i - lacking] != s.stride[i]:
@@ -238,3 +240,23 @@ cdef class Buffers:
         if view.ndim != 1 or view.shape[0] != n:
             raise ValueError("expected one element for every channel")
         return view
+
+
+cdef Split split_at(const Py_buffer *view, int axis) except *:
+    cdef Split s
+    cdef Py_ssize_t total = elements(view)
+    if not 0 <= axis < view.ndim:
+        raise ValueError(f"axis {axis} is out of range for {view.ndim} dimensions")
+    s.size = view.shape[axis]
+    # the stride of an axis of one element means nothing
+    s.inner = view.strides[axis] // view.itemsize if s.size > 1 else total
+    s.outer = total // (s.size * s.inner) if total else 0
+    return s
+
+
+cdef Py_ssize_t rows_of(const Py_buffer *view) noexcept:
+    cdef Py_ssize_t rows = 1
+    cdef int i
+    for i in range(view.ndim - 1):
+        rows *= view.shape[i]
+    return rows

@@ -1,7 +1,7 @@
 """The C level: concrete functions for other extensions, which trust nothing but pointers.
 
-Each function of _capi.pxd is a line over one of those below, which serve every dtype; codegen/c_level.py
-writes these lines. They work on a copy of the geometry that was validated anew.
+Each function of _capi.pxd is a line over one of those below, which serve every dtype;
+codegen/c_level.py writes these lines. They work on a copy of the geometry that was validated anew.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
@@ -25,8 +25,8 @@ cdef enum:
 
 # ---------------------------------------------------------------- geometry
 
-cdef void set_axis(Axis *a, Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
-                   Py_ssize_t dilation) noexcept nogil:
+cdef void set_axis(Axis *a, Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride,
+                   Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil:
     a.size, a.kernel, a.stride, a.dilation, a.out = size, kernel, stride, dilation, 0
     a.pad_before = a.pad_after = padding
 
@@ -51,8 +51,8 @@ cdef int conv2d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_cha
                      Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels, Py_ssize_t kernel_h,
                      Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding,
                      Py_ssize_t dilation, Py_ssize_t groups) noexcept nogil:
-    cdef int status = conv1d_init(geometry, batch, in_channels, in_w, out_channels, kernel_w, stride,
-                                  padding, dilation, groups)
+    cdef int status = conv1d_init(geometry, batch, in_channels, in_w, out_channels, kernel_w,
+                                  stride, padding, dilation, groups)
     if status == NULL_POINTER:
         return status
     set_axis(&geometry.axis[H], in_h, kernel_h, stride, padding, dilation)
@@ -319,7 +319,8 @@ cdef int backward_bias(const ConvGeometry *geometry, int dtype, const void *grad
 
 # ---------------------------------------------------------------- pooling
 
-cdef Strided pool_input(const PoolGeometry *g, const fc_kernels *k, const void *data) noexcept nogil:
+cdef Strided pool_input(const PoolGeometry *g, const fc_kernels *k,
+                        const void *data) noexcept nogil:
     return dense(data, k.itemsize, <int> g.input_format, g.channels, g.axis[D].size, g.axis[H].size,
                  g.axis[W].size)
 

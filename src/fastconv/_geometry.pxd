@@ -18,5 +18,5 @@ cdef class Pooling:
     cdef PoolGeometry geometry
     cdef readonly tuple input_shape, output_shape
 
-# An algorithm by its name, fit for the geometry; a tile of 4 or 2 (0: none) is Winograd's with that.
+# An algorithm by its name, fit for the geometry; a tile of 4 or 2 (0: none) is Winograd's with it.
 cdef int algorithm_code(name, int tile, const ConvGeometry *g) except -1

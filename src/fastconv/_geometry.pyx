@@ -1,8 +1,8 @@
 """The geometry of convolutions and poolings.
 
-`validate_conv` and `validate_pool` are the one place where a geometry is validated, for Python and for
-the C level alike. `fastconv._geometry_options` brings Python's arguments into numbers before, and a status into
-words after.
+`validate_conv` and `validate_pool` are the one place where a geometry is validated, for Python and
+for the C level alike. `fastconv._geometry_options` makes numbers of Python's arguments before, and
+a message of the status after.
 """
 
 from cpython.long cimport PyLong_CheckExact

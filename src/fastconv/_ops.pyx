@@ -10,7 +10,8 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 
 from fastconv._buffers cimport (
-    Buffers, dtype_of, elements, empty as empty_array, kernels_of, strided, without_gaps)
+    Buffers, Split, elements, empty as empty_array, get_element, kernels_of, put_element, rows_of,
+    split_at, strided, without_gaps)
 from fastconv._drivers cimport elementwise, loss, norm, update
 from fastconv._drivers.axis cimport AXES, H, W
 from fastconv._drivers.conv cimport (
@@ -18,17 +19,15 @@ from fastconv._drivers.conv cimport (
     conv_backward_input as run_backward_input, conv_backward_weight as run_backward_weight,
     conv_outputs, forward_form, phase_form)
 from fastconv._drivers.correlation cimport Correlation
-from fastconv._drivers.geometry cimport ConvGeometry
 from fastconv._drivers.kernels cimport (
     FC_ACTIVATIONS, FC_GELU, FC_GELU_TANH, FC_LEAKY_RELU, FC_RELU, FC_SIGMOID, FC_SILU, FC_SOFTPLUS,
     FC_TANH, fc_adam, fc_kernels, fc_sgd, fc_size)
 from fastconv._drivers.matrix cimport Product, add_rows, run_product
 from fastconv._drivers.memory cimport allocate, release
-from fastconv._drivers.numbers cimport get_number, put_number
 from fastconv._drivers.packed cimport PackedFilters, free_filters, pack_filters, use_packed
 from fastconv._drivers.pool cimport (
     Pool, average_backward, max_backward, pool_form, pool_forward)
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, kernels, release_signals
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, release_signals
 from fastconv._drivers.strided cimport Strided
 from fastconv._drivers.winograd cimport TILE_4
 from fastconv._geometry cimport Convolution, Pooling, algorithm_code
@@ -104,7 +103,8 @@ def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="au
         c = phase_form(&shape.geometry, k, nothing, nothing, nothing, at)
     else:
         c = forward_form(&shape.geometry, k, nothing, nothing, nothing)
-    cdef int tile = choose_winograd(&c, algorithm_code(algorithm, 0, &shape.geometry), step == "weight")
+    cdef int which = algorithm_code(algorithm, 0, &shape.geometry)
+    cdef int tile = choose_winograd(&c, which, step == "weight")
     return "direct" if tile < 0 else "winograd 4x4" if tile == TILE_4 else "winograd 2x2"
 
 
@@ -231,11 +231,12 @@ def max_pool_backward(grad_output, indices, grad_input, Pooling shape not None, 
     """Write to `grad_input` every output's gradient, at the input element that `indices` names.
 
     `shape` is any pooling between these sizes. The rows of `grad_input` follow each other without a
-    gap, as in both memory formats. An index outside the plane is an IndexError; the others have been
-    served by then.
+    gap, as in both memory formats. An index outside the plane is an IndexError; the others have
+    been served by then.
     """
     cdef Buffers buffers = Buffers.__new__(Buffers)
-    cdef Pool p = pool_of(buffers, shape, "grad_input", grad_input, "grad_output", grad_output, True)
+    cdef Pool p = pool_of(buffers, shape, "grad_input", grad_input, "grad_output", grad_output,
+                          True)
     cdef int status
     p.indices = strided(buffers.integers("indices", indices, shape.output_shape, False))
     if p.axis[W].size == 1:
@@ -264,7 +265,8 @@ def avg_pool_backward(grad_output, grad_input, Pooling shape not None, *,
                       int num_threads=0):
     """Write to `grad_input` every output's gradient, shared out evenly over its window."""
     cdef Buffers buffers = Buffers.__new__(Buffers)
-    cdef Pool p = pool_of(buffers, shape, "grad_input", grad_input, "grad_output", grad_output, True)
+    cdef Pool p = pool_of(buffers, shape, "grad_input", grad_input, "grad_output", grad_output,
+                          True)
     cdef int status
     p.average, p.include_pad, p.divisor_override = True, count_include_pad, divisor_override
     with nogil:
@@ -279,32 +281,6 @@ def avg_pool_backward(grad_output, grad_input, Pooling shape not None, *,
 
 RELU, LEAKY_RELU, SIGMOID, TANH = FC_RELU, FC_LEAKY_RELU, FC_SIGMOID, FC_TANH
 SILU, GELU, GELU_TANH, SOFTPLUS = FC_SILU, FC_GELU, FC_GELU_TANH, FC_SOFTPLUS
-
-
-cdef inline double get(const Py_buffer *vector, Py_ssize_t i, double default) noexcept nogil:
-    if vector == NULL:
-        return default
-    return get_number(dtype_of(vector), <char *> vector.buf + i * vector.strides[0])
-
-
-cdef inline void put(const Py_buffer *vector, Py_ssize_t i, double value) noexcept nogil:
-    put_number(dtype_of(vector), <char *> vector.buf + i * vector.strides[0], value)
-
-
-ctypedef struct Split:
-    Py_ssize_t outer, size, inner
-
-cdef Split split_at(const Py_buffer *view, int axis) except *:
-    """An array without gaps, in the order of its memory, as (outer, size of axis, inner)."""
-    cdef Split s
-    cdef Py_ssize_t total = elements(view)
-    if not 0 <= axis < view.ndim:
-        raise ValueError(f"axis {axis} is out of range for {view.ndim} dimensions")
-    s.size = view.shape[axis]
-    # the stride of an axis of one element means nothing
-    s.inner = view.strides[axis] // view.itemsize if s.size > 1 else total
-    s.outer = total // (s.size * s.inner) if total else 0
-    return s
 
 
 def activation(int op, input, out, double param=0, int num_threads=0):
@@ -358,8 +334,8 @@ def softmax(input, out, int axis, bint log=False, int num_threads=0):
     cdef int status = OK
     if y.len:
         with nogil:
-            status = elementwise.softmax(kernels_of(y), x.buf, NULL, y.buf, s.outer, s.size, s.inner,
-                                         log, num_threads)
+            status = elementwise.softmax(kernels_of(y), x.buf, NULL, y.buf, s.outer, s.size,
+                                         s.inner, log, num_threads)
     raise_for(status)
 
 
@@ -481,7 +457,8 @@ cdef loss.CrossEntropy cross_entropy_call(Buffers buffers, input, labels, weight
     return c
 
 
-def cross_entropy(input, labels, weight, losses, int64_t ignore_index, *, int num_threads=0):  # -> tuple[float, float]
+def cross_entropy(input, labels, weight, losses, int64_t ignore_index, *,
+                  int num_threads=0):  # -> tuple[float, float]
     """Sums of the losses and of the weights that count, over the second axis of logits.
 
     There is a label of every position; each loss goes to `losses`, a vector, unless that is None.
@@ -489,7 +466,8 @@ def cross_entropy(input, labels, weight, losses, int64_t ignore_index, *, int nu
     nor `ignore_index` is an IndexError.
     """
     cdef Buffers buffers = Buffers.__new__(Buffers)
-    cdef loss.CrossEntropy c = cross_entropy_call(buffers, input, labels, weight, None, ignore_index)
+    cdef loss.CrossEntropy c = cross_entropy_call(buffers, input, labels, weight, None,
+                                                  ignore_index)
     cdef Py_buffer *out = buffers.vector("losses", losses, c.outer * c.inner, &buffers.views[0],
                                          True)
     cdef double total = 0, weights = 0
@@ -516,6 +494,12 @@ def cross_entropy_backward(input, labels, weight, scale, grad_input, int64_t ign
     with nogil:
         status = loss.cross_entropy_backward(&c, <const char *> s.buf, one_scale, num_threads)
     raise_for(status)
+
+
+cdef inline void move(const Py_buffer *average, Py_ssize_t c, double momentum,
+                      double value) noexcept nogil:
+    cdef double old = get_element(average, c, 0)
+    put_element(average, c, old + momentum * (value - old))
 
 
 def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias, bint training,
@@ -558,8 +542,8 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
     cdef int status = OK
     with nogil:
         for c in range(channels):
-            factor[c], summand[c] = get(w, c, 1), get(b, c, 0)
-            mean_of[c], var_of[c] = get(ema_mean, c, 0), get(ema_var, c, 1)
+            factor[c], summand[c] = get_element(w, c, 1), get_element(b, c, 0)
+            mean_of[c], var_of[c] = get_element(ema_mean, c, 0), get_element(ema_var, c, 1)
             if not y.len:  # that is all there is to an empty batch
                 inverse[c] = 1 / sqrt(var_of[c] + eps)
         if y.len:
@@ -567,13 +551,11 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
         if status == OK:
             for c in range(channels):
                 if training and ema_mean != NULL:
-                    put(ema_mean, c,
-                        get(ema_mean, c, 0) + momentum * (mean_of[c] - get(ema_mean, c, 0)))
+                    move(ema_mean, c, momentum, mean_of[c])
                 if training and ema_var != NULL:
-                    put(ema_var, c, get(ema_var, c, 0)
-                        + momentum * (var_of[c] * (n / (n - 1)) - get(ema_var, c, 0)))
-                put(mean_out, c, mean_of[c])
-                put(invstd_out, c, inverse[c])
+                    move(ema_var, c, momentum, var_of[c] * (n / (n - 1)))
+                put_element(mean_out, c, mean_of[c])
+                put_element(invstd_out, c, inverse[c])
         release(<char *> mean_of)
     raise_for(status)
 
@@ -605,15 +587,15 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weig
     cdef int status = OK
     with nogil:
         for c in range(channels):
-            mean_of[c], inverse[c] = get(mean_in, c, 0), get(invstd_in, c, 1)
-            factor[c] = get(w, c, 1)
+            mean_of[c], inverse[c] = get_element(mean_in, c, 0), get_element(invstd_in, c, 1)
+            factor[c] = get_element(w, c, 1)
             sum_g[c] = sum_gx[c] = 0
         if dx.len:
             status = norm.batch_norm_backward(&call, mean_of, inverse, sum_g, sum_gx)
         if status == OK:
             for c in range(channels):
-                put(db, c, sum_g[c])
-                put(dw, c, sum_gx[c] * inverse[c])
+                put_element(db, c, sum_g[c])
+                put_element(dw, c, sum_gx[c] * inverse[c])
         release(<char *> mean_of)
     raise_for(status)
 
@@ -633,15 +615,6 @@ cdef norm.BatchNorm batch_norm_call(const Py_buffer *out, Split s, const Py_buff
 
 
 # ---------------------------------------------------------------- fully connected
-
-cdef Py_ssize_t rows_of(const Py_buffer *view) noexcept:
-    """The product of all axes but the last."""
-    cdef Py_ssize_t rows = 1
-    cdef int i
-    for i in range(view.ndim - 1):
-        rows *= view.shape[i]
-    return rows
-
 
 def linear(input, weight, bias, output, *, int num_threads=0):
     """Write input @ weight.T + bias, over the last axis, to `output`; `bias` may be None.
@@ -706,7 +679,7 @@ def linear_backward(grad_output, input, weight, grad_input, grad_weight, grad_bi
             status = run_product(&p, num_threads)
         if outputs:
             add_rows(p.kernels, <const char *> g.buf, outputs * size, n, outputs,
-                        <char *> db.buf)
+                     <char *> db.buf)
     raise_for(status)
 
 
@@ -715,12 +688,12 @@ def linear_backward(grad_output, input, weight, grad_input, grad_weight, grad_bi
 # These change arrays in place, which have no gaps and one layout, and change them as a whole: no
 # signal interrupts them.
 
-def sgd(data, grad, velocity, *, double lr, double weight_decay, double momentum, double one_minus_dampening, double nesterov,
-        int num_threads=0):
+def sgd(data, grad, velocity, *, double lr, double weight_decay, double momentum,
+        double one_minus_dampening, double nesterov, int num_threads=0):
     """data -= lr step, where step = grad + weight_decay data.
 
-    Unless it is None, velocity = momentum velocity + one_minus_dampening step, and that is the step then, or, where
-    `nesterov` is not 0, step + nesterov velocity.
+    Unless it is None, velocity = momentum velocity + one_minus_dampening step, and that is the step
+    then, or, where `nesterov` is not 0, step + nesterov velocity.
     """
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *p = buffers.output(data)
@@ -730,7 +703,8 @@ def sgd(data, grad, velocity, *, double lr, double weight_decay, double momentum
     if velocity is not None:
         s.velocity = buffers.updated(velocity, p).buf
     s.n = elements(p)
-    s.lr, s.weight_decay, s.momentum, s.one_minus_dampening, s.nesterov = lr, weight_decay, momentum, one_minus_dampening, nesterov
+    s.lr, s.weight_decay, s.momentum = lr, weight_decay, momentum
+    s.one_minus_dampening, s.nesterov = one_minus_dampening, nesterov
     with nogil:
         hold_signals()
         status = update.sgd(kernels_of(p), &s, num_threads)
@@ -738,11 +712,12 @@ def sgd(data, grad, velocity, *, double lr, double weight_decay, double momentum
     raise_for(status)
 
 
-def adam(data, grad, mean, square, *, double decay_factor, double weight_decay, double beta1, double beta2,
-         double step_size, double bias_correction2_sqrt, double eps, int num_threads=0):
-    """data -= step_size mean / (sqrt(square) / bias_correction2_sqrt + eps), after mean and square have moved.
+def adam(data, grad, mean, square, *, double decay_factor, double weight_decay, double beta1,
+         double beta2, double step_size, double bias_correction2_sqrt, double eps,
+         int num_threads=0):
+    """data -= step_size mean / (sqrt(square) / bias_correction2_sqrt + eps).
 
-    First of all, data *= decay_factor and grad += weight_decay data.
+    First of all, data *= decay_factor, grad += weight_decay data, and mean and square move.
     """
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *p = buffers.output(data)

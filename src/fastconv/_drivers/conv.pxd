@@ -10,20 +10,20 @@ cdef enum:
 
 cdef bint allows_winograd(const ConvGeometry *g) noexcept nogil
 # The index of Winograd's tiles that `algorithm` takes, or -1 for the direct methods.
-cdef int choose_winograd(const Correlation *c, int algorithm, bint weight) noexcept nogil
+cdef int choose_winograd(const Correlation *c, int algorithm, bint of_weight) noexcept nogil
 
 # y from x and w; the weight gradient is the same form with w unknown. Without bias, ReLU and packed
 # filters, which the caller adds.
-cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, Strided x, Strided w,
-                              Strided y) noexcept nogil
+cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, Strided x,
+                              Strided w, Strided y) noexcept nogil
 # The inputs that lie `at` past multiples of the strides, as a correlation of the output's gradient.
 cdef Correlation phase_form(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
                             Strided dx, const fc_size *at) noexcept nogil
 
 # The passes, each by the first strategy that is usable; the result is a Status.
 cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept nogil
-cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
-                             Strided dx, int algorithm, int num_threads) noexcept nogil
+cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
+                             Strided w, Strided dx, int algorithm, int num_threads) noexcept nogil
 cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                               Strided x, Strided dw, int algorithm, int num_threads) noexcept nogil
 # The sum of every channel of a gradient without gaps between its columns, in either memory format.

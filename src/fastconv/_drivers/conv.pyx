@@ -1,9 +1,9 @@
 """Convolution: a geometry in the one form of the drivers, and which driver takes it.
 
 Every pass is a `Correlation` (correlation.pxd). Forward is one; the input gradient is one for each
-phase of the strides, with its share of the taps; the weight gradient is the same form with w unknown.
-Each driver says by `is_usable` what it takes. `conv_outputs` and `conv_backward_weight` ask them in
-turn; the package's __init__.py draws them.
+phase of the strides, with its share of the taps; the weight gradient is the same form with w
+unknown. Each driver says by `is_usable` what it takes. `conv_outputs` and `conv_backward_weight`
+ask one after the other; the diagram of the package's __init__.py shows the order.
 """
 
 from fastconv._drivers cimport (
@@ -19,8 +19,8 @@ from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
 
 # ---------------------------------------------------------------- forms
 
-cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, Strided x, Strided w,
-                              Strided y) noexcept nogil:
+cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, Strided x,
+                              Strided w, Strided y) noexcept nogil:
     cdef Correlation c
     cdef const Axis *a
     cdef int i
@@ -106,7 +106,7 @@ cdef bint allows_winograd(const ConvGeometry *g) noexcept nogil:
     return g.groups == 1 and g.axis[D].kernel == 1 and g.axis[D].size == 1
 
 
-cdef int choose_winograd(const Correlation *c, int algorithm, bint weight) noexcept nogil:
+cdef int choose_winograd(const Correlation *c, int algorithm, bint of_weight) noexcept nogil:
     cdef double four, two
     if algorithm == DIRECT or not winograd.is_usable(c):
         return -1
@@ -119,9 +119,9 @@ cdef int choose_winograd(const Correlation *c, int algorithm, bint weight) noexc
     cdef Correlation shape = c[0]
     if algorithm == WINOGRAD:  # the same bits, packed or not
         shape.packed = NULL
-    two = winograd_cost(&shape, 2, weight)
-    four = winograd_cost(&shape, 4, weight) if exact_enough(c, weight) else two
-    if algorithm == AUTO and direct_cost(&shape, weight) <= min(four, two):
+    two = winograd_cost(&shape, 2, of_weight)
+    four = winograd_cost(&shape, 4, of_weight) if exact_enough(c, of_weight) else two
+    if algorithm == AUTO and direct_cost(&shape, of_weight) <= min(four, two):
         return -1
     return winograd.TILE_4 if four < two else winograd.TILE_2
 
@@ -155,8 +155,9 @@ cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, 
     return weight.run_weight(&c, num_threads)
 
 
-cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
-                             Strided dx, int algorithm, int num_threads) noexcept nogil:
+cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
+                             Strided w, Strided dx, int algorithm,
+                             int num_threads) noexcept nogil:
     """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
 
     See docs/derivation.md, "The gradient with respect to the input".
@@ -181,8 +182,8 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
         if grouped.is_usable(&phases[0]):
             return grouped.run_grouped(phases, n[H], n[W], num_threads)
     if gaps:
-        status = fill_zeros(kernels, dx.data, dx.stride_n, dx.stride_c, dx.stride[H], dx.stride[W], g.batch,
-                            g.in_channels, a[H].size, a[W].size, num_threads)
+        status = fill_zeros(kernels, dx.data, dx.stride_n, dx.stride_c, dx.stride[H], dx.stride[W],
+                            g.batch, g.in_channels, a[H].size, a[W].size, num_threads)
     for at[D] in range(n[D]):
         if gaps and find_phase(&a[D], at[D]).taps == 0:
             continue

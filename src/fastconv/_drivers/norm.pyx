@@ -17,7 +17,7 @@ from fastconv._drivers.blocking cimport (
     NORM_CACHED_BYTES, NORM_CHUNK, NORM_LINES, NORM_MAP, NORM_SEGMENT, TASKS, ceil_div, next_index)
 from fastconv._drivers.kernels cimport fc_kernels, fc_norm, fc_size
 from fastconv._drivers.memory cimport allocate, release
-from fastconv._drivers.numbers cimport get_number, put_number
+from fastconv._drivers.numbers cimport get_number, get_real, put_real
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 
 
@@ -25,7 +25,7 @@ ctypedef struct NormPlan:
     const BatchNorm *b
     const fc_kernels *kernels
     double elements  # of a channel
-    # of the element type, [channels]: what is subtracted from x (while the moments are summed, any
+    # reals, [channels]: what is subtracted from x (while the moments are summed, any
     # value of the channel), and what the maps multiply and add
     char *shift
     char *scale
@@ -81,13 +81,13 @@ cdef int plan_norm(NormPlan *p, const BatchNorm *b, bint backward) noexcept nogi
     return OK
 
 
-cdef inline double get_element(const NormPlan *p, const char *vector, fc_size i) noexcept nogil:
-    return get_number(p.kernels.dtype, vector + i * p.kernels.itemsize)
+cdef inline double get_vector(const NormPlan *p, const char *vector, fc_size i) noexcept nogil:
+    return get_real(p.kernels.real_size, vector + i * p.kernels.real_size)
 
 
-cdef inline void put_element(const NormPlan *p, char *vector, fc_size i,
-                             double value) noexcept nogil:
-    put_number(p.kernels.dtype, vector + i * p.kernels.itemsize, value)
+cdef inline void put_vector(const NormPlan *p, char *vector, fc_size i,
+                            double value) noexcept nogil:
+    put_real(p.kernels.real_size, vector + i * p.kernels.real_size, value)
 
 
 # ---------------------------------------------------------------- what the kernels read and write
@@ -103,7 +103,7 @@ cdef fc_norm channel_kernel(const NormPlan *p, fc_size channel) noexcept nogil:
     """What all chunks of a channel have in common, or of all channels where lines cross them."""
     cdef const BatchNorm *b = p.b
     cdef fc_norm k
-    cdef fc_size at = channel * b.kernels.itemsize
+    cdef fc_size at = channel * b.kernels.real_size
     k.stride, k.crossing = b.channels * b.inner * b.kernels.itemsize, b.inner == 1
     k.channel, k.channels = 0, 1
     k.shift, k.scale, k.offset, k.slope = p.shift + at, p.scale + at, p.offset + at, p.slope + at
@@ -193,9 +193,9 @@ cdef void set_gradient_map(const NormPlan *p, fc_size c, double sum_g,
     cdef double scale = p.b.weight[c] * p.invstd[c]
     cdef double rest = -scale / p.elements
     p.sum_g[c], p.sum_gx[c] = sum_g, sum_gx
-    put_element(p, p.slope, c, rest * p.invstd[c] * p.invstd[c] * sum_gx)
-    put_element(p, p.offset, c, rest * sum_g)
-    put_element(p, p.scale, c, scale)
+    put_vector(p, p.slope, c, rest * p.invstd[c] * p.invstd[c] * sum_gx)
+    put_vector(p, p.offset, c, rest * sum_g)
+    put_vector(p, p.scale, c, scale)
 
 
 cdef void set_map(const NormPlan *p, fc_size c, double first, double second) noexcept nogil:
@@ -206,15 +206,15 @@ cdef void set_map(const NormPlan *p, fc_size c, double first, double second) noe
     """
     cdef double origin = p.mean[c], lacking, scale
     if p.b.training:
-        origin = get_element(p, p.shift, c)
+        origin = get_vector(p, p.shift, c)
         p.mean[c] = origin + first
         p.var[c] = second / p.elements
-    put_element(p, p.shift, c, p.mean[c])
-    lacking = first + (origin - get_element(p, p.shift, c))
+    put_vector(p, p.shift, c, p.mean[c])
+    lacking = first + (origin - get_vector(p, p.shift, c))
     p.invstd[c] = 1 / sqrt(p.var[c] + p.eps)
     scale = p.invstd[c] * p.b.weight[c]
-    put_element(p, p.scale, c, scale)
-    put_element(p, p.offset, c, p.bias[c] - lacking * scale)
+    put_vector(p, p.scale, c, scale)
+    put_vector(p, p.offset, c, p.bias[c] - lacking * scale)
 
 
 cdef void set_maps(const NormPlan *p, fc_size start, fc_size end, const double *first,
@@ -314,7 +314,7 @@ cdef int sum_and_map(NormPlan *p) noexcept nogil:
 cdef int batch_norm(const BatchNorm *b, const double *bias, double eps, double *mean, double *var,
                     double *invstd) noexcept nogil:
     cdef NormPlan p
-    cdef fc_size c
+    cdef fc_size c, line = b.inner * b.kernels.itemsize
     cdef int status = plan_norm(&p, b, False)
     if status != OK:
         return status
@@ -322,7 +322,7 @@ cdef int batch_norm(const BatchNorm *b, const double *bias, double eps, double *
     p.bias, p.eps, p.mean, p.var, p.invstd = bias, eps, mean, var, invstd
     if b.training:
         for c in range(b.channels):
-            put_element(&p, p.shift, c, get_element(&p, b.x, c * b.inner))
+            put_vector(&p, p.shift, c, get_number(p.kernels.dtype, b.x + c * line))
         status = sum_and_map(&p)
     else:
         set_maps(&p, 0, b.channels, <double *> p.zeros, <double *> p.zeros)
@@ -341,11 +341,11 @@ cdef int batch_norm_backward(const BatchNorm *b, const double *mean, const doubl
     p.sum, p.map = p.kernels.norm_gradient_sums, p.kernels.norm_gradient
     p.invstd, p.sum_g, p.sum_gx = <double *> invstd, sum_g, sum_gx
     for c in range(b.channels):
-        put_element(&p, p.shift, c, mean[c])
+        put_vector(&p, p.shift, c, mean[c])
     if not b.training:  # scale g
         p.map, p.map_chunks = p.kernels.norm_apply, True
         for c in range(b.channels):
-            put_element(&p, p.scale, c, b.weight[c] * invstd[c])
+            put_vector(&p, p.scale, c, b.weight[c] * invstd[c])
     status = sum_and_map(&p)
     release(p.shift)
     return status

@@ -11,10 +11,10 @@ ctypedef struct PackedFilters:
     int dtype
     fc_size groups, out_channels, group_channels
     fc_size kernel[AXES]
-    char *memory           # what `packed` points to, but for its Winograd points, and perhaps weight
+    char *memory           # of what `packed` points to, but Winograd's points, and perhaps weight
 
-# Those of a geometry, of which all but the filters' own sizes is of no account; NULL where memory is
-# short. Unless it is copied, the weight must outlive what is returned.
+# Those of a geometry, of which only the filters' own sizes count; NULL where memory is short.
+# Unless it is copied, the weight must outlive what is returned.
 cdef PackedFilters *pack_filters(const ConvGeometry *g, const fc_kernels *kernels, Strided w,
                                  bint copied, int num_threads) noexcept nogil
 cdef void free_filters(PackedFilters *p) noexcept nogil

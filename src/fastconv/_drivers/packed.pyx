@@ -64,7 +64,8 @@ cdef bint fits(const PackedFilters *p, const ConvGeometry *g, int dtype) noexcep
             and p.group_channels == g.in_channels // g.groups)
 
 
-cdef int use_packed(PackedFilters *p, Correlation *c, int algorithm, int num_threads) noexcept nogil:
+cdef int use_packed(PackedFilters *p, Correlation *c, int algorithm,
+                    int num_threads) noexcept nogil:
     cdef int tile, status
     cdef char *points
     if p.packed.kernels != c.kernels:  # packed for another instruction set

@@ -108,8 +108,8 @@ cdef fc_size channels_of_row(const Pool *p) noexcept nogil:
 
 cdef void fill_divisors(const Pool *p, const AxisWindows *windows, fc_size i, Span columns,
                         double *divisors) noexcept nogil:
+    cdef double rows = windows[H].count[i]
+    cdef const double *count = windows[W].count + columns.start
     cdef fc_size j
-    for j in range(columns.start, columns.end):
-        divisors[j - columns.start] = windows[H].count[i] * windows[W].count[j]
-        if p.divisor_override:
-            divisors[j - columns.start] = <double> p.divisor_override
+    for j in range(columns.end - columns.start):
+        divisors[j] = <double> p.divisor_override if p.divisor_override else rows * count[j]

@@ -48,22 +48,22 @@ cdef void find_whole_windows(PoolRowsPlan *plan) noexcept nogil:
 cdef void lay_out_scratch(PoolRowsPlan *plan) noexcept nogil:
     cdef const Pool *p = plan.pool
     cdef fc_size outputs = plan.blocks.block_columns, inner = plan.blocks.inner, lines = 0, i
-    cdef fc_size size = p.kernels.itemsize, row
+    cdef fc_size size = p.kernels.itemsize, real_size = p.kernels.real_size, elements
     cdef fc_size *nbytes = &plan.scratch_bytes
     cdef bint indices = p.indices.data != NULL
-    row = max_inputs_under(&p.axis[W], p.adaptive, outputs) * inner * size
+    elements = max_inputs_under(&p.axis[W], p.adaptive, outputs) * inner
     if not plan.x_in_rows:  # a window's rows are copied side by side
         for i in range(p.axis[H].out):
             lines = max(lines, taps_of(&plan.windows[H], i))
     nbytes[0] = 0
-    plan.row_at = reserve(nbytes, row)
-    plan.found_at = reserve(nbytes, row if indices else 0)
-    plan.x_at = reserve(nbytes, lines * row)
+    plan.row_at = reserve(nbytes, elements * size)
+    plan.found_at = reserve(nbytes, elements * real_size if indices else 0)
+    plan.x_at = reserve(nbytes, lines * elements * size)
     plan.y_at = reserve(nbytes, 0 if plan.y_in_rows else outputs * inner * size)
     plan.indices_at = reserve(nbytes, 0 if plan.indices_in_rows or not indices
                               else outputs * inner * sizeof(int64_t))
     plan.divisors_at = reserve(nbytes, outputs * sizeof(double) if p.average else 0)
-    plan.kernel_at = reserve(nbytes, 2 * max(inner, outputs) * size if indices else 0)
+    plan.kernel_at = reserve(nbytes, 2 * max(inner, outputs) * real_size if indices else 0)
 
 
 cdef int make_plan(PoolRowsPlan *plan, const Pool *p) noexcept nogil:
@@ -88,13 +88,12 @@ cdef fc_pool_slide make_slide(const PoolRowsPlan *plan, const RowBlock *b, Span 
     cdef const Pool *p = plan.pool
     cdef const AxisWindows *w = &plan.windows[W]
     cdef fc_size left = b.columns.start
-    # column 0 of the image, wherever that would be
-    cdef char *column_0 = scratch - inputs.start * b.channels * p.kernels.itemsize
+    cdef fc_size column_0 = inputs.start * b.channels  # of the image, so far before the rows
     cdef fc_pool_slide s
-    s.row = column_0 + plan.row_at
+    s.row = scratch + plan.row_at - column_0 * p.kernels.itemsize
     s.at = s.out = s.indices = NULL
     if p.indices.data != NULL:
-        s.at = column_0 + plan.found_at
+        s.at = scratch + plan.found_at - column_0 * p.kernels.real_size
     s.scratch = scratch + plan.kernel_at
     s.start, s.end, s.step = w.start + left, w.end + left, w.step
     s.divisor = <double *> (scratch + plan.divisors_at)

@@ -59,7 +59,7 @@ cdef void lay_out_scratch(PoolSpreadPlan *plan) noexcept nogil:
     plan.x_at = reserve(nbytes, 0 if plan.x_in_rows else row)
     plan.y_at = reserve(nbytes, 0 if plan.y_in_rows else outputs * inner * size)
     plan.divisors_at = reserve(nbytes, outputs * sizeof(double))
-    plan.kernel_at = reserve(nbytes, inner * size)
+    plan.kernel_at = reserve(nbytes, inner * plan.pool.kernels.real_size)
     plan.starts_at = reserve(nbytes, outputs * sizeof(fc_size))
     plan.ends_at = reserve(nbytes, outputs * sizeof(fc_size))
 
@@ -100,12 +100,10 @@ cdef fc_pool_slide make_slide(const PoolSpreadPlan *plan, const RowBlock *b, Spa
     return s
 
 
-cdef void add_row(const PoolSpreadPlan *plan, const RowBlock *b, fc_size h, const void *row,
-                  bint first, char *scratch) noexcept nogil:
-    """Add a spread row to row h of x, or, the first one, write it there."""
+cdef inline void add_row(const PoolSpreadPlan *plan, const RowBlock *b, char *x, fc_size width,
+                         const void *row, bint first, char *scratch) noexcept nogil:
+    """Add a spread row to a row of x, or, the first one, write it there."""
     cdef const Pool *p = plan.pool
-    cdef fc_size width = b.columns.end - b.columns.start
-    cdef char *x = pixel_at(&p.x, b.n, b.c, h, b.columns.start)
     cdef char *to = x if plan.x_in_rows else scratch + plan.x_at
     if not plan.x_in_rows and not first:
         read_pixels(p.kernels, to, &p.x, x, width, b.channels)
@@ -128,19 +126,25 @@ cdef void backward_rows(const PoolSpreadPlan *plan, const RowBlock *b, Span outp
     cdef const AxisWindows *rows = &plan.windows[H]
     cdef Span over = outputs_over(rows, b.rows)
     cdef fc_size written = b.rows.start, i, h, start, end  # rows before `written` are
-    cdef char *y
+    cdef fc_size width = b.columns.end - b.columns.start
+    cdef double count = -1  # of a window's rows, that the divisors are for
+    # rows of a small plane are few instructions apart: what they share is worked out before
+    cdef char *x = pixel_at(&p.x, b.n, b.c, 0, b.columns.start)
+    cdef char *y = pixel_at(&p.y, b.n, b.c, over.start, outputs.start)
     for i in range(over.start, over.end):
         start, end = max(b.rows.start, rows.start[i]), min(b.rows.end, rows.end[i])
-        y = pixel_at(&p.y, b.n, b.c, i, outputs.start)
         s.out = y if plan.y_in_rows else scratch + plan.y_at
         if not plan.y_in_rows:
             read_pixels(p.kernels, scratch + plan.y_at, &p.y, y, s.out_width, b.channels)
-        fill_divisors(p, plan.windows, i, outputs, <double *> (scratch + plan.divisors_at))
+        if rows.count[i] != count:
+            count = rows.count[i]
+            fill_divisors(p, plan.windows, i, outputs, <double *> (scratch + plan.divisors_at))
         p.kernels.mean_spread(s)
         clear_rows(plan, b, written, start)
         for h in range(start, end):
-            add_row(plan, b, h, s.row, h >= written, scratch)
+            add_row(plan, b, x + h * p.x.stride[H], width, s.row, h >= written, scratch)
         written = max(written, end)
+        y += p.y.stride[H]
     clear_rows(plan, b, written, b.rows.end)
 
 

@@ -81,7 +81,7 @@ cdef PoolStagedPlan make_plan(const Pool *given) noexcept nogil:
 
 
 cdef Strided stage(char *data, fc_size width, fc_size planes, fc_size itemsize,
-                     fc_size first_row) noexcept nogil:
+                   fc_size first_row) noexcept nogil:
     """[pixels][planes] as an array, which starts with its row `first_row`."""
     cdef Strided a
     a.stride_n, a.stride_c = 0, itemsize

@@ -3,8 +3,8 @@ from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.geometry cimport CHANNELS_LAST
 from fastconv._drivers.kernels cimport fc_size
 
-# Images (batch, channels, depth, height, width), or filters (filters, channels, taps): where element
-# 0 lies, and strides in bytes.
+# Images (batch, channels, depth, height, width), or filters (filters, channels, taps): where
+# element 0 lies, and strides in bytes.
 ctypedef struct Strided:
     char *data
     fc_size stride_n, stride_c
