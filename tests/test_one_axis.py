@@ -254,3 +254,22 @@ def test_layers_have_torch_s_states_and_arguments(rng):
     x = rng.standard_normal((2, 4, 11)).astype(np.float32)
     expected = theirs(torch.tensor(x)).detach().numpy()
     np.testing.assert_allclose(ours(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_packed_weights_serve_layers_of_one_axis():
+    model = nn.Sequential(
+        nn.Conv1d(3, 8, 3, padding=1, rng=0), nn.ReLU(), nn.Conv1d(8, 4, 1, rng=1)
+    )
+    x = np.random.default_rng(2).standard_normal((2, 3, 17), np.float32)
+    expected = model(x)
+    with nn.no_grad(), nn.packed(model):
+        assert all(
+            layer._packed is not None for layer in model.modules() if hasattr(layer, "_packed")
+        )
+        assert_equal(model(x), expected)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 3), (3, 3, 1, 1, 1, 1)])
+def test_packed_weights_have_one_to_three_sizes_of_a_kernel(shape):
+    with pytest.raises(ValueError, match="weight"):
+        F.PackedWeight(np.ones(shape))

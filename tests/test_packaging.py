@@ -178,7 +178,7 @@ def test_stubs_name_the_parameters_of_every_function(module):
 # ---------------------------------------------------------------- imports
 
 CHAIN = (
-    "cli", "training", "nn", "functional", "_ops", "_capi", "_buffers", "_geometry", "_status",
+    "cli", "training", "nn", "functional", "_ops", "_capi", "_buffers", "_geometry", "_errors",
     "_drivers",
 )  # fmt: skip
 ASIDE = {"optim", "init", "data", "io"}

@@ -1,5 +1,4 @@
 from fastconv._drivers.kernels cimport FC_FLOAT32, FC_FLOAT64, fc_kernels
-from fastconv._drivers.numbers cimport get_number, put_number
 from fastconv._drivers.runtime cimport kernels
 from fastconv._drivers.strided cimport Strided
 
@@ -56,15 +55,13 @@ cdef Strided strided(const Py_buffer *a) noexcept nogil
 cdef int check_shape(str name, const Py_buffer *view, tuple expected) except -1
 cdef bint without_gaps(const Py_buffer *view) noexcept
 
-# One element of a vector of any stride; of NULL, the default.
-cdef inline double get_element(const Py_buffer *vector, Py_ssize_t i,
-                               double default) noexcept nogil:
-    if vector == NULL:
-        return default
-    return get_number(dtype_of(vector), <char *> vector.buf + i * vector.strides[0])
-
-cdef inline void put_element(const Py_buffer *vector, Py_ssize_t i, double value) noexcept nogil:
-    put_number(dtype_of(vector), <char *> vector.buf + i * vector.strides[0], value)
+# A vector of any stride as doubles; of NULL, n times the default.
+cdef void read_vector(double *to, const Py_buffer *vector, Py_ssize_t n,
+                      double default) noexcept nogil
+cdef void write_vector(const Py_buffer *vector, const double *values) noexcept nogil
+# An exponential moving average moves towards factor * values.
+cdef void move_vector(const Py_buffer *average, double momentum, const double *values,
+                      double factor) noexcept nogil
 
 # An array without gaps, in the order of its memory, as (outer, size of axis, inner).
 ctypedef struct Split:

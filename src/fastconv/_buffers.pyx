@@ -7,8 +7,9 @@ from fastconv._drivers cimport elementwise
 from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.geometry cimport CHANNELS_LAST, CONTIGUOUS
 from fastconv._drivers.memory cimport Memory
+from fastconv._drivers.numbers cimport get_number, put_number
 from fastconv._drivers.strided cimport dense
-from fastconv._status cimport raise_for
+from fastconv._errors cimport raise_for
 
 import numpy as np
 
@@ -260,3 +261,36 @@ cdef Py_ssize_t rows_of(const Py_buffer *view) noexcept:
     for i in range(view.ndim - 1):
         rows *= view.shape[i]
     return rows
+
+
+cdef void read_vector(double *to, const Py_buffer *vector, Py_ssize_t n,
+                      double default) noexcept nogil:
+    cdef Py_ssize_t i
+    if vector == NULL:
+        for i in range(n):
+            to[i] = default
+        return
+    cdef int dtype = dtype_of(vector)
+    cdef Py_ssize_t step = vector.strides[0]
+    cdef const char *at = <const char *> vector.buf
+    for i in range(n):
+        to[i] = get_number(dtype, at + i * step)
+
+
+cdef void write_vector(const Py_buffer *vector, const double *values) noexcept nogil:
+    cdef int dtype = dtype_of(vector)
+    cdef Py_ssize_t i, step = vector.strides[0]
+    cdef char *at = <char *> vector.buf
+    for i in range(vector.shape[0]):
+        put_number(dtype, at + i * step, values[i])
+
+
+cdef void move_vector(const Py_buffer *average, double momentum, const double *values,
+                      double factor) noexcept nogil:
+    cdef int dtype = dtype_of(average)
+    cdef Py_ssize_t i, step = average.strides[0]
+    cdef char *at = <char *> average.buf
+    cdef double old
+    for i in range(average.shape[0]):
+        old = get_number(dtype, at + i * step)
+        put_number(dtype, at + i * step, old + momentum * (values[i] * factor - old))

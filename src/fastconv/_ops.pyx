@@ -8,10 +8,11 @@ any strides unless a function says otherwise.
 cimport cython
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from fastconv._buffers cimport (
-    Buffers, Split, elements, empty as empty_array, get_element, kernels_of, put_element, rows_of,
-    split_at, strided, without_gaps)
+    Buffers, Split, elements, empty as empty_array, kernels_of, move_vector, read_vector, rows_of,
+    split_at, strided, without_gaps, write_vector)
 from fastconv._drivers cimport elementwise, loss, norm, update
 from fastconv._drivers.axis cimport AXES, H, W
 from fastconv._drivers.conv cimport (
@@ -30,12 +31,12 @@ from fastconv._drivers.pool cimport (
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, release_signals
 from fastconv._drivers.strided cimport Strided
 from fastconv._drivers.winograd cimport TILE_4
+from fastconv._errors cimport raise_for
 from fastconv._geometry cimport Convolution, Pooling, algorithm_code
-from fastconv._status cimport raise_for
 
 import numpy as np
 
-from fastconv._geometry_options import integer
+from fastconv._geometry_options import integer, sizes as shape_of
 
 
 # ---------------------------------------------------------------- convolution
@@ -58,7 +59,7 @@ cdef class PackedWeight:
     cdef readonly Py_ssize_t groups
 
     def __cinit__(self, weight, groups=1):
-        sizes = tuple(weight.shape)
+        sizes = shape_of("weight", weight.shape)
         if min(sizes) < 1:
             raise ValueError(f"weight must have positive sizes, got {sizes}")
         # those of any image: all but the filters' own sizes is of no account
@@ -496,12 +497,6 @@ def cross_entropy_backward(input, labels, weight, scale, grad_input, int64_t ign
     raise_for(status)
 
 
-cdef inline void move(const Py_buffer *average, Py_ssize_t c, double momentum,
-                      double value) noexcept nogil:
-    cdef double old = get_element(average, c, 0)
-    put_element(average, c, old + momentum * (value - old))
-
-
 def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias, bint training,
                double momentum, double eps, *, bint relu=False, int num_threads=0):
     """out = weight (input - mean) invstd + bias per channel, the second axis.
@@ -541,21 +536,22 @@ def batch_norm(input, out, mean, invstd, running_mean, running_var, weight, bias
     call.relu = relu
     cdef int status = OK
     with nogil:
-        for c in range(channels):
-            factor[c], summand[c] = get_element(w, c, 1), get_element(b, c, 0)
-            mean_of[c], var_of[c] = get_element(ema_mean, c, 0), get_element(ema_var, c, 1)
-            if not y.len:  # that is all there is to an empty batch
+        read_vector(factor, w, channels, 1)
+        read_vector(summand, b, channels, 0)
+        read_vector(mean_of, ema_mean, channels, 0)
+        read_vector(var_of, ema_var, channels, 1)
+        if not y.len:  # that is all there is to an empty batch
+            for c in range(channels):
                 inverse[c] = 1 / sqrt(var_of[c] + eps)
-        if y.len:
+        else:
             status = norm.batch_norm(&call, summand, eps, mean_of, var_of, inverse)
         if status == OK:
-            for c in range(channels):
-                if training and ema_mean != NULL:
-                    move(ema_mean, c, momentum, mean_of[c])
-                if training and ema_var != NULL:
-                    move(ema_var, c, momentum, var_of[c] * (n / (n - 1)))
-                put_element(mean_out, c, mean_of[c])
-                put_element(invstd_out, c, inverse[c])
+            write_vector(mean_out, mean_of)
+            write_vector(invstd_out, inverse)
+            if training and ema_mean != NULL:
+                move_vector(ema_mean, momentum, mean_of, 1)
+            if training and ema_var != NULL:
+                move_vector(ema_var, momentum, var_of, n / (n - 1))
         release(<char *> mean_of)
     raise_for(status)
 
@@ -586,16 +582,17 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd, out, grad_weig
     cdef norm.BatchNorm call = batch_norm_call(dx, s, x, g, factor, training, num_threads)
     cdef int status = OK
     with nogil:
-        for c in range(channels):
-            mean_of[c], inverse[c] = get_element(mean_in, c, 0), get_element(invstd_in, c, 1)
-            factor[c] = get_element(w, c, 1)
-            sum_g[c] = sum_gx[c] = 0
+        read_vector(mean_of, mean_in, channels, 0)
+        read_vector(inverse, invstd_in, channels, 1)
+        read_vector(factor, w, channels, 1)
+        memset(sum_g, 0, 2 * channels * sizeof(double))
         if dx.len:
             status = norm.batch_norm_backward(&call, mean_of, inverse, sum_g, sum_gx)
         if status == OK:
             for c in range(channels):
-                put_element(db, c, sum_g[c])
-                put_element(dw, c, sum_gx[c] * inverse[c])
+                sum_gx[c] *= inverse[c]
+            write_vector(db, sum_g)
+            write_vector(dw, sum_gx)
         release(<char *> mean_of)
     raise_for(status)
 

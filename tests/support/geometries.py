@@ -92,13 +92,16 @@ def poolings(draw, *, dilated):
     extent = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     padding = draw(st.tuples(*[st.integers(0, e // 2) for e in extent]))
     size = draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
-    for n, p, e in zip(size, padding, extent, strict=True):
-        assume(n + 2 * p >= e)
+    ceil_mode = draw(st.booleans())
+    steps = reference._pair(kernel if stride is None else stride)
+    for n, p, e, s in zip(size, padding, extent, steps, strict=True):
+        # in ceil mode the only window may reach beyond the padding
+        assume(n + 2 * p + (s - 1 if ceil_mode else 0) >= e)
     options = {
         "kernel_size": kernel,
         "stride": stride,
         "padding": padding,
-        "ceil_mode": draw(st.booleans()),
+        "ceil_mode": ceil_mode,
     }
     if dilated:
         options["dilation"] = dilation

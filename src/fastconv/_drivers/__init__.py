@@ -9,9 +9,9 @@ depends on the shape, the strides in memory, the dtype and the instruction set, 
                            +------------- conv_outputs -----------+
                                                 |
                   winograd       3x3, stride 1, where costs.pxd expects it to be faster
-                  grouped        groups of 1, 2, 4, 8 or 16 channels, as many out as in
-                  pointwise      1x1 over contiguous planes
-                  few_filters    few filters, or few channels, over contiguous rows
+                  grouped        narrow groups (depthwise, 2 to 16 channels), as many out as in
+                  pointwise      1x1 without a step, over C-contiguous planes
+                  few_filters    few filters; or small ones, where the output's rows are contiguous
                   direct         all others
 
                 weight gradient

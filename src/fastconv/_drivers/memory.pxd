@@ -5,9 +5,6 @@ ctypedef struct Arena:
     size_t used, most  # bytes, now and at most
     bint exhausted     # an allocation did not fit
 
-cdef inline size_t whole_lines(size_t nbytes) noexcept nogil:
-    return (nbytes + 63) // 64 * 64
-
 cdef char *allocate(size_t nbytes) noexcept nogil
 cdef void release(char *memory) noexcept nogil
 cdef void use_arena(Arena *arena) noexcept nogil

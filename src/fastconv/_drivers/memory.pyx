@@ -24,6 +24,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 
 from fastconv._drivers.atomic cimport (
     fc_add_size, fc_fill_pointer, fc_load_pointer, fc_load_size, fc_store_size, fc_take_pointer)
+from fastconv._drivers.blocking cimport LINE, round_up
 from fastconv._drivers.kernels cimport fc_size
 
 cdef extern from "system_memory.h" nogil:
@@ -35,8 +36,8 @@ cdef extern from "system_memory.h" nogil:
     void fc_set_arena(void *arena)
 
 
+# before what the caller gets lies a LINE, with the block's Header
 cdef enum:
-    LINE = 64        # of the cache; before what the caller gets lies one, with the block's Header
     MIN_SIZE = 4096  # bytes of the smallest class
     STEPS = 4        # classes from a power of two to the next
     CLASSES = STEPS * (8 * sizeof(size_t) - 13)  # up to 7/16 of what a size_t counts
@@ -163,7 +164,7 @@ cdef char *allocate(size_t nbytes) noexcept nogil:
         return take(nbytes, 0)
     if nbytes > size_of(CLASSES - 1):
         return NULL
-    lent = LINE + whole_lines(nbytes)
+    lent = LINE + round_up(nbytes)
     memory = take_lent(arena, lent) if arena.data != NULL else take(nbytes, lent)
     if memory != NULL:
         arena.used += lent

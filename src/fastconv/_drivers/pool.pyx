@@ -17,12 +17,12 @@ each takes whatever the others leave.
 
 from fastconv._drivers cimport (
     pool_planes, pool_rows, pool_scatter, pool_spread, pool_staged, pool_tiles, pool_windows)
-from fastconv._drivers.status cimport INVALID_SIZE
+from fastconv._drivers.status cimport UNSUPPORTED
 
 
 cdef int pool_forward(const Pool *p, int num_threads) noexcept nogil:
     if not is_planar(p):
-        return INVALID_SIZE
+        return UNSUPPORTED
     if pool_planes.is_usable(p):
         return pool_planes.run_forward(p, num_threads)
     if pool_windows.is_usable(p):
@@ -34,7 +34,7 @@ cdef int pool_forward(const Pool *p, int num_threads) noexcept nogil:
 
 cdef int average_backward(const Pool *p, int num_threads) noexcept nogil:
     if not is_planar(p):
-        return INVALID_SIZE
+        return UNSUPPORTED
     if pool_planes.is_usable(p):
         return pool_planes.run_backward(p, num_threads)
     return pool_spread.run_backward(p, num_threads)
@@ -43,7 +43,7 @@ cdef int average_backward(const Pool *p, int num_threads) noexcept nogil:
 cdef int max_backward(const Pool *p, int num_threads) noexcept nogil:
     cdef int status
     if not is_planar(p):
-        return INVALID_SIZE
+        return UNSUPPORTED
     if pool_tiles.is_usable(p):
         status = pool_tiles.run_backward(p, num_threads)
         if status != pool_tiles.NOT_TILES:

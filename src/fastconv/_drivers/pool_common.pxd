@@ -48,7 +48,7 @@ cdef inline Span inputs_under(const Axis *a, bint adaptive, Span outputs) noexce
     inputs.end = max(inputs.end, inputs.start)
     return inputs
 
-cdef inline fc_size taps_of(const AxisWindows *a, fc_size i) noexcept nogil:
+cdef inline fc_size rows_of_window(const AxisWindows *a, fc_size i) noexcept nogil:
     # how many inputs there are in the clipped window of output i
     return max(ceil_div(a.end[i] - a.start[i], a.step), 0)
 

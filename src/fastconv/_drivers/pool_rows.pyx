@@ -10,7 +10,8 @@ from fastconv._drivers.pool_blocks cimport (
     RowBlock, RowBlocks, find_block, halve_columns, lies_in_rows, number_of_tasks, share_rows)
 from fastconv._drivers.pool_common cimport (
     AxisWindows, Span, clip_windows, fill_divisors, inputs_under, max_inputs_under, pixel_at,
-    read_pixels, release_windows, reserve, taps_of, work, write_pixels)
+    read_pixels, release_windows, reserve, rows_of_window, work,
+    write_pixels)
 from fastconv._drivers.runtime cimport OK, kernels, parallel_for
 
 
@@ -54,7 +55,7 @@ cdef void lay_out_scratch(PoolRowsPlan *plan) noexcept nogil:
     elements = max_inputs_under(&p.axis[W], p.adaptive, outputs) * inner
     if not plan.x_in_rows:  # a window's rows are copied side by side
         for i in range(p.axis[H].out):
-            lines = max(lines, taps_of(&plan.windows[H], i))
+            lines = max(lines, rows_of_window(&plan.windows[H], i))
     nbytes[0] = 0
     plan.row_at = reserve(nbytes, elements * size)
     plan.found_at = reserve(nbytes, elements * real_size if indices else 0)
@@ -115,7 +116,7 @@ cdef void fold(const PoolRowsPlan *plan, const RowBlock *b, fc_size i, const cha
     x += start * p.x.stride[H]
     if not plan.x_in_rows:
         line = n * p.kernels.itemsize
-        for k in range(taps_of(h, i)):
+        for k in range(rows_of_window(h, i)):
             read_pixels(p.kernels, scratch + plan.x_at + k * line, &p.x, x + k * next, width,
                         b.channels)
         x, next = scratch + plan.x_at, line

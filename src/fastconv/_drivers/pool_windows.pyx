@@ -11,7 +11,7 @@ from fastconv._drivers.kernels cimport fc_pool_windows, fc_size
 from fastconv._drivers.pool cimport Pool
 from fastconv._drivers.pool_common cimport (
     AxisWindows, Span, channels_of_row, clip_windows, fill_divisors, pixel_at, release_windows,
-    taps_of, work)
+    rows_of_window, work)
 from fastconv._drivers.runtime cimport OK, parallel_for
 
 
@@ -34,8 +34,8 @@ cdef bint overlap_little(const Pool *p) noexcept nogil:
     # doubles: the product of kernels that hang over the image may be huge
     cdef double kernel_h = p.axis[H].kernel, kernel_w = p.axis[W].kernel
     # where a maximum was found is counted, from its window's first pixel, in an integer of the
-    # element's width
-    if p.kernels.itemsize == 4 and p.axis[H].size * p.axis[W].size > (1 << 30):
+    # real's width
+    if p.kernels.real_size == 4 and p.axis[H].size * p.axis[W].size > (1 << 30):
         return False
     # of an output: elements read, and those that folding and sliding would move
     return p.adaptive or (
@@ -50,7 +50,7 @@ cdef void pool_row(const Pool *p, const AxisWindows *windows, fc_size n, fc_size
     cdef Span all_columns
     cdef fc_pool_windows k
     k.x_h, k.x_w = rows.step * p.x.stride[H], p.x.stride[W]
-    k.rows, k.channels, k.out_width = taps_of(rows, i), channels, columns.out
+    k.rows, k.channels, k.out_width = rows_of_window(rows, i), channels, columns.out
     k.x = pixel_at(&p.x, n, c, h, 0) if k.rows else NULL
     k.start, k.end, k.step = columns.start, columns.end, columns.step
     k.out, k.out_w = pixel_at(&p.y, n, c, i, 0), p.y.stride[W]

@@ -4,9 +4,10 @@ from cython.parallel cimport prange
 
 from fastconv._drivers.atomic cimport (
     fc_add_size, fc_load_int, fc_load_size, fc_store_int, fc_store_size)
+from fastconv._drivers.blocking cimport round_up
 from fastconv._drivers.kernels cimport (
     FC_FLOAT32, fc_isa_is_available, fc_isa_name, fc_kernels, fc_select, fc_size, fc_table)
-from fastconv._drivers.memory cimport allocate, has_arena, measuring, release, whole_lines
+from fastconv._drivers.memory cimport allocate, has_arena, measuring, release
 
 import threading
 
@@ -229,7 +230,7 @@ cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
     cdef int status
     fc_set_call_status(&loop.failure)
     if loop.lent != NULL:
-        scratch = loop.lent + worker * whole_lines(loop.scratch_bytes)
+        scratch = loop.lent + worker * round_up(loop.scratch_bytes)
     elif loop.scratch_bytes:
         scratch = allocate(loop.scratch_bytes)
         if scratch == NULL:
@@ -274,7 +275,7 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     loop.may_interrupt = work >= SERIAL_WORK and may_interrupt()
     loop.lent, loop.next, loop.failure = NULL, 0, OK
     if scratch_bytes and has_arena():
-        loop.lent = allocate(n * whole_lines(scratch_bytes))
+        loop.lent = allocate(n * round_up(scratch_bytes))
         if loop.lent == NULL:
             return OUT_OF_MEMORY
     if measuring():

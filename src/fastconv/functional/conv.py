@@ -110,7 +110,7 @@ def conv1d(
     ----------
     input : (N, C, L) or (C, L) array, float32 or float64
         C-contiguous or channels-last; any other strides are correct too.
-    weight : (K, C / groups, kernel) array
+    weight : (K, C / groups, kernel) array, or a PackedWeight of one with the same `groups`
     bias : (K,) array, optional
     stride, dilation : int, at least 1
     padding : int, (before, after), ``"same"`` (stride 1; an odd pad goes to the end) or ``"valid"``
@@ -562,7 +562,7 @@ def _backward_weight(
 
 def _backward_bias(ndim: int, grad_output: Array) -> Array:
     dy, _ = as_batch(as_array("grad_output", grad_output, (ndim + 1, ndim + 2)), ndim)
-    if not (dy.flags.c_contiguous or np.moveaxis(dy, 1, -1).flags.c_contiguous):
+    if not (dy.flags.c_contiguous or dy.transpose(0, *range(2, dy.ndim), 1).flags.c_contiguous):
         dy = np.ascontiguousarray(dy)
     grad_bias = np.empty(dy.shape[1], dy.dtype)
     _ops.conv_backward_bias(dy, grad_bias)

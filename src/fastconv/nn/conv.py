@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 from fastconv import functional as F
 from fastconv import init
 from fastconv._arguments import choice, generator, whole
+from fastconv.functional._check import as_array
 from fastconv.functional.conv import PackedWeight
 from fastconv.init import Rng
 from fastconv.nn._check import Sizes, conv_options
@@ -228,7 +229,7 @@ class Conv2d(_ConvNd):
 
 @contextmanager
 def packed(model: Module) -> Iterator[None]:
-    """Within this context the 2-D convolutions of ``model`` use their weights as they are on entry.
+    """Within this context the convolutions of ``model`` use their weights as they are on entry.
 
     They are copied, in the order that the kernels read them in, once instead of in every call:
     :func:`fastconv.functional.pack_conv2d_weight`. Results are the same up to rounding, and after
@@ -259,9 +260,12 @@ def packed(model: Module) -> Iterator[None]:
     """
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {model!r}")
-    layers = [layer for layer in model.modules() if isinstance(layer, Conv2d)]
+    layers = [layer for layer in model.modules() if isinstance(layer, _ConvNd)]
     before = [layer._packed for layer in layers]
-    weights = [F.pack_conv2d_weight(layer.weight.data, layer.groups) for layer in layers]
+    weights = [
+        PackedWeight(as_array("weight", layer.weight.data, layer._ndim + 2), layer.groups)
+        for layer in layers
+    ]
     try:
         for layer, weight in zip(layers, weights, strict=True):
             layer._packed = weight
