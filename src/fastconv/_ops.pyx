@@ -284,7 +284,7 @@ RELU, LEAKY_RELU, SIGMOID, TANH = FC_RELU, FC_LEAKY_RELU, FC_SIGMOID, FC_TANH
 SILU, GELU, GELU_TANH, SOFTPLUS = FC_SILU, FC_GELU, FC_GELU_TANH, FC_SOFTPLUS
 
 
-def activation(int op, input, out, double param=0, int num_threads=0):
+def activation(int op, input, out, double param=0.0, int num_threads=0):
     """out = op(input); ``param`` is leaky ReLU's negative slope."""
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *y = buffers.output(out)
@@ -298,7 +298,7 @@ def activation(int op, input, out, double param=0, int num_threads=0):
     raise_for(status)
 
 
-def activation_backward(int op, grad_output, saved, out, double param=0, int num_threads=0):
+def activation_backward(int op, grad_output, saved, out, double param=0.0, int num_threads=0):
     """out = grad_output op'(...); ``saved`` is sigmoid's or tanh's output, or another's input."""
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *dx = buffers.output(out)
