@@ -12,7 +12,7 @@ from codegen.files import PACKAGE
 
 
 def made() -> Iterator[tuple[Path, str]]:
-    """Every made file, and the text that it should have."""
+    """Every generated file, and the text that it should have."""
     for part in (c_level, isas, kernels, stubs):
         for path, text in part.texts().items():
             yield PACKAGE / path, text

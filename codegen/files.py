@@ -1,4 +1,4 @@
-"""Where made files go."""
+"""Where generated files go."""
 
 from pathlib import Path
 

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-_MOST_THREADS = 1024
+_MAX_THREADS = 1024
 
 Accuracy: TypeAlias = Literal["fast", "strict"]
 
@@ -61,7 +61,7 @@ Accuracy: TypeAlias = Literal["fast", "strict"]
 def _environment_count(name: str) -> int | None:
     """A count of threads from the environment, None where it is unset or no such count."""
     value = os.environ.get(name, "").split(",")[0].strip()  # OpenMP's may list one per level
-    return int(value) if value.isdecimal() and 1 <= int(value) <= _MOST_THREADS else None
+    return int(value) if value.isdecimal() and 1 <= int(value) <= _MAX_THREADS else None
 
 
 def _chosen_threads() -> int:
@@ -69,7 +69,7 @@ def _chosen_threads() -> int:
     count = _environment_count("FASTCONV_NUM_THREADS")
     if count is None and (value := os.environ.get("FASTCONV_NUM_THREADS")):
         raise ValueError(
-            f"FASTCONV_NUM_THREADS must be a number from 1 to {_MOST_THREADS}, got {value!r}"
+            f"FASTCONV_NUM_THREADS must be a number from 1 to {_MAX_THREADS}, got {value!r}"
         )
     return count or 0
 
@@ -147,8 +147,8 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"n must be an integer, got {n!r}")
-    if not 1 <= n <= _MOST_THREADS:
-        raise ValueError(f"n must be from 1 to {_MOST_THREADS}, got {n!r}")
+    if not 1 <= n <= _MAX_THREADS:
+        raise ValueError(f"n must be from 1 to {_MAX_THREADS}, got {n!r}")
     _runtime.set_threads(int(n))
 
 

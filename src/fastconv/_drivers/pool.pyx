@@ -3,8 +3,9 @@
 Each pass asks the strategies below, in this order, and the first that is usable runs; the last of
 each takes whatever the others leave.
 
-    pool_forward       pool_planes    global, without indices, each plane in one run of memory
-                       pool_windows   channels contiguous, windows that overlap little
+    pool_forward       pool_planes    one output a plane, without indices, each plane in one run of
+                                      memory
+                       pool_windows   channels contiguous, adaptive or windows that overlap little
                        pool_staged    maxima with indices of narrow contiguous planes, likewise, by
                                       way of channels-last scratch memory
                        pool_rows      a window's rows folded into one, along which windows slide
