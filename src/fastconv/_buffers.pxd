@@ -8,6 +8,8 @@ cdef enum:
 # An uninitialised array, C-contiguous or with strides that leave no gaps.
 cpdef empty(tuple shape, dtype, tuple strides=*)
 
+cpdef channels_last_strides(tuple shape, Py_ssize_t itemsize)
+
 # The buffers that a call reads and writes, held until the last reference to this is gone. A typed
 # memoryview is of one rank and dtype, and takes several times as long to get.
 cdef class Buffers:

@@ -37,6 +37,18 @@ cpdef empty(tuple shape, dtype, tuple strides=None):  # -> NDArray[Any]
     return ndarray(shape, dtype, Memory(<Py_ssize_t> nbytes), 0, strides)
 
 
+cpdef channels_last_strides(tuple shape, Py_ssize_t itemsize):  # -> tuple[int, ...]
+    """Of an array (N, C, ...) whose memory runs along the channels, then along the last axis."""
+    cdef int ndim = len(shape), i
+    cdef list strides = [itemsize] * ndim
+    cdef size_t step = itemsize * <size_t> shape[1]  # of an empty array it may wrap around
+    for i in range(ndim - 1, 1, -1):
+        strides[i] = <Py_ssize_t> step
+        step *= <size_t> shape[i]
+    strides[0] = <Py_ssize_t> step
+    return tuple(strides)
+
+
 cdef tuple shape_of(const Py_buffer *view):
     return tuple([view.shape[i] for i in range(view.ndim)])
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._arguments import to_array
-from fastconv._buffers import empty
+from fastconv._buffers import channels_last_strides, empty
 
 Array = NDArray[Any]
 
@@ -80,8 +80,9 @@ def is_channels_last(a: Array) -> bool:
         return False
     if not a.flags.c_contiguous:
         return True
-    _, c, *sizes = a.shape
-    return bool(a.strides[-1] == c * size and (c > 1 or math.prod(sizes) > 1))
+    shape = a.shape
+    c = shape[1]
+    return bool(a.strides[-1] == c * size and (c > 1 or math.prod(shape[2:]) > 1))
 
 
 def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
@@ -89,12 +90,7 @@ def empty_like_format(like: Array, shape: tuple[int, ...], dtype: Any = None) ->
     dtype = like.dtype if dtype is None else np.dtype(dtype)
     if not is_channels_last(like):
         return empty(shape, dtype)
-    step = dtype.itemsize
-    strides = [step]
-    for size in (shape[1], *reversed(shape[2:])):
-        step *= size
-        strides.append(step)
-    return empty(shape, dtype, (strides[-1], strides[0], *reversed(strides[1:-1])))
+    return empty(shape, dtype, channels_last_strides(shape, dtype.itemsize))
 
 
 def empty_like(array: Array) -> Array:
