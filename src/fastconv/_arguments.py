@@ -7,6 +7,7 @@ ValueError or TypeError that names the argument.
 from __future__ import annotations
 
 import math
+import sys
 from numbers import Real
 from operator import index
 from typing import Any
@@ -56,7 +57,9 @@ def real(name: str, value: object, low: float = -math.inf, high: float = math.in
         except OverflowError:
             raise ValueError(f"{name} is too large for a float") from None
     if not low <= number <= high:
-        if high < math.inf:
+        if high == sys.float_info.max:
+            wanted = f"finite and at least {low}"
+        elif high < math.inf:
             wanted = f"from {low} to {high}"
         else:
             wanted = f"at least {low}" if low > -math.inf else "a number"

@@ -159,10 +159,12 @@ cdef int validate_pool(PoolGeometry *g, int *where) noexcept nogil:
 
 # ---------------------------------------------------------------- geometries
 
-cdef dict STATUS_NAMES = {
-    INVALID_SIZE: "INVALID_SIZE", INVALID_STRIDE: "INVALID_STRIDE",
-    INVALID_PADDING: "INVALID_PADDING", INVALID_GROUPS: "INVALID_GROUPS",
-    KERNEL_TOO_LARGE: "KERNEL_TOO_LARGE", TOO_LARGE: "TOO_LARGE", UNSUPPORTED: "UNSUPPORTED",
+# INVALID_OPTION is missing: it is about fields that only the C level sets.
+cdef dict MESSAGES = {
+    INVALID_SIZE: options.invalid_size, INVALID_STRIDE: options.invalid_stride,
+    INVALID_PADDING: options.invalid_padding, INVALID_GROUPS: options.invalid_groups,
+    KERNEL_TOO_LARGE: options.kernel_too_large, TOO_LARGE: options.too_large,
+    UNSUPPORTED: options.unsupported,
 }
 
 
@@ -182,9 +184,8 @@ cdef void set_axes(Axis *axes, int ndim, tuple sizes, tuple kernel, tuple stride
 cdef object refusal(int status, int where, const Axis *asked, dict said):
     cdef const Axis *a = &asked[where if where < AXES else 0]
     about = ("axis", "input", "weight", "output")[max(0, where - AXES + 1)]
-    return options.refusal(
-        STATUS_NAMES[status], about, where - AXES,
-        options.Asked(a.size, a.kernel, a.stride, a.pad_before, a.pad_after, a.dilation), said)
+    as_asked = options.Asked(a.size, a.kernel, a.stride, a.pad_before, a.pad_after, a.dilation)
+    return ValueError(MESSAGES[status](about, where - AXES, as_asked, said))
 
 
 cdef tuple outs_of(const Axis *axes, int ndim):
@@ -307,8 +308,7 @@ cdef class Pooling:
         cdef int i, where, status, ndim
         self.input_shape = input_shape = options.sizes(input_name, input_shape)
         ndim = len(input_shape) - 2
-        if stride is None or (isinstance(stride, (tuple, list)) and not stride):
-            stride = kernel_size
+        stride = options.pool_stride(stride, kernel_size)
         said = dict(input_name=input_name, input_shape=input_shape, kernel_size=kernel_size,
                     stride=stride, padding=padding, dilation=dilation)
         g.batch, g.channels = input_shape[:2]

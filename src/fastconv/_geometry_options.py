@@ -7,7 +7,6 @@ message that names the argument, its value and the shapes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from operator import index
 from typing import Any, NamedTuple
 
@@ -34,6 +33,12 @@ def per_axis(name: str, value: object, ndim: int) -> tuple[int, ...]:
             return tuple(integer(name, v) for v in value)
         value = value[0]
     return (integer(name, value),) * ndim
+
+
+def pool_stride(stride: Any, kernel_size: Any) -> Any:
+    """The stride of a pooling: None and () stand for the kernel's size."""
+    absent = stride is None or (isinstance(stride, tuple | list) and not stride)
+    return kernel_size if absent else stride
 
 
 def sides(
@@ -97,7 +102,7 @@ def output_sizes(value: object, input_sizes: tuple[int, ...]) -> tuple[int, ...]
 
 
 class Asked(NamedTuple):
-    """One axis as it was asked for, before validation brought anything down."""
+    """One axis as it was asked for; the validator lowers some values."""
 
     size: int
     kernel: int
@@ -107,20 +112,14 @@ class Asked(NamedTuple):
     dilation: int
 
 
-def refusal(status: str, about: str, axis: int, asked: Asked, said: dict[str, Any]) -> ValueError:
-    """The error for what the validator refused.
-
-    Parameters
-    ----------
-    status : str
-        The name of a Status.
-    about : {"input", "weight", "output", "axis"}
-        What it is about; an axis is numbered by `axis`, from the last one backwards, and `asked`.
-    said : dict
-        The arguments by name, as they came, and the shapes; ``input_name`` and ``weight_name`` are
-        what these are called where they came from.
-    """
-    return ValueError(_MESSAGES[status](about, axis, asked, said))
+# ---- what the validator refuses, in words
+#
+# Each function makes the message of one status, and takes:
+#
+# about : "input", "weight", "output" or "axis"; an axis is numbered by `axis`, from the last one
+#     backwards, and was asked for as `asked`
+# said : the arguments by name, as they came, and the shapes; `input_name` and `weight_name` are
+#     what these are called where they came from
 
 
 def _name(about: str, said: dict[str, Any]) -> tuple[str, Any]:
@@ -132,7 +131,7 @@ def _context(said: dict[str, Any]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in (_name(about, said) for about in names))
 
 
-def _size(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+def invalid_size(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     if about == "axis":
         if asked.size >= 1 and "weight_name" not in said:
             option = "output_size" if "output_size" in said else "kernel_size"
@@ -142,12 +141,12 @@ def _size(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     return f"{name} must have positive sizes, got {shape}"
 
 
-def _stride(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+def invalid_stride(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     option = "stride" if asked.stride < 1 else "dilation"
     return f"{option} must be at least 1, got {said[option]!r}"
 
 
-def _padding(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+def invalid_padding(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     if min(asked.pad_before, asked.pad_after) < 0:
         return f"padding must be at least 0, got {said['padding']!r}"
     return (
@@ -156,7 +155,7 @@ def _padding(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     )
 
 
-def _groups(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+def invalid_groups(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     if said["groups"] < 1:
         return f"groups must be at least 1, got {said['groups']!r}"
     return (
@@ -165,7 +164,7 @@ def _groups(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     )
 
 
-def _kernel(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+def kernel_too_large(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     words = _AXES[len(said["input_shape"]) - 2]
     word = words[len(words) + axis]
     kernel = f"a {word} of {asked.kernel}"
@@ -180,7 +179,7 @@ def _kernel(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     )
 
 
-def _too_large(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+def too_large(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     if about == "axis":
         most = max(asked.pad_before, asked.pad_after)
         return f"padding={most} is too large: {_context(said)}, padding={said['padding']!r}"
@@ -188,16 +187,5 @@ def _too_large(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str
     return f"{name} of shape {shape} is too large to address"
 
 
-def _unsupported(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+def unsupported(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     return f"three dimensions are not offered yet: {_context(said)}"
-
-
-_MESSAGES: dict[str, Callable[[str, int, Asked, dict[str, Any]], str]] = {
-    "INVALID_SIZE": _size,
-    "INVALID_STRIDE": _stride,
-    "INVALID_PADDING": _padding,
-    "INVALID_GROUPS": _groups,
-    "KERNEL_TOO_LARGE": _kernel,
-    "TOO_LARGE": _too_large,
-    "UNSUPPORTED": _unsupported,
-}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from fastconv._arguments import whole
 from fastconv._geometry import adaptive_pooling, check_algorithm, convolution, pooling
-from fastconv._geometry_options import per_axis
+from fastconv._geometry_options import per_axis, pool_stride
 
 #: an option of every axis: one number for all, or one for each
 Sizes = int | Sequence[int]
@@ -90,13 +90,10 @@ def pool_options(
     ValueError, TypeError
         Naming the option and its value.
     """
-    if stride is None or (isinstance(stride, tuple | list) and not stride):
-        stride = kernel_size
+    stride = pool_stride(stride, kernel_size)
     kernel = per_axis("kernel_size", kernel_size, ndim)
     dilations = per_axis("dilation", dilation, ndim)
     pooling((0, 1, *_spans(kernel, dilations)), kernel_size, stride, padding, dilation)
-    if stride is None or (isinstance(stride, tuple | list) and not stride):
-        stride = kernel_size
 
     def kept(name: str, value: Sizes) -> PerAxis:
         sizes = per_axis(name, value, ndim)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from itertools import accumulate
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 
@@ -110,7 +110,8 @@ def _forward_relu(layer: Module) -> Callable[[Array], Array] | None:
     """
     for kind in type(layer).__mro__:
         if "forward_relu" in vars(kind):
-            return cast(Callable[[Array], Array], getattr(layer, "forward_relu"))  # noqa: B009
+            method: Callable[[Array], Array] = cast(Any, layer).forward_relu
+            return method
         if {"forward", "__call__"} & vars(kind).keys():
             break
     return None
