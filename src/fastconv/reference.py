@@ -32,49 +32,56 @@ Array = NDArray[Any]
 Pair = int | Sequence[int]
 OutputSize = int | Sequence[int | None]
 Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
-Sides = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
+Sides = tuple[tuple[int, int], ...]  # (before, after) for each axis
 
 # ---------------------------------------------------------------- geometry
+#
+# Of one, two or three axes: as many as a kernel has.
 
 
-def _pair(value: Pair) -> tuple[int, int]:
-    return (value[0], value[-1]) if isinstance(value, Sequence) else (value, value)
+def _each(value: Pair, axes: int) -> tuple[int, ...]:
+    """An option of every axis; one number stands for all of them."""
+    return tuple(value) if isinstance(value, Sequence) else (value,) * axes
+
+
+def _pair(value: Pair) -> tuple[int, ...]:
+    return _each(value, 2)
 
 
 def _sides(padding: Padding, kernel: Sequence[int], dilation: Pair) -> Sides:
-    """Padding in any accepted form as ((top, bottom), (left, right))."""
+    """Padding in any accepted form as (before, after) for each axis."""
+    axes = len(kernel)
     if padding == "same":  # the odd one goes at the end
-        totals = [d * (k - 1) for k, d in zip(kernel, _pair(dilation), strict=True)]
-        flat = [p for total in totals for p in (total // 2, total - total // 2)]
-    elif isinstance(padding, str):  # "valid"
-        flat = [0, 0, 0, 0]
-    else:
-        flat = [int(p) for p in np.ravel(padding)]
-    if len(flat) < 4:  # an int, or (vertical, horizontal)
-        flat = [flat[0], flat[0], flat[-1], flat[-1]]
-    return (flat[0], flat[1]), (flat[2], flat[3])
+        totals = [d * (k - 1) for k, d in zip(kernel, _each(dilation, axes), strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    flat = [0] if isinstance(padding, str) else [int(p) for p in np.ravel(padding)]  # "valid"
+    if len(flat) < 2 * axes:  # the same before and after
+        flat = [p for p in _each(flat if len(flat) > 1 else flat[0], axes) for _ in range(2)]
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _pad(x: Array, sides: Sides, value: float) -> Array:
     if not np.any(sides):
         return x
-    return np.pad(x, [(0, 0)] * (x.ndim - 2) + list(sides), constant_values=value)
+    return np.pad(x, [(0, 0)] * (x.ndim - len(sides)) + list(sides), constant_values=value)
 
 
 def _crop(x: Array, sides: Sides) -> Array:
-    (top, bottom), (left, right) = sides
-    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+    sizes = x.shape[-len(sides) :]
+    inside: Any = [slice(a, n - b) for n, (a, b) in zip(sizes, sides, strict=True)]
+    return x[(..., *inside)]
 
 
 def _taps(
     padded: Array, kernel: Sequence[int], stride: Pair, dilation: Pair, output: Sequence[int]
 ) -> Iterator[Array]:
-    """For each kernel position in turn, a view of what it touches: (..., OH, OW)."""
-    (sh, sw), (dh, dw) = _pair(stride), _pair(dilation)
-    for i, j in product(range(0, kernel[0] * dh, dh), range(0, kernel[1] * dw, dw)):
-        yield padded[
-            ..., i : i + sh * (output[0] - 1) + 1 : sh, j : j + sw * (output[1] - 1) + 1 : sw
-        ]
+    """For each kernel position in turn, a view of what it touches: (..., OD, OH, OW)."""
+    axes = len(kernel)
+    strides, dilations = _each(stride, axes), _each(dilation, axes)
+    for position in np.ndindex(*kernel):
+        rows = zip(position, strides, dilations, output, strict=True)
+        touched: Any = [slice(i * d, i * d + s * (o - 1) + 1, s) for i, s, d, o in rows]
+        yield padded[(..., *touched)]
 
 
 # ------------------------------------------------------------- convolution
@@ -84,12 +91,16 @@ def _columns(
     x: Array, kernel: Sequence[int], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> Array:
     """The patch under every output pixel: a view (N, G, C/G, KH, KW, OH, OW) of the padded x."""
-    (sh, sw), (dh, dw) = _pair(stride), _pair(dilation)
-    extent = (dh * (kernel[0] - 1) + 1, dw * (kernel[1] - 1) + 1)
+    axes = len(kernel)
+    strides, dilations = _each(stride, axes), _each(dilation, axes)
+    extent = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     padded = _pad(x, _sides(padding, kernel, dilation), 0)
-    windows = sliding_window_view(padded, extent, axis=(2, 3))[:, :, ::sh, ::sw, ::dh, ::dw]
+    windows = sliding_window_view(padded, extent, axis=tuple(range(2, 2 + axes)))
+    steps: Any = [slice(None, None, step) for step in (1, 1, *strides, *dilations)]
+    windows = windows[tuple(steps)]
     n, c, *rest = windows.shape
-    return windows.reshape(n, groups, c // groups, *rest).transpose(0, 1, 2, 5, 6, 3, 4)
+    windows = windows.reshape(n, groups, c // groups, *rest)
+    return np.moveaxis(windows, range(3, 3 + axes), range(-axes, 0))
 
 
 def conv2d(
@@ -106,14 +117,16 @@ def conv2d(
     """output = weight * columns(input) + bias, a matrix product per image and group."""
     if activation is not None:
         return relu(conv2d(input, weight, bias, stride, padding, dilation, groups))
-    if input.ndim == 3:
+    if input.ndim < weight.ndim:
         return conv2d(input[None], weight, bias, stride, padding, dilation, groups)[0]
     columns = _columns(input, weight.shape[2:], stride, padding, dilation, groups)
-    n, oh, ow = len(columns), *columns.shape[-2:]
+    n, size = len(columns), columns.shape[weight.ndim + 1 :]
     o, taps = weight.shape[0], weight[0].size
-    output = weight.reshape(groups, o // groups, taps) @ columns.reshape(n, groups, taps, oh * ow)
-    output = output.reshape(n, o, oh, ow)
-    return output if bias is None else output + bias[:, None, None]
+    columns = columns.reshape(n, groups, taps, prod(size))
+    output = weight.reshape(groups, o // groups, taps) @ columns
+    output = output.reshape(n, o, prod(size))
+    output = output if bias is None else output + bias[:, None]
+    return output.reshape(n, o, *size)
 
 
 def conv2d_backward_input(
@@ -129,19 +142,19 @@ def conv2d_backward_input(
 
     That is the transposed convolution: each output pixel stamps the kernel, scaled, on the input.
     """
-    if grad_output.ndim == 3:
+    if grad_output.ndim < weight.ndim:
         return conv2d_backward_input(
             grad_output[None], weight, (1, *input_shape), stride, padding, dilation, groups
         )[0]
-    n, o, oh, ow = grad_output.shape
+    n, o, *size = grad_output.shape
     kernel, taps = weight.shape[2:], weight[0].size
     w = weight.reshape(groups, o // groups, taps).swapaxes(1, 2)  # (G, C/G KH KW, O/G)
-    g = grad_output.reshape(n, groups, o // groups, oh * ow)
+    g = grad_output.reshape(n, groups, o // groups, prod(size))
     columns = w * g if o == groups else w @ g  # one output channel: broadcasting is the product
-    columns = columns.reshape(n, input_shape[1], kernel[0] * kernel[1], oh, ow)
+    columns = columns.reshape(n, input_shape[1], prod(kernel), *size)
     sides = _sides(padding, kernel, dilation)
     grad_input = _pad(np.zeros(input_shape, grad_output.dtype), sides, 0)
-    for k, tap in enumerate(_taps(grad_input, kernel, stride, dilation, (oh, ow))):
+    for k, tap in enumerate(_taps(grad_input, kernel, stride, dilation, size)):
         tap += columns[:, :, k]
     return _crop(grad_input, sides)
 
@@ -156,14 +169,15 @@ def conv2d_backward_weight(
     groups: int = 1,
 ) -> Array:
     """grad_weight = grad_output * columns(input) transposed: one product over images and pixels."""
-    if input.ndim == 3:
+    axes = len(weight_shape) - 2
+    if input.ndim < len(weight_shape):
         grad_output, input = grad_output[None], input[None]
-    n, o, oh, ow = grad_output.shape
-    taps = weight_shape[1] * weight_shape[2] * weight_shape[3]
+    n, o, *size = grad_output.shape
     columns = _columns(input, weight_shape[2:], stride, padding, dilation, groups)
-    columns = columns.transpose(1, 2, 3, 4, 0, 5, 6).reshape(groups, taps, n * oh * ow)
-    g = grad_output.reshape(n, groups, o // groups, oh * ow).transpose(1, 2, 0, 3)
-    grad_weight = g.reshape(groups, o // groups, n * oh * ow) @ columns.swapaxes(1, 2)
+    columns = np.moveaxis(columns, 0, -1 - axes)
+    columns = columns.reshape(groups, prod(weight_shape[1:]), n * prod(size))
+    g = grad_output.reshape(n, groups, o // groups, prod(size)).transpose(1, 2, 0, 3)
+    grad_weight = g.reshape(groups, o // groups, n * prod(size)) @ columns.swapaxes(1, 2)
     return grad_weight.reshape(weight_shape)
 
 
@@ -172,75 +186,15 @@ def conv2d_backward_bias(grad_output: Array) -> Array:
     return grad_output.sum(axis=(-2, -1) if grad_output.ndim == 3 else (0, 2, 3))
 
 
-# A sequence is an image of one row.
-
-
-def _row(x: Array) -> Array:
-    return x[..., None, :]
-
-
-def _along(value: Pair, elsewhere: int = 1) -> tuple[int, int]:
-    """An option of a sequence's one axis, for both axes of the row."""
-    return elsewhere, value[0] if isinstance(value, Sequence) else value
-
-
-def _ends(padding: Padding) -> Padding:
-    """A sequence's padding, for the row."""
-    if isinstance(padding, str):
-        return padding
-    flat = [int(p) for p in np.ravel(padding)]
-    return (0, 0), (flat[0], flat[-1])
-
-
-def conv1d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: Pair = 1,
-    padding: Padding = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-    *,
-    activation: str | None = None,
-) -> Array:
-    """`conv2d` of one row."""
-    options = _along(stride), _ends(padding), _along(dilation), groups
-    return conv2d(_row(input), _row(weight), bias, *options, activation=activation)[..., 0, :]
-
-
-def conv1d_backward_input(
-    grad_output: Array,
-    weight: Array,
-    input_shape: Sequence[int],
-    stride: Pair = 1,
-    padding: Padding = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> Array:
-    """`conv2d_backward_input` of one row."""
-    options = _along(stride), _ends(padding), _along(dilation), groups
-    shape = (*input_shape[:-1], 1, input_shape[-1])
-    return conv2d_backward_input(_row(grad_output), _row(weight), shape, *options)[..., 0, :]
-
-
-def conv1d_backward_weight(
-    grad_output: Array,
-    input: Array,
-    weight_shape: Sequence[int],
-    stride: Pair = 1,
-    padding: Padding = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> Array:
-    """`conv2d_backward_weight` of one row."""
-    options = _along(stride), _ends(padding), _along(dilation), groups
-    shape = (*weight_shape[:2], 1, weight_shape[2])
-    return conv2d_backward_weight(_row(grad_output), _row(input), shape, *options)[..., 0, :]
-
-
 def conv1d_backward_bias(grad_output: Array) -> Array:
     """grad_bias[o] = sum of grad_output over sequences and positions."""
-    return conv2d_backward_bias(_row(grad_output))
+    return grad_output.sum(axis=-1 if grad_output.ndim == 2 else (0, 2))
+
+
+# The kernel says how many axes there are: what stands above is right for one and three too.
+conv1d = conv2d
+conv1d_backward_input = conv2d_backward_input
+conv1d_backward_weight = conv2d_backward_weight
 
 
 def conv2d_naive(
@@ -303,6 +257,18 @@ def conv2d_naive_backward(
 # ----------------------------------------------------------------- pooling
 
 
+# A sequence is an image of one row.
+
+
+def _row(x: Array) -> Array:
+    return x[..., None, :]
+
+
+def _along(value: Pair, elsewhere: int = 1) -> tuple[int, int]:
+    """An option of a sequence's one axis, for both axes of the row."""
+    return elsewhere, value[0] if isinstance(value, Sequence) else value
+
+
 def _pool_geometry(
     size: Sequence[int],
     kernel_size: Pair,
@@ -310,7 +276,7 @@ def _pool_geometry(
     padding: Padding,
     dilation: Pair,
     ceil_mode: bool,
-) -> tuple[tuple[int, int], Pair, Sides, Sides, tuple[int, int]]:
+) -> tuple[tuple[int, ...], Pair, Sides, Sides, tuple[int, int]]:
     """(kernel, stride, padding, padding and what ceil mode overhangs, output size)."""
     kernel = _pair(kernel_size)
     stride = kernel if stride is None else stride
