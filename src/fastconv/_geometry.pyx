@@ -100,9 +100,6 @@ cdef int validate_conv(ConvGeometry *g, int *where) noexcept nogil:
         status = validate_axis(&a[i], False)
         if status != OK:
             return status
-    if not absent(&a[D]):
-        where[0] = D
-        return UNSUPPORTED
     where[0] = IN_INPUT
     if not addressable(g.batch, g.in_channels, a[0].size, a[1].size, a[2].size):
         return TOO_LARGE

@@ -14,7 +14,7 @@ from fastconv._buffers cimport (
     Buffers, Split, elements, empty as empty_array, kernels_of, move_vector, read_vector, rows_of,
     split_at, strided, without_gaps, write_vector)
 from fastconv._drivers cimport elementwise, loss, norm, update
-from fastconv._drivers.axis cimport AXES, H, W
+from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.conv cimport (
     choose_winograd, conv_backward_bias as run_backward_bias,
     conv_backward_input as run_backward_input, conv_backward_weight as run_backward_weight,
@@ -175,28 +175,30 @@ def conv_backward_weight(grad_output, input, grad_weight, Convolution shape not 
 def conv_backward_bias(grad_output, grad_bias, *, int num_threads=0):
     """Write the sum of every channel to `grad_bias`.
 
-    `grad_output` is C-contiguous or channels-last.
+    `grad_output` is C-contiguous or channels-last; rows and images may be further apart.
     """
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *dy = buffers.add(grad_output, False, "grad_output")
-    if not 3 <= dy.ndim <= 4:
-        raise ValueError(f"grad_output must have 3 or 4 dimensions, got {dy.ndim}")
-    cdef Py_ssize_t channels = dy.shape[1], width = dy.shape[dy.ndim - 1]
-    cdef Py_ssize_t height = dy.shape[2] if dy.ndim == 4 else 1
+    if not 3 <= dy.ndim <= 2 + AXES:
+        raise ValueError(f"grad_output must have 3 to 5 dimensions, got {dy.ndim}")
+    cdef Py_ssize_t channels = dy.shape[1], size = dy.itemsize
     cdef Py_buffer *db = buffers.vector("grad_bias", grad_bias, channels, dy, True)
     if db == NULL:
         raise TypeError("grad_bias must be an array")
     cdef Strided g = strided(dy)
-    cdef Py_ssize_t size = dy.itemsize
-    cdef int status
+    cdef fc_size sizes[AXES]
+    cdef int lacking = 2 + AXES - dy.ndim, i, status
     if channels == 0:
         return
-    if width == 1:  # the stride of an axis of one element is anything
+    for i in range(AXES):
+        sizes[i] = 1 if i < lacking else dy.shape[2 + i - lacking]
+    if sizes[W] == 1:  # the stride of an axis of one element is anything
         g.stride[W] = size if g.stride_c != size else channels * size
-    if g.stride[W] != size and (g.stride_c != size or g.stride[W] != channels * size):
+    if ((g.stride[W] != size and (g.stride_c != size or g.stride[W] != channels * size))
+            or (sizes[D] > 1 and sizes[H] > 1 and g.stride[D] != sizes[H] * g.stride[H])):
         raise ValueError("grad_output must be C-contiguous or channels-last")
     with nogil:
-        status = run_backward_bias(kernels_of(dy), dy.shape[0], channels, height, width, g, db.buf,
+        status = run_backward_bias(kernels_of(dy), dy.shape[0], channels, sizes, g, db.buf,
                                    num_threads)
     raise_for(status)
 

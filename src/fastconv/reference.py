@@ -191,10 +191,15 @@ def conv1d_backward_bias(grad_output: Array) -> Array:
     return grad_output.sum(axis=-1 if grad_output.ndim == 2 else (0, 2))
 
 
+def conv3d_backward_bias(grad_output: Array) -> Array:
+    """grad_bias[o] = sum of grad_output over volumes and voxels."""
+    return grad_output.sum(axis=(-3, -2, -1) if grad_output.ndim == 4 else (0, 2, 3, 4))
+
+
 # The kernel says how many axes there are: what stands above is right for one and three too.
-conv1d = conv2d
-conv1d_backward_input = conv2d_backward_input
-conv1d_backward_weight = conv2d_backward_weight
+conv1d = conv3d = conv2d
+conv1d_backward_input = conv3d_backward_input = conv2d_backward_input
+conv1d_backward_weight = conv3d_backward_weight = conv2d_backward_weight
 
 
 def conv2d_naive(

@@ -5,6 +5,7 @@ until it has a recipe in `recipes`, or stands in `LEFT_OUT`.
 """
 
 import contextlib
+import inspect
 import io
 import types
 from collections.abc import Callable
@@ -44,12 +45,12 @@ MUTATES = {
     "optim.CosineAnnealingLR": ("data",),
     "optim.clip_grad_norm": ("grad",),
     "optim.clip_grad_value": ("grad",),
-    **dict.fromkeys(
-        ("functional.conv1d", "functional.conv1d_backward_input",
-         "functional.conv1d_backward_weight", "functional.conv2d",
-         "functional.conv2d_backward_input", "functional.conv2d_backward_weight"), ("out",),
-    ),
-}  # fmt: skip
+    **{
+        f"functional.{name}": ("out",)
+        for name in F.__all__
+        if "out" in inspect.signature(getattr(F, name)).parameters
+    },
+}
 
 
 @dataclass(frozen=True)

@@ -176,15 +176,16 @@ def outs(geometry):
 
 
 def _set_axes(geometry, kernel, stride, padding, dilation):
-    """Options as the reference takes them; `kernel` has one size, or two."""
-    padding = padding if len(kernel) == 2 else reference._ends(padding)
-    sides = reference._sides(padding, (1, *kernel)[-2:], dilation)
-    options = zip(reference._pair(stride), reference._pair(dilation), sides, strict=True)
+    """Options as the reference takes them; `kernel` has a size for each axis that there is."""
+    rank = len(kernel)
+    sides = reference._sides(padding, kernel, dilation)
+    options = zip(
+        reference._each(stride, rank), reference._each(dilation, rank), sides, strict=True
+    )
     for i, (step, spread, (before, after)) in enumerate(options):
-        if i >= 2 - len(kernel):
-            axis = geometry.axis[i + 1]
-            axis.stride, axis.dilation = step, spread
-            axis.pad_before, axis.pad_after = before, after
+        axis = geometry.axis[len(geometry.axis) - rank + i]
+        axis.stride, axis.dilation = step, spread
+        axis.pad_before, axis.pad_after = before, after
 
 
 def conv_geometry(case, channels_last=False, **fields):

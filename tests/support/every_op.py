@@ -35,6 +35,11 @@ def calls(dtype=np.float32):
     line, filters, traced = normal(4, 32, 3000), normal(48, 32, 3), normal(4, 48, 3000)
     highest, places = F.max_pool1d(line, 3, 2, return_indices=True)
     short = normal(4, 32, 1500)
+    volume, cubes, filled = (
+        normal(2, 32, 6, 14, 15),
+        normal(48, 32, 3, 3, 3),
+        normal(2, 48, 6, 14, 15),
+    )
 
     return {
         "adaptive_avg_pool2d": lambda: F.adaptive_avg_pool2d(x, (5, 7)),
@@ -61,6 +66,14 @@ def calls(dtype=np.float32):
         ),
         "conv1d_backward_weight": lambda: F.conv1d_backward_weight(
             traced, line, filters.shape, padding=1
+        ),
+        "conv3d": lambda: F.conv3d(volume, cubes, bias, padding=1),
+        "conv3d_backward_bias": lambda: F.conv3d_backward_bias(filled),
+        "conv3d_backward_input": lambda: F.conv3d_backward_input(
+            filled, cubes, volume.shape, padding=1
+        ),
+        "conv3d_backward_weight": lambda: F.conv3d_backward_weight(
+            filled, volume, cubes.shape, padding=1
         ),
         "conv2d": lambda: (
             F.conv2d(x, w, bias, algorithm="direct"),
@@ -108,6 +121,8 @@ def calls(dtype=np.float32):
         "max_pool2d_backward": lambda: F.max_pool2d_backward(pooled, indices, x.shape),
         "mse_loss": lambda: F.mse_loss(x, other),
         "mse_loss_backward": lambda: F.mse_loss_backward(1.0, x, other),
+        "pack_conv1d_weight": lambda: F.conv1d(line, F.pack_conv1d_weight(filters), bias),
+        "pack_conv3d_weight": lambda: F.conv3d(volume, F.pack_conv3d_weight(cubes), bias),
         "pack_conv2d_weight": lambda: (
             F.conv2d(x, packed, bias, algorithm="direct"),
             F.conv2d(x, F.pack_conv2d_weight(w), bias, algorithm="winograd"),

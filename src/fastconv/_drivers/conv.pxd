@@ -26,7 +26,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
                              Strided w, Strided dx, int algorithm, int num_threads) noexcept nogil
 cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                               Strided x, Strided dw, int algorithm, int num_threads) noexcept nogil
-# The sum of every channel of a gradient without gaps between its columns, in either memory format.
+# The sum of every channel of a gradient without gaps, in either memory format, of sizes[AXES].
 cdef int conv_backward_bias(const fc_kernels *kernels, fc_size batch, fc_size channels,
-                            fc_size height, fc_size width, Strided dy, void *db,
+                            const fc_size *sizes, Strided dy, void *db,
                             int num_threads) noexcept nogil

@@ -10,7 +10,7 @@ from fastconv._drivers cimport (
     direct, few_filters, grouped, pointwise, weight, winograd, winograd_weight)
 from fastconv._drivers.axis cimport AXES, D, H, W, Axis
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, flip_taps, fold_steps, outputs_of, taps_of)
+    Correlation, CorrelationAxis, absorb_depth, flip_taps, fold_steps, outputs_of, taps_of)
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.geometry cimport AUTO, DIRECT, WINOGRAD
 from fastconv._drivers.runtime cimport OK, check_signals, strict_accuracy
@@ -131,6 +131,7 @@ cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept no
     if c.batch * c.groups * c.filters * outputs_of(&c) == 0:
         return OK
     flip_taps(&c)
+    absorb_depth(&c)
     tile = choose_winograd(&c, algorithm, False)
     if tile >= 0:
         return winograd.run_winograd(&c, tile, num_threads)
@@ -147,7 +148,9 @@ cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept no
 cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                               Strided x, Strided dw, int algorithm, int num_threads) noexcept nogil:
     cdef Correlation c = forward_form(g, kernels, x, dw, dy)
-    cdef int tile = choose_winograd(&c, algorithm, True)
+    cdef int tile
+    absorb_depth(&c)
+    tile = choose_winograd(&c, algorithm, True)
     if tile >= 0 and g.batch > 0:
         return winograd_weight.run_winograd_weight(&c, tile, num_threads)
     if grouped.is_usable(&c):
@@ -167,6 +170,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
     cdef Correlation phases[grouped.MAX_PHASES]
     cdef fc_size n[AXES]   # phases of each axis
     cdef fc_size at[AXES]
+    cdef fc_size sizes[AXES]
     cdef bint gaps = False  # some phases are reached by no tap
     cdef int status = OK, i
     if g.batch == 0:
@@ -175,6 +179,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
         n[i] = min(a[i].stride, a[i].size)
         gaps |= a[i].stride > a[i].kernel
         at[i] = 0
+        sizes[i] = a[i].size
     if n[D] == 1 and n[H] * n[W] <= grouped.MAX_PHASES:
         for i in range(n[H] * n[W]):
             at[H], at[W] = i // n[W], i % n[W]
@@ -182,8 +187,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
         if grouped.is_usable(&phases[0]):
             return grouped.run_grouped(phases, n[H], n[W], num_threads)
     if gaps:
-        status = fill_zeros(kernels, dx.data, dx.stride_n, dx.stride_c, dx.stride[H], dx.stride[W],
-                            g.batch, g.in_channels, a[H].size, a[W].size, num_threads)
+        status = fill_zeros(kernels, dx, g.batch, g.in_channels, sizes, num_threads)
     for at[D] in range(n[D]):
         if gaps and find_phase(&a[D], at[D]).taps == 0:
             continue
@@ -202,11 +206,13 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
 
 
 cdef int conv_backward_bias(const fc_kernels *kernels, fc_size batch, fc_size channels,
-                            fc_size height, fc_size width, Strided dy, void *db,
+                            const fc_size *sizes, Strided dy, void *db,
                             int num_threads) noexcept nogil:
     cdef Sums s
     s.kernels = kernels
-    s.batch, s.channels, s.height, s.width = batch, channels, height, width
-    s.x, s.x_n, s.x_c, s.x_h, s.x_w = dy.data, dy.stride_n, dy.stride_c, dy.stride[H], dy.stride[W]
+    s.batch, s.channels, s.width = batch, channels, sizes[W]
+    s.height = sizes[D] * sizes[H]  # rows of all slices
+    s.x, s.x_n, s.x_c, s.x_w = dy.data, dy.stride_n, dy.stride_c, dy.stride[W]
+    s.x_h = dy.stride[H] if sizes[H] > 1 else dy.stride[D]
     s.out = <char *> db
     return channel_sums(&s, num_threads)

@@ -43,6 +43,10 @@ cdef inline bint is_planar(const Correlation *c) noexcept nogil:
     return (c.axis[D].size == 1 and c.axis[D].out == 1 and c.axis[D].taps <= 1
             and c.axis[D].first == 0)
 
+cdef inline bint maps_one_to_one(const CorrelationAxis *a) noexcept nogil:
+    # output i reads input i and no other
+    return a.taps == 1 and a.step == 1 and a.first == 0 and a.size == a.out
+
 cdef inline fc_size outputs_of(const Correlation *c) noexcept nogil:
     return c.axis[D].out * c.axis[H].out * c.axis[W].out
 
@@ -94,3 +98,29 @@ cdef inline void fold_steps(Correlation *c) noexcept nogil:
             a.x *= a.step
             a.step = 1
             a.size = a.out
+
+cdef inline bint merge(CorrelationAxis *outer, CorrelationAxis *inner) noexcept nogil:
+    # two axes as one, the inner, where pixels can be counted on through both
+    if not (maps_one_to_one(outer) and maps_one_to_one(inner)):
+        return False
+    if outer.size > 1 and (outer.x != inner.size * inner.x or outer.y != inner.out * inner.y):
+        return False
+    inner.size = inner.out = inner.size * outer.size
+    outer.size = outer.out = 1
+    return True
+
+cdef inline void absorb_depth(Correlation *c) noexcept nogil:
+    # The same sums with an axis less, where taps lie along one or two axes alone: most drivers have
+    # two. What two axes share becomes one of them, or images of the batch.
+    cdef CorrelationAxis *d = &c.axis[D]
+    if is_planar(c):
+        return
+    fold_steps(c)
+    if merge(&c.axis[H], &c.axis[W]):
+        c.axis[D], c.axis[H] = c.axis[H], c.axis[D]
+        merge(&c.axis[H], &c.axis[W])
+    elif not merge(d, &c.axis[H]) and maps_one_to_one(d) and (
+            c.batch == 1 or c.x_n == d.size * d.x and c.y_n == d.out * d.y):
+        c.batch *= d.size
+        c.x_n, c.y_n = d.x, d.y
+        d.size = d.out = 1

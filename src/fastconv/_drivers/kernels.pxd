@@ -225,8 +225,8 @@ cdef extern from "kernels.h" nogil:
         void (*pack_filters)(void *dst, const void *src, fc_size n, fc_size channels,
                              fc_size taps_h, fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h,
                              fc_size s_w, fc_size nr) noexcept nogil
-        void (*unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
-                               fc_size channels, fc_size taps) noexcept nogil
+        void (*unpack_filters)(void *dst, fc_size d_n, fc_size d_c, const void *src, fc_size s_row,
+                               fc_size n, fc_size channels, fc_size taps) noexcept nogil
         void (*grouped)(const fc_grouped *rows) noexcept nogil
         void (*grouped_weight)(const fc_grouped_grad *rows) noexcept nogil
         const fc_winograd *winograd

@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 from fastconv._drivers cimport direct, few_filters, winograd
 from fastconv._drivers.atomic cimport fc_fill_pointer, fc_load_pointer
 from fastconv._drivers.conv cimport choose_winograd, forward_form
+from fastconv._drivers.correlation cimport absorb_depth
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, release_signals
 
@@ -66,18 +67,21 @@ cdef bint fits(const PackedFilters *p, const ConvGeometry *g, int dtype) noexcep
 
 cdef int use_packed(PackedFilters *p, Correlation *c, int algorithm,
                     int num_threads) noexcept nogil:
+    cdef Correlation shape
     cdef int tile, status
     cdef char *points
     if p.packed.kernels != c.kernels:  # packed for another instruction set
         return OK
     c.packed = &p.packed
-    tile = choose_winograd(c, algorithm, False)
+    shape = c[0]
+    absorb_depth(&shape)  # as conv_outputs will
+    tile = choose_winograd(&shape, algorithm, False)
     if tile < 0 or fc_load_pointer(<void **> &p.packed.points[tile]) != NULL:
         return OK
-    points = allocate(winograd.points_bytes(c, tile))
+    points = allocate(winograd.points_bytes(&shape, tile))
     if points == NULL:
         return OUT_OF_MEMORY
-    status = winograd.pack_points(c, tile, points, num_threads)
+    status = winograd.pack_points(&shape, tile, points, num_threads)
     if status != OK or not fc_fill_pointer(<void **> &p.packed.points[tile], points):
         release(points)  # perhaps another thread was faster
     return status

@@ -8,7 +8,8 @@ from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
     POINTWISE_BLOCK_BYTES, POINTWISE_FILTERS, POINTWISE_MAX_PANELS, POINTWISE_PANEL_BYTES, TASKS,
     ceil_div, next_index, part, plain_tile, round_up)
-from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, outputs_of, work
+from fastconv._drivers.correlation cimport (
+    Correlation, CorrelationAxis, maps_one_to_one, outputs_of, work)
 from fastconv._drivers.kernels cimport (
     FC_TILE_ACCUMULATE, FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile)
 from fastconv._drivers.memory cimport allocate, release
@@ -25,11 +26,6 @@ ctypedef struct PointwisePlan:
     fc_size panels       # each of so many panels of nr pixels
     fc_size channels     # at a time
     fc_size panels_at, result_at, scratch_bytes  # scratch: rows | panels | a tile's result
-
-
-cdef inline bint maps_one_to_one(const CorrelationAxis *a) noexcept nogil:
-    # output i reads input i and no other
-    return a.taps == 1 and a.step == 1 and a.first == 0 and a.size == a.out
 
 
 cdef bint is_usable(const Correlation *c) noexcept nogil:

@@ -1,4 +1,5 @@
 from fastconv._drivers.kernels cimport fc_kernels, fc_size
+from fastconv._drivers.strided cimport Strided
 
 # A (batch, channels, height, width) array; strides in bytes. Rows lie without gaps: columns
 # contiguous, or channels contiguous and columns next to each other.
@@ -11,7 +12,6 @@ ctypedef struct Sums:
 
 cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil
 
-# zero in a (batch, channels, height, width) array of any strides
-cdef int fill_zeros(const fc_kernels *kernels, char *x, fc_size x_n, fc_size x_c, fc_size x_h,
-                    fc_size x_w, fc_size batch, fc_size channels, fc_size height, fc_size width,
-                    int num_threads) noexcept nogil
+# zero in images of any strides, of sizes[AXES]
+cdef int fill_zeros(const fc_kernels *kernels, Strided x, fc_size batch, fc_size channels,
+                    const fc_size *sizes, int num_threads) noexcept nogil

@@ -6,6 +6,7 @@ over the batch; or over some dozens of pixels, and then, in double, over a task'
 
 from libc.string cimport memset
 
+from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport SUMS_ELEMENTS, SUMS_PLANES, ceil_div, next_index
 from fastconv._drivers.kernels cimport fc_kernels, fc_pool_slide, fc_size
 from fastconv._drivers.memory cimport allocate, release
@@ -151,39 +152,38 @@ cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil:
 
 ctypedef struct Zeros:
     const fc_kernels *kernels
-    char *x
-    fc_size x_n, x_c, x_h, x_w
-    fc_size channels, height, width
-    bint planes  # a task is a plane, or else a row of all channels
+    Strided x
+    fc_size channels
+    const fc_size *sizes
+    bint planes  # a task is a slice of one channel, or else a row of all channels
 
 
 cdef int clear_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef const Zeros *z = <const Zeros *> context
-    cdef fc_size size = z.kernels.itemsize, n = task, c, h
-    cdef char *row
+    cdef const Strided *x = &z.x
+    cdef fc_size size = z.kernels.itemsize, width = z.sizes[W], n = task, c, h
+    cdef char *row = x.data
     cdef double zero = 0
     if z.planes:
         c = next_index(&n, z.channels)
-        for h in range(z.height):
-            memset(z.x + n * z.x_n + c * z.x_c + h * z.x_h, 0, z.width * size)
+        row += next_index(&n, z.sizes[D]) * x.stride[D] + n * x.stride_n + c * x.stride_c
+        for h in range(z.sizes[H]):
+            memset(row + h * x.stride[H], 0, width * size)
         return OK
-    h = next_index(&n, z.height)
-    row = z.x + n * z.x_n + h * z.x_h
-    if z.x_c == size and z.x_w == z.channels * size:
-        memset(row, 0, z.width * z.channels * size)
+    row += next_index(&n, z.sizes[H]) * x.stride[H]
+    row += next_index(&n, z.sizes[D]) * x.stride[D] + n * x.stride_n
+    if x.stride_c == size and x.stride[W] == z.channels * size:
+        memset(row, 0, width * z.channels * size)
     else:
-        z.kernels.copy2d(row, z.x_w, z.x_c, &zero, 0, 0, z.width, z.channels)
+        z.kernels.copy2d(row, x.stride[W], x.stride_c, &zero, 0, 0, width, z.channels)
     return OK
 
 
-cdef int fill_zeros(const fc_kernels *kernels, char *x, fc_size x_n, fc_size x_c, fc_size x_h,
-                    fc_size x_w, fc_size batch, fc_size channels, fc_size height, fc_size width,
-                    int num_threads) noexcept nogil:
+cdef int fill_zeros(const fc_kernels *kernels, Strided x, fc_size batch, fc_size channels,
+                    const fc_size *sizes, int num_threads) noexcept nogil:
     cdef Zeros z
-    z.kernels = kernels
-    z.x = x
-    z.x_n, z.x_c, z.x_h, z.x_w = x_n, x_c, x_h, x_w
-    z.channels, z.height, z.width = channels, height, width
-    z.planes = x_w == kernels.itemsize
-    return parallel_for(clear_task, &z, batch * (channels if z.planes else height), 0,
-                        <double> batch * channels * height * width / 4, num_threads)
+    cdef fc_size slices = batch * sizes[D]
+    z.kernels, z.x, z.channels, z.sizes = kernels, x, channels, sizes
+    z.planes = x.stride[W] == kernels.itemsize
+    return parallel_for(clear_task, &z, slices * (channels if z.planes else sizes[H]), 0,
+                        <double> slices * channels * sizes[H] * sizes[W] / 4, num_threads)

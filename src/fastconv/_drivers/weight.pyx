@@ -7,6 +7,9 @@ channels, columns are filters; a convolution of one tap without border is the sa
 change places, and does so where that suits the tile. A task owns a block of channels and filters,
 with all its taps, and keeps their sums in its cache while pieces of the images pass by.
 
+Of a depth, a block has one tap. Images are then slices: each slice of y for which that tap finds
+one of x, of every image of the batch in turn.
+
 Pixels are read where they lie: a tap's products are those of the outputs whose input it finds
 inside the image, so that nothing is ever multiplied with the border. What is copied first, to this
 thread's scratch memory, is
@@ -22,7 +25,7 @@ partial sums are added in order. weight_plan.pyx decides all of that.
 
 from libc.string cimport memset
 
-from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport LINE, ceil_div, next_index, part
 from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, inside, taps_of, work
 from fastconv._drivers.filters cimport has_contiguous_filters, store_taps
@@ -41,6 +44,9 @@ ctypedef struct AxisPart:
 # What a task works on: a block of taps, channels and filters, and a piece of the images.
 ctypedef struct WeightBlock:
     fc_size g, c0, c1, k0, k1, panels
+    fc_size tap_d, slice0       # a tap of the depth, and the first output slice it is inside for
+    fc_size slices              # how many such slices an image of the batch has: 1 without a depth
+    fc_size x_image, y_image    # strides from one to the next
     AxisPart rows, cols         # several whole images, or some rows of one
     fc_size n0, n1, next_image
     bint first                  # piece of the task: its products are the sums
@@ -80,6 +86,20 @@ cdef inline void outputs_inside(const CorrelationAxis *a, const AxisPart *p, fc_
 
 # ---------------------------------------------------------------- operands
 
+cdef inline fc_size input_image(const WeightPlan *p, const WeightBlock *b,
+                                fc_size image) noexcept nogil:
+    """Where it starts in x, in bytes."""
+    cdef const CorrelationAxis *d = &p.c.axis[D]
+    cdef fc_size n = image, i = b.slice0 + next_index(&n, max(b.slices, 1))
+    return n * p.c.x_n + (d.first + i * d.step + b.tap_d * d.dilation) * d.x
+
+
+cdef inline fc_size output_image(const WeightPlan *p, const WeightBlock *b,
+                                 fc_size image) noexcept nogil:
+    cdef fc_size n = image, i = b.slice0 + next_index(&n, max(b.slices, 1))
+    return n * p.c.y_n + i * p.c.axis[D].y
+
+
 cdef inline fc_size tiles_per_line(const WeightBlock *b, fc_size pixel) noexcept nogil:
     """Tiles from one that prefetches a line to the next: memory is to be read all the while."""
     return max(1, b.tiles * LINE // max(pixel, 1))
@@ -94,13 +114,14 @@ cdef PixelView view_input(const WeightPlan *p, const WeightBlock *b, char *copy)
     cdef fc_size row0 = first_input(h, &b.rows), rows = inputs_of(h, &b.rows)
     cdef fc_size col0 = first_input(w, &b.cols), cols = inputs_of(w, &b.cols)
     cdef fc_size n, r, row, lo, hi, prefetch
-    cdef const char *x = c.x + b.n0 * c.x_n + b.g * c.x_g + b.c0 * c.x_c
+    cdef fc_size image = input_image(p, b, b.n0)
+    cdef const char *x = c.x + image + b.g * c.x_g + b.c0 * c.x_c
     cdef char *to
     if not p.copy_x:
-        prefetch = ((b.next_image - b.n0) * c.x_n
+        prefetch = (input_image(p, b, b.next_image) - image
                     + (b.rows.next - b.rows.out0) * h.step * h.x
                     + (b.cols.next - b.cols.out0) * w.step * w.x)
-        return PixelView(x + row0 * h.x + col0 * w.x, c.x_n, h.x, w.x, c.x_c,
+        return PixelView(x + row0 * h.x + col0 * w.x, b.x_image, h.x, w.x, c.x_c,
                          prefetch, prefetch + pixel if c.x_c == size else prefetch,
                          tiles_per_line(b, pixel))
     inside(col0, 1, w.size, cols, &lo, &hi)
@@ -112,7 +133,7 @@ cdef PixelView view_input(const WeightPlan *p, const WeightBlock *b, char *copy)
             to = copy + (n * rows + r) * cols * pixel
             memset(to, 0, lo * pixel)
             c.kernels.copy2d(to + lo * pixel, pixel, size,
-                             x + n * c.x_n + row * h.x + (col0 + lo) * w.x, w.x, c.x_c,
+                             x + n * b.x_image + row * h.x + (col0 + lo) * w.x, w.x, c.x_c,
                              hi - lo, channels)
             memset(to + hi * pixel, 0, (cols - hi) * pixel)
     return PixelView(copy, rows * cols * pixel, cols * pixel, pixel, size, 0, 0, 1)
@@ -128,12 +149,13 @@ cdef PixelView view_output(const WeightPlan *p, const WeightBlock *b, char *copy
     cdef fc_size rows = b.rows.out1 - b.rows.out0, cols = b.cols.out1 - b.cols.out0
     cdef fc_size i, n, k, lines = rows, line = cols, prefetch
     cdef char *to = copy
-    cdef const char *y = (c.y + b.n0 * c.y_n + b.g * c.y_g + b.k0 * c.y_k
+    cdef fc_size image = output_image(p, b, b.n0)
+    cdef const char *y = (c.y + image + b.g * c.y_g + b.k0 * c.y_k
                           + b.rows.out0 * h.y + b.cols.out0 * w.y)
     if not p.copy_y:
-        prefetch = ((b.next_image - b.n0) * c.y_n + (b.rows.next - b.rows.out0) * h.y
+        prefetch = (output_image(p, b, b.next_image) - image + (b.rows.next - b.rows.out0) * h.y
                     + (b.cols.next - b.cols.out0) * w.y)
-        return PixelView(y, c.y_n, h.y, w.y, panel, prefetch, prefetch + pixel,
+        return PixelView(y, b.y_image, h.y, w.y, panel, prefetch, prefetch + pixel,
                          tiles_per_line(b, pixel))
     if h.y == cols * w.y:  # rows follow each other
         lines, line = 1, rows * cols
@@ -141,7 +163,7 @@ cdef PixelView view_output(const WeightPlan *p, const WeightBlock *b, char *copy
         for n in range(images):
             for i in range(lines):
                 c.kernels.copy2d(to, panel, size,
-                                 y + n * c.y_n + i * h.y + k * nr * c.y_k, w.y, c.y_k,
+                                 y + n * b.y_image + i * h.y + k * nr * c.y_k, w.y, c.y_k,
                                  line, min(nr, b.k1 - b.k0 - k * nr))
                 to += line * panel
     return PixelView(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel,
@@ -244,7 +266,8 @@ cdef void add_piece(const WeightPlan *p, WeightBlock *b, char *scratch, char *su
 cdef WeightBlock weight_block_at(const WeightPlan *p, fc_size block) noexcept nogil:
     """Its taps, channels and filters; it has no piece yet."""
     cdef const Correlation *c = &p.c
-    cdef fc_size nr = c.kernels.nr, i, cols
+    cdef const CorrelationAxis *d = &c.axis[D]
+    cdef fc_size nr = c.kernels.nr, i, cols, last
     cdef WeightBlock b
     i = next_index(&block, p.channel_blocks)
     b.c0 = part(c.channels, p.channel_blocks, i)
@@ -255,8 +278,14 @@ cdef WeightBlock weight_block_at(const WeightPlan *p, fc_size block) noexcept no
     b.panels = ceil_div(b.k1 - b.k0, nr)
     take_taps(&b.cols, c.axis[W].taps, p.tap_cols, next_index(&block, p.col_blocks))
     take_taps(&b.rows, c.axis[H].taps, p.tap_rows, next_index(&block, p.row_blocks))
+    b.tap_d = next_index(&block, d.taps)
     b.g = block
     b.first = True
+    inside(d.first + b.tap_d * d.dilation, d.step, d.size, d.out, &b.slice0, &last)
+    b.slices = last - b.slice0
+    b.x_image, b.y_image = d.step * d.x, d.y
+    if b.slices == 1:
+        b.x_image, b.y_image = c.x_n, c.y_n
     cols = b.cols.tap1 - b.cols.tap0
     if p.side_by_side:
         b.tiles = ceil_div((b.c1 - b.c0) * cols, c.kernels.mr)
@@ -268,13 +297,15 @@ cdef WeightBlock weight_block_at(const WeightPlan *p, fc_size block) noexcept no
 
 cdef fc_size take_rows(const WeightPlan *p, WeightBlock *b, fc_size lo, fc_size hi) noexcept nogil:
     """The next piece's images and rows, of rows [lo, hi) of the batch; where it ends there."""
-    cdef fc_size rows = p.c.axis[H].out
+    cdef fc_size rows = p.c.axis[H].out, images = p.c.batch * b.slices
     b.n0 = lo // rows
     b.rows.out0 = lo % rows
     b.rows.out1 = min(min(b.rows.out0 + p.piece_rows, rows), b.rows.out0 + hi - lo)
-    b.n1 = min(b.n0 + 1, p.c.batch)
+    b.n1 = min(b.n0 + 1, images)
     if b.rows.out1 - b.rows.out0 == rows:
         b.n1 = b.n0 + max(1, min(p.piece_images, (hi - lo) // rows))
+        if b.slices > 1:  # evenly apart: slices of the same image of the batch
+            b.n1 = min(b.n1, (b.n0 // b.slices + 1) * b.slices)
     return lo + (b.n1 - b.n0) * (b.rows.out1 - b.rows.out0)
 
 
@@ -293,10 +324,12 @@ cdef int weight_block(void *context, Py_ssize_t task, char *scratch) noexcept no
     """A block's sums over one slot's rows of the batch."""
     cdef WeightPlan *p = <WeightPlan *> context
     cdef const Correlation *c = &p.c
-    cdef fc_size rest = task, slot = next_index(&rest, p.slots), rows = c.batch * c.axis[H].out
-    cdef fc_size row = part(rows, p.slots, slot), end = part(rows, p.slots, slot + 1), sums_row
+    cdef fc_size rest = task, slot = next_index(&rest, p.slots), sums_row
     cdef WeightBlock b = weight_block_at(p, rest)
-    cdef char *w = (<char *> c.w + slot * p.slot_bytes + b.g * c.w_g + b.k0 * c.w_k + b.c0 * c.w_c)
+    cdef fc_size rows = c.batch * b.slices * c.axis[H].out
+    cdef fc_size row = part(rows, p.slots, slot), end = part(rows, p.slots, slot + 1)
+    cdef char *w = (<char *> c.w + slot * p.slot_bytes + b.g * c.w_g + b.k0 * c.w_k + b.c0 * c.w_c
+                    + b.tap_d * c.axis[D].w)
     cdef char *sums
     cdef int status
     if p.in_place:
@@ -323,6 +356,7 @@ cdef int add_weight_slots(void *context, Py_ssize_t task, char *scratch) noexcep
     """One filter's partial sums, slot after slot, and the total to where it belongs."""
     cdef WeightPlan *p = <WeightPlan *> context
     cdef const Correlation *c = &p.given
+    cdef const CorrelationAxis *d = &c.axis[D]
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize, taps = taps_of(c), elements = c.channels * taps, i
@@ -333,9 +367,10 @@ cdef int add_weight_slots(void *context, Py_ssize_t task, char *scratch) noexcep
     c.kernels.add_fold(total if contiguous else partial, partial, p.slot_bytes, elements, p.slots,
                        True)
     if not contiguous:
-        for i in range(c.channels):
-            c.kernels.copy2d(total + i * c.w_c, h.w, w.w, partial + i * taps * size,
-                             w.taps * size, size, h.taps, w.taps)
+        for i in range(c.channels * d.taps):
+            c.kernels.copy2d(total + i // d.taps * c.w_c + i % d.taps * d.w, h.w, w.w,
+                             partial + i * h.taps * w.taps * size, w.taps * size, size,
+                             h.taps, w.taps)
     return OK
 
 

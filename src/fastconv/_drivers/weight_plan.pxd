@@ -1,3 +1,4 @@
+from fastconv._drivers.axis cimport H, W
 from fastconv._drivers.correlation cimport Correlation, CorrelationAxis
 from fastconv._drivers.kernels cimport fc_size
 
@@ -5,7 +6,8 @@ ctypedef struct WeightPlan:
     Correlation given    # what the caller asked for, its steps folded
     Correlation c        # the same to the tasks, x and y perhaps exchanged, w perhaps a slot's
     bint exchanged
-    # blocks: of [tap_rows][tap_cols] taps, block_channels channels, block_panels panels of filters
+    # blocks: of one tap of the depth, [tap_rows][tap_cols] taps, block_channels channels,
+    # block_panels panels of filters
     fc_size tap_rows, tap_cols, block_channels, block_panels
     fc_size row_blocks, col_blocks, channel_blocks, filter_blocks
     fc_size blocks       # of all groups
@@ -19,6 +21,10 @@ ctypedef struct WeightPlan:
     fc_size piece_images, piece_rows, piece_cols
     # scratch: pointers to runs of x and y | copied x | copied y | a panel | sums
     fc_size x_at, y_at, panel_at, sums_at, scratch_bytes
+
+cdef inline fc_size planar_taps(const Correlation *c) noexcept nogil:
+    # those of a block at most: it has one tap of the depth
+    return c.axis[H].taps * c.axis[W].taps
 
 cdef inline fc_size inputs_under(const CorrelationAxis *a, fc_size outputs,
                                  fc_size taps) noexcept nogil:

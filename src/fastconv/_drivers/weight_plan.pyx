@@ -4,7 +4,7 @@ the cache; into slots, where blocks are too few to share out; and into pieces of
 Shapes and strides alone decide it, so the bits never depend on the number of threads.
 """
 
-from fastconv._drivers.axis cimport AXES, H, W
+from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.blocking cimport (
     TASKS, WEIGHT_ALIAS, WEIGHT_BLOCK, WEIGHT_FEW_CHANNELS, WEIGHT_MANY_TAPS,
     WEIGHT_MANY_TAPS_BLOCK, WEIGHT_MAX_TAPS, WEIGHT_MAX_WASTE, WEIGHT_MIN_BLOCK, WEIGHT_MIN_PIXELS,
@@ -12,7 +12,7 @@ from fastconv._drivers.blocking cimport (
     WEIGHT_POINTWISE_SLOT_PIXELS, WEIGHT_SLOT_PIXELS, WEIGHT_SMALL_WASTE, WEIGHT_SUMS_BYTES,
     WEIGHT_TASK_PRODUCTS, WEIGHT_WINDOW_BYTES, ceil_div, round_up)
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, fold_steps, outputs_of, taps_of, work)
+    Correlation, CorrelationAxis, fold_steps, maps_one_to_one, outputs_of, taps_of, work)
 from fastconv._drivers.kernels cimport fc_size
 
 
@@ -34,10 +34,6 @@ cdef void plan_weight(WeightPlan *p, const Correlation *given) noexcept nogil:
 
 # ---------------------------------------------------------------- which operand is which
 
-cdef inline bint reads_every_input_once(const CorrelationAxis *a) noexcept nogil:
-    return a.taps == 1 and a.first == 0 and a.step == 1 and a.size == a.out
-
-
 cdef double row_cost(const Correlation *c, fc_size rows, fc_size cols,
                      bint contiguous) noexcept nogil:
     """Time of a pixel's products: full tiles, one of single vectors, and transposing columns."""
@@ -49,7 +45,8 @@ cdef double row_cost(const Correlation *c, fc_size rows, fc_size cols,
 cdef bint filters_make_better_rows(const Correlation *c) noexcept nogil:
     """Whether x and y should change places; a 1x1 convolution without border lets them."""
     cdef fc_size size = c.kernels.itemsize
-    return (reads_every_input_once(&c.axis[H]) and reads_every_input_once(&c.axis[W])
+    return (maps_one_to_one(&c.axis[D]) and maps_one_to_one(&c.axis[H])
+            and maps_one_to_one(&c.axis[W])
             and row_cost(c, c.filters, c.channels, c.x_c == size)
             <= row_cost(c, c.channels, c.filters, c.y_k == size))
 
@@ -88,11 +85,11 @@ cdef void cut_taps(WeightPlan *p, fc_size max_rows) noexcept nogil:
 cdef void choose_weight_blocks(WeightPlan *p) noexcept nogil:
     """Large blocks; smaller ones, and slots, where there would be too few tasks."""
     cdef const Correlation *c = &p.c
-    cdef fc_size nr = c.kernels.nr, taps = taps_of(c), panels = ceil_div(c.filters, nr)
+    cdef fc_size nr = c.kernels.nr, taps = planar_taps(c), panels = ceil_div(c.filters, nr)
     cdef fc_size channels = WEIGHT_BLOCK, filters, max_rows = c.axis[H].taps
     cdef fc_size tasks = <fc_size> max(1, min(TASKS, 20 * work(c) / WEIGHT_TASK_PRODUCTS))
     cdef fc_size slot_pixels = WEIGHT_POINTWISE_SLOT_PIXELS if taps == 1 else WEIGHT_SLOT_PIXELS
-    cdef fc_size max_slots = max(1, min(c.batch * c.axis[H].out,
+    cdef fc_size max_slots = max(1, min(c.batch * c.axis[D].out * c.axis[H].out,
                                         c.batch * outputs_of(c) // slot_pixels))
     if taps == 1:
         channels = WEIGHT_POINTWISE_BLOCK
@@ -105,7 +102,8 @@ cdef void choose_weight_blocks(WeightPlan *p) noexcept nogil:
         p.block_panels = ceil_div(panels, ceil_div(panels, max(1, filters // nr)))
         p.filter_blocks = ceil_div(panels, p.block_panels)
         cut_taps(p, max_rows)
-        p.blocks = c.groups * p.row_blocks * p.col_blocks * p.channel_blocks * p.filter_blocks
+        p.blocks = (c.groups * c.axis[D].taps * p.row_blocks * p.col_blocks * p.channel_blocks
+                    * p.filter_blocks)
         p.slots = min(max_slots, ceil_div(tasks, p.blocks))
         if 2 * p.blocks * p.slots > tasks:
             return
@@ -126,6 +124,7 @@ cdef void describe_slots(WeightPlan *p) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, filter_bytes = given.channels * taps_of(given) * size
     c.axis[W].w = size
     c.axis[H].w = c.axis[W].taps * size
+    c.axis[D].w = c.axis[H].taps * c.axis[H].w
     c.w_c = taps_of(given) * size
     c.w_k = filter_bytes
     c.w_g = given.filters * filter_bytes
@@ -140,7 +139,7 @@ cdef void choose_copies(WeightPlan *p) noexcept nogil:
     cdef const Correlation *c = &p.c
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize
-    cdef bint pointwise = taps_of(c) == 1
+    cdef bint pointwise = planar_taps(c) == 1
     p.copy_y = c.y_k != size or w.y % WEIGHT_PIXEL_ALIAS == 0
     p.side_by_side = c.channels < WEIGHT_FEW_CHANNELS and w.taps > 1 and w.dilation == 1
     if p.side_by_side:
@@ -202,7 +201,7 @@ cdef void lay_out_weight_scratch(WeightPlan *p) noexcept nogil:
     if p.copy_y:
         p.panel_at += round_up(pixels * p.block_panels * panel)
     # with several taps, each would pack it anew
-    p.keep_panel = taps_of(c) == 1 and not p.copy_y and p.block_channels > c.kernels.mr
+    p.keep_panel = planar_taps(c) == 1 and not p.copy_y and p.block_channels > c.kernels.mr
     p.sums_at = p.panel_at
     if p.keep_panel:
         p.sums_at += round_up(pixels * panel)

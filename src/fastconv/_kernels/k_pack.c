@@ -218,21 +218,21 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
             }
 }
 
-void FC_NAME(unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
-                             fc_size channels, fc_size taps) {
-    const fc_size run = channels * taps;
+/* `run` elements of each filter, from channel c on: all its channels' taps, or one channel's. */
+static void unpack_run(char *dst, fc_size d_n, const char *src, fc_size s_row, fc_size n,
+                       fc_size channels, fc_size taps, fc_size run, fc_size c) {
     const char *from[VL];
-    fc_size c = 0, t = 0;
+    fc_size t = 0;
     for (fc_size e = 0; e < run; e += VL) {
         const int m = upto(run - e);
         for (int q = 0; q < VL; q++) { /* beyond m, the last one again */
-            from[q] = (const char *)src + (t * channels + c) * s_row;
+            from[q] = src + (t * channels + c) * s_row;
             if (q < m - 1 && ++t == taps) t = 0, c++;
         }
         if (++t == taps) t = 0, c++;
         for (fc_size i = 0; i < n; i += VL) {
             const int filters = upto(n - i);
-            char *to = (char *)dst + i * d_n + e * (fc_size)sizeof(stored);
+            char *to = dst + i * d_n + e * (fc_size)sizeof(stored);
             vreal r[VL];
             for (int q = 0; q < VL; q++) r[q] = v_load((const stored *)from[q] + i);
             v_transpose(r);
@@ -245,4 +245,14 @@ void FC_NAME(unpack_filters)(void *dst, fc_size d_n, const void *src, fc_size s_
             }
         }
     }
+}
+
+void FC_NAME(unpack_filters)(void *dst, fc_size d_n, fc_size d_c, const void *src, fc_size s_row,
+                             fc_size n, fc_size channels, fc_size taps) {
+    if (d_c == taps * (fc_size)sizeof(stored)) {
+        unpack_run(dst, d_n, src, s_row, n, channels, taps, channels * taps, 0);
+        return;
+    }
+    for (fc_size c = 0; c < channels; c++)
+        unpack_run((char *)dst + c * d_c, d_n, src, s_row, n, channels, taps, taps, c);
 }

@@ -28,9 +28,9 @@ FC_KERNEL(void, pack_filters, (void *dst, const void *src, fc_size n, fc_size ch
                                fc_size taps_h, fc_size taps_w, fc_size s_n, fc_size s_c,
                                fc_size s_h, fc_size s_w, fc_size nr))
 /* [taps][channels] rows of n filters (whole vectors readable), s_row apart, to
- * [n][channels][taps], contiguous but for d_n */
-FC_KERNEL(void, unpack_filters, (void *dst, fc_size d_n, const void *src, fc_size s_row, fc_size n,
-                                 fc_size channels, fc_size taps))
+ * [n][channels][taps], the taps of a channel contiguous */
+FC_KERNEL(void, unpack_filters, (void *dst, fc_size d_n, fc_size d_c, const void *src,
+                                 fc_size s_row, fc_size n, fc_size channels, fc_size taps))
 
 /* ---- convolution in narrow groups (k_grouped.c) ---- */
 

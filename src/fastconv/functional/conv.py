@@ -1,29 +1,15 @@
-"""Convolution of any number of axes, and its gradients (docs/derivation.md, "Convolution").
+"""Convolution of one, two and three axes (docs/derivation.md, "Convolution").
 
-What is done stands once, in the functions with `ndim` at the end; those before are its names.
+What is done stands once, for any number of axes, in `_conv`; the functions here are its names.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
-from fastconv import _ops
-from fastconv._buffers import empty
-from fastconv._geometry import convolution
 from fastconv._ops import PackedWeight
-from fastconv.functional._check import (
-    Array,
-    as_array,
-    as_batch,
-    as_shape,
-    check_out,
-    check_shape,
-    empty_like_format,
-    is_relu,
-    same_dtype,
-)
+from fastconv.functional import _conv
+from fastconv.functional._check import Array, as_array
 
 __all__ = [
     "PackedWeight",
@@ -35,13 +21,27 @@ __all__ = [
     "conv2d_backward_bias",
     "conv2d_backward_input",
     "conv2d_backward_weight",
+    "conv3d",
+    "conv3d_backward_bias",
+    "conv3d_backward_input",
+    "conv3d_backward_weight",
+    "pack_conv1d_weight",
     "pack_conv2d_weight",
+    "pack_conv3d_weight",
 ]
 
 Single = int | tuple[int]
 SinglePadding = int | str | tuple[int] | tuple[int, int] | tuple[tuple[int, int]]
 Pair = int | tuple[int, int]
 Padding = int | str | tuple[int, int] | tuple[int, int, int, int] | tuple[tuple[int, int], ...]
+Triple = int | tuple[int, int, int]
+TriplePadding = (
+    int
+    | str
+    | tuple[int, int, int]
+    | tuple[int, int, int, int, int, int]
+    | tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+)
 
 
 def pack_conv2d_weight(weight: Array, groups: int = 1) -> PackedWeight:
@@ -86,6 +86,66 @@ def pack_conv2d_weight(weight: Array, groups: int = 1) -> PackedWeight:
     array([2., 2., 2.])
     """
     return PackedWeight(as_array("weight", weight, 4), groups)
+
+
+def pack_conv1d_weight(weight: Array, groups: int = 1) -> PackedWeight:
+    """Filters of `conv1d` brought into the order that the kernels read them in.
+
+    Parameters
+    ----------
+    weight : (K, C / groups, kernel) array, float32 or float64
+        Copied.
+    groups : int
+
+    Returns
+    -------
+    PackedWeight
+        As of `pack_conv2d_weight`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `pack_conv2d_weight`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> edge = F.pack_conv1d_weight(np.array([[[-1.0, 1.0]]]))
+    >>> F.conv1d(np.array([[1.0, 2.0, 4.0]]), edge)
+    array([[1., 2.]])
+    """
+    return PackedWeight(as_array("weight", weight, 3), groups)
+
+
+def pack_conv3d_weight(weight: Array, groups: int = 1) -> PackedWeight:
+    """Filters of `conv3d` brought into the order that the kernels read them in.
+
+    Parameters
+    ----------
+    weight : (K, C / groups, kernel_d, kernel_h, kernel_w) array, float32 or float64
+        Copied.
+    groups : int
+
+    Returns
+    -------
+    PackedWeight
+        As of `pack_conv2d_weight`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `pack_conv2d_weight`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> cube = F.pack_conv3d_weight(np.ones((1, 1, 2, 2, 2)))
+    >>> F.conv3d(np.ones((1, 1, 2, 2, 3)), cube)
+    array([[[[[8., 8.]]]]])
+    """
+    return PackedWeight(as_array("weight", weight, 5), groups)
 
 
 def conv1d(
@@ -136,7 +196,7 @@ def conv1d(
     >>> F.conv1d(np.array([[1.0, 2.0, 4.0, 8.0]]), np.array([[[-1.0, 1.0]]]))
     array([[1., 2., 4.]])
     """
-    return _conv(
+    return _conv.conv(
         1, input, weight, bias, stride, padding, dilation, groups, activation, algorithm, out
     )
 
@@ -181,7 +241,7 @@ def conv1d_backward_input(
     >>> F.conv1d_backward_input(np.ones((1, 3)), np.array([[[-1.0, 1.0]]]), (1, 4))
     array([[-1.,  0.,  0.,  1.]])
     """
-    return _backward_input(
+    return _conv.backward_input(
         1, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, out
     )
 
@@ -225,7 +285,7 @@ def conv1d_backward_weight(
     >>> F.conv1d_backward_weight(np.ones((1, 3)), np.array([[1.0, 2.0, 4.0, 8.0]]), (1, 1, 2))
     array([[[ 7., 14.]]])
     """
-    return _backward_weight(
+    return _conv.backward_weight(
         1, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, out
     )
 
@@ -253,7 +313,7 @@ def conv1d_backward_bias(grad_output: Array) -> Array:
     >>> F.conv1d_backward_bias(np.ones((2, 3, 4)))
     array([8., 8., 8.])
     """
-    return _backward_bias(1, grad_output)
+    return _conv.backward_bias(1, grad_output)
 
 
 def conv2d(
@@ -322,7 +382,7 @@ def conv2d(
     >>> F.conv2d(image, edge)[0, 0, 0]
     array([1., 1., 1.])
     """
-    return _conv(
+    return _conv.conv(
         2, input, weight, bias, stride, padding, dilation, groups, activation, algorithm, out
     )
 
@@ -372,7 +432,7 @@ def conv2d_backward_input(
     >>> F.conv2d_backward_input(grad, edge, (1, 1, 4, 4))[0, 0, 0]
     array([-1.,  0.,  0.,  1.])
     """
-    return _backward_input(
+    return _conv.backward_input(
         2, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, out
     )
 
@@ -420,7 +480,7 @@ def conv2d_backward_weight(
     >>> F.conv2d_backward_weight(np.ones((1, 1, 4, 3)), image, (1, 1, 1, 2))
     array([[[[84., 96.]]]])
     """
-    return _backward_weight(
+    return _conv.backward_weight(
         2, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, out
     )
 
@@ -448,122 +508,178 @@ def conv2d_backward_bias(grad_output: Array) -> Array:
     >>> F.conv2d_backward_bias(np.ones((2, 3, 4, 4)))
     array([32., 32., 32.])
     """
-    return _backward_bias(2, grad_output)
+    return _conv.backward_bias(2, grad_output)
 
 
-# ---- any number of axes
-
-
-def _conv(
-    ndim: int,
+def conv3d(
     input: Array,
     weight: Array | PackedWeight,
-    bias: Array | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-    activation: str | None,
-    algorithm: str,
-    out: Array | None,
+    bias: Array | None = None,
+    stride: Triple = 1,
+    padding: TriplePadding = 0,
+    dilation: Triple = 1,
+    groups: int = 1,
+    *,
+    activation: Literal["relu"] | None = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array:
-    x = as_array("input", input, (ndim + 1, ndim + 2))
-    w: Any
-    if type(weight) is PackedWeight:
-        w, memory = weight, None
-        if weight.groups != groups:
-            raise ValueError(f"groups={groups!r}, but weight was packed for {weight.groups}")
-    else:
-        w = memory = as_array("weight", weight, ndim + 2)
-    b = None if bias is None else as_array("bias", bias)
-    dtype = x.dtype
-    if w.dtype is not dtype or (b is not None and b.dtype is not dtype):
-        same_dtype(input=x, weight=w, bias=b)
-    relu = is_relu(activation)
-    x, batched = as_batch(x, ndim)
-    shape = convolution(x.shape, w.shape, stride, padding, dilation, groups)
-    if b is not None:
-        check_shape("bias", b, shape.weight_shape[:1])
-        if not b.flags.c_contiguous:
-            b = b.copy()
-    if out is None:
-        y = empty_like_format(x, shape.output_shape)
-    else:
-        expected = shape.output_shape if batched else shape.output_shape[1:]
-        y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=memory, bias=b), ndim)
-    _ops.conv(x, w, b, y, shape, relu=relu, algorithm=algorithm)
-    if out is not None:
-        return out
-    return y if batched else y[0]
+    r"""3-D convolution (cross-correlation) of volumes or videos: `conv2d` with an axis more.
+
+    .. math:: y_{n,k,h,i,j} = b_k + \sum_{c,q,r,s} w_{k,c,q,r,s}\,
+        x_{n,\,c,\,h\,\mathrm{stride} + q\,\mathrm{dilation} - \mathrm{pad},\,
+        i\,\mathrm{stride} + r\,\mathrm{dilation} - \mathrm{pad},\,
+        j\,\mathrm{stride} + s\,\mathrm{dilation} - \mathrm{pad}}
+
+    Parameters
+    ----------
+    input : (N, C, D, H, W) or (C, D, H, W) array, float32 or float64
+        C-contiguous or channels-last; any other strides are correct too.
+    weight : (K, C / groups, kernel_d, kernel_h, kernel_w) array
+        Or what `pack_conv3d_weight` made of one, with the same `groups`.
+    bias : (K,) array, optional
+    stride, dilation : int or (depth, height, width), at least 1
+    padding : int, (depth, height, width), six ints or three pairs of them (before and after in
+        depth, height, width), ``"same"`` (stride 1; an odd pad goes to the end) or ``"valid"``
+        Zeros around the volume.
+    groups, activation, algorithm : as in `conv2d`
+    out : (N, K, out_d, out_h, out_w) array, optional
+        Written to and returned; must not share memory with the operands.
+
+    Returns
+    -------
+    (N, K, out_d, out_h, out_w) array
+        In the memory format of `input`; without N where `input` is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.conv3d(np.ones((1, 3, 3, 3)), np.ones((2, 1, 3, 3, 3)))[:, 0, 0, 0]
+    array([27., 27.])
+    """
+    return _conv.conv(
+        3, input, weight, bias, stride, padding, dilation, groups, activation, algorithm, out
+    )
 
 
-def _backward_input(
-    ndim: int,
+def conv3d_backward_input(
     grad_output: Array,
     weight: Array,
     input_shape: tuple[int, ...],
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-    algorithm: str,
-    out: Array | None,
+    stride: Triple = 1,
+    padding: TriplePadding = 0,
+    dilation: Triple = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array:
-    dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
-    w = as_array("weight", weight, ndim + 2)
-    dtype = dy.dtype
-    if w.dtype is not dtype:
-        same_dtype(grad_output=dy, weight=w)
-    sizes, batched = as_shape("input_shape", input_shape, ndim)
-    shape = convolution(sizes, w.shape, stride, padding, dilation, groups, input_name="input_shape")
-    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
-    dy, _ = as_batch(dy, ndim)
-    if out is None:
-        dx = empty_like_format(dy, shape.input_shape)
-    else:
-        expected = shape.input_shape if batched else shape.input_shape[1:]
-        dx, _ = as_batch(check_out(out, expected, dtype, grad_output=dy, weight=w), ndim)
-    _ops.conv_backward_input(dy, w, dx, shape, algorithm=algorithm)
-    if out is not None:
-        return out
-    return dx if batched else dx[0]
+    """Gradient with respect to the input of `conv3d`: as `conv2d_backward_input`, an axis more.
+
+    Parameters
+    ----------
+    grad_output : (N, K, out_d, out_h, out_w) or (K, out_d, out_h, out_w) array
+        Gradient with respect to the output.
+    weight : (K, C / groups, kernel_d, kernel_h, kernel_w) array
+    input_shape : (N, C, D, H, W) or (C, D, H, W)
+    stride, padding, dilation, groups, algorithm : as in `conv3d`
+    out : array of `input_shape`, optional
+
+    Returns
+    -------
+    array of `input_shape`
+        In the memory format of `grad_output`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv3d`, and when `grad_output` is not what these arguments put out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> grad, pair = np.ones((1, 2, 1, 1)), np.ones((1, 1, 2, 1, 1))
+    >>> F.conv3d_backward_input(grad, pair, (1, 3, 1, 1)).ravel()
+    array([1., 2., 1.])
+    """
+    return _conv.backward_input(
+        3, grad_output, weight, input_shape, stride, padding, dilation, groups, algorithm, out
+    )
 
 
-def _backward_weight(
-    ndim: int,
+def conv3d_backward_weight(
     grad_output: Array,
     input: Array,
-    weight_shape: tuple[int, ...],
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-    algorithm: str,
-    out: Array | None,
+    weight_shape: tuple[int, int, int, int, int],
+    stride: Triple = 1,
+    padding: TriplePadding = 0,
+    dilation: Triple = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array:
-    dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
-    x = as_array("input", input, (ndim + 1, ndim + 2))
-    dtype = dy.dtype
-    if x.dtype is not dtype:
-        same_dtype(grad_output=dy, input=x)
-    x, batched = as_batch(x, ndim)
-    shape = convolution(
-        x.shape, weight_shape, stride, padding, dilation, groups, weight_name="weight_shape"
+    """Gradient with respect to the weight of `conv3d`: as `conv2d_backward_weight`, an axis more.
+
+    Parameters
+    ----------
+    grad_output : (N, K, out_d, out_h, out_w) or (K, out_d, out_h, out_w) array
+        Gradient with respect to the output.
+    input : (N, C, D, H, W) or (C, D, H, W) array
+    weight_shape : (K, C / groups, kernel_d, kernel_h, kernel_w)
+    stride, padding, dilation, groups, algorithm : as in `conv3d`
+    out : array of `weight_shape`, optional
+
+    Returns
+    -------
+    array of `weight_shape`, C-contiguous
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv3d`, and when `grad_output` is not what these arguments put out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> volume = np.arange(3.0).reshape(1, 3, 1, 1)
+    >>> F.conv3d_backward_weight(np.ones((1, 2, 1, 1)), volume, (1, 1, 2, 1, 1)).ravel()
+    array([1., 3.])
+    """
+    return _conv.backward_weight(
+        3, grad_output, input, weight_shape, stride, padding, dilation, groups, algorithm, out
     )
-    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
-    dy, _ = as_batch(dy, ndim)
-    if out is None:
-        out = empty(shape.weight_shape, dtype)
-    else:
-        check_out(out, shape.weight_shape, dtype, grad_output=dy, input=x)
-    _ops.conv_backward_weight(dy, x, out, shape, algorithm=algorithm)
-    return out
 
 
-def _backward_bias(ndim: int, grad_output: Array) -> Array:
-    dy, _ = as_batch(as_array("grad_output", grad_output, (ndim + 1, ndim + 2)), ndim)
-    if not (dy.flags.c_contiguous or dy.transpose(0, *range(2, dy.ndim), 1).flags.c_contiguous):
-        dy = np.ascontiguousarray(dy)
-    grad_bias = np.empty(dy.shape[1], dy.dtype)
-    _ops.conv_backward_bias(dy, grad_bias)
-    return grad_bias
+def conv3d_backward_bias(grad_output: Array) -> Array:
+    """Gradient with respect to the bias of `conv3d`: the sum of every channel of `grad_output`.
+
+    Parameters
+    ----------
+    grad_output : (N, K, out_d, out_h, out_w) or (K, out_d, out_h, out_w) array
+
+    Returns
+    -------
+    (K,) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        When `grad_output` has another rank, or is not float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.conv3d_backward_bias(np.ones((2, 3, 2, 4, 4)))
+    array([64., 64., 64.])
+    """
+    return _conv.backward_bias(3, grad_output)

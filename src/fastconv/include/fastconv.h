@@ -210,6 +210,13 @@ typedef struct {
     int (*avg_pool_backward_f64)(const fastconv_pool_geometry *geometry, const double *grad_output,
                                  double *grad_input, fastconv_workspace *workspace,
                                  int num_threads);
+
+    /* ---- geometry of volumes */
+    int (*conv3d_init)(fastconv_conv_geometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                       Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
+                       Py_ssize_t kernel_d, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+                       Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
+                       Py_ssize_t groups);
 } fastconv_api;
 
 /* The table, or NULL with an ImportError set. Needs the GIL. */

@@ -16,7 +16,7 @@ from fastconv.init import Rng
 from fastconv.nn._check import Sizes, conv_options
 from fastconv.nn.module import Array, Module, Parameter
 
-__all__ = ["Conv1d", "Conv2d", "packed"]
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "packed"]
 
 
 class _ConvNd(Module):
@@ -225,6 +225,56 @@ class Conv2d(_ConvNd):
     """
 
     _ndim, _op = 2, "conv2d"
+
+
+class Conv3d(_ConvNd):
+    """3-D convolution of (N, in_channels, D, H, W), with learned weight and bias.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Both divisible by ``groups``.
+    kernel_size, stride, dilation : int or (int, int, int)
+        Depth, rows and columns, positive.
+    padding : int, (int, int, int), six ints, three pairs of ints, "same" or "valid"
+        Zeros around the volume, as :func:`fastconv.functional.conv3d` has it.
+    groups : int
+        Channels are split into so many convolutions side by side.
+    bias : bool
+        Whether to add one number per output channel.
+    padding_mode : {"zeros"}
+        torch's other modes are not offered.
+    dtype : dtype
+        float32 or float64, of the parameters and of the input.
+    rng : numpy.random.Generator, int or None
+        Where the initial weights come from: :func:`fastconv.init.default_weight`.
+    algorithm : {"auto", "direct", "winograd"}
+        Of all three passes: see :func:`fastconv.functional.conv2d`.
+
+    Attributes
+    ----------
+    weight : Parameter
+        (out_channels, in_channels / groups, kd, kh, kw).
+    bias : Parameter or None
+        (out_channels,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be convolved so, or not by
+        ``algorithm``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv3d(3, 8, kernel_size=3, padding=1, rng=0)
+    >>> layer(np.ones((2, 3, 4, 16, 16), np.float32)).shape
+    (2, 8, 4, 16, 16)
+    >>> layer.weight.shape
+    (8, 3, 3, 3, 3)
+    """
+
+    _ndim, _op = 3, "conv3d"
 
 
 @contextmanager

@@ -167,3 +167,85 @@ def conv1d_layer(d):
     x, w, options, _ = along_one_axis(*convolution(d))
     sizes = {"in_channels": x[-2], "out_channels": w[0], "kernel_size": w[2]}
     return {**sizes, **options, "bias": d.chance(0.5), "dtype": d.dtype, "rng": 0, **module(d, x)}
+
+
+def along_three_axes(d, x, w, options, y):
+    """A planar convolution with a depth of its own."""
+    kernel, stride, pad, dilation = (d.integer(1, 3), d.integer(1, 3), d.integer(0, 2), 1)
+    if options["padding"] == "same":
+        stride, size, out = 1, (n := d.integer(1, 6)), n
+    else:
+        size = max(1, kernel - 2 * pad) + d.integer(0, 5)
+        out = (size + 2 * pad - kernel) // stride + 1
+    three = {}
+    for name, depth in (("stride", stride), ("dilation", dilation)):
+        planar = options[name]
+        three[name] = (depth, *(planar if isinstance(planar, tuple) else (planar, planar)))
+    match options["padding"]:
+        case str(same):
+            three["padding"] = same
+        case ((a, b), (e, f)):
+            three["padding"] = ((pad, pad), (a, b), (e, f))
+        case (a, b):
+            three["padding"] = (pad, a, b)
+        case (a, b, e, f):
+            three["padding"] = (pad, pad, a, b, e, f)
+        case one:
+            three["padding"] = (pad, one, one)
+    return (
+        (*x[:-2], size, *x[-2:]),
+        (*w[:2], kernel, *w[2:]),
+        {**options, **three},
+        (*y[:-2], out, *y[-2:]),
+    )
+
+
+@recipe("functional.conv3d")
+def conv3d(d):
+    x, w, options, y = along_three_axes(d, *convolution(d))
+    weight = d.array(*w)
+    arguments = {"input": d.array(*x), "weight": weight, **options}
+    if d.chance(0.3):
+        arguments["weight"] = F.pack_conv3d_weight(weight, options["groups"])
+    if d.chance(0.5):
+        arguments["bias"] = d.array(w[0])
+    arguments["activation"] = d.choice((None, "relu"))
+    if d.chance(0.3):
+        arguments["out"] = d.array(*y)
+    return arguments
+
+
+@recipe("functional.conv3d_backward_input")
+def conv3d_backward_input(d):
+    x, w, options, y = along_three_axes(d, *convolution(d))
+    return {"grad_output": d.array(*y), "weight": d.array(*w), "input_shape": x, **options}
+
+
+@recipe("functional.conv3d_backward_weight")
+def conv3d_backward_weight(d):
+    x, w, options, y = along_three_axes(d, *convolution(d))
+    return {"grad_output": d.array(*y), "input": d.array(*x), "weight_shape": w, **options}
+
+
+@recipe("functional.conv3d_backward_bias")
+def conv3d_backward_bias(d):
+    return {"grad_output": d.array(*d.image_shape(), d.integer(1, 4))}
+
+
+@recipe("nn.Conv3d")
+def conv3d_layer(d):
+    x, w, options, _ = along_three_axes(d, *convolution(d))
+    sizes = {"in_channels": x[-4], "out_channels": w[0], "kernel_size": w[2:]}
+    return {**sizes, **options, "bias": d.chance(0.5), "dtype": d.dtype, "rng": 0, **module(d, x)}
+
+
+@recipe("functional.pack_conv1d_weight")
+def pack_conv1d_weight(d):
+    _, w, options, _ = along_one_axis(*convolution(d))
+    return {"weight": d.array(*w), "groups": options["groups"]}
+
+
+@recipe("functional.pack_conv3d_weight")
+def pack_conv3d_weight(d):
+    _, w, options, _ = along_three_axes(d, *convolution(d))
+    return {"weight": d.array(*w), "groups": options["groups"]}

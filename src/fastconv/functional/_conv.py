@@ -1,0 +1,138 @@
+"""Convolution of any number of axes, and its gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv import _ops
+from fastconv._buffers import empty
+from fastconv._geometry import convolution
+from fastconv._ops import PackedWeight
+from fastconv.functional._check import (
+    Array,
+    as_array,
+    as_batch,
+    as_shape,
+    check_out,
+    check_shape,
+    empty_like_format,
+    is_relu,
+    same_dtype,
+)
+
+
+def conv(
+    ndim: int,
+    input: Array,
+    weight: Array | PackedWeight,
+    bias: Array | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: str | None,
+    algorithm: str,
+    out: Array | None,
+) -> Array:
+    x = as_array("input", input, (ndim + 1, ndim + 2))
+    w: Any
+    if type(weight) is PackedWeight:
+        w, memory = weight, None
+        if weight.groups != groups:
+            raise ValueError(f"groups={groups!r}, but weight was packed for {weight.groups}")
+    else:
+        w = memory = as_array("weight", weight, ndim + 2)
+    b = None if bias is None else as_array("bias", bias)
+    dtype = x.dtype
+    if w.dtype is not dtype or (b is not None and b.dtype is not dtype):
+        same_dtype(input=x, weight=w, bias=b)
+    relu = is_relu(activation)
+    x, batched = as_batch(x, ndim)
+    shape = convolution(x.shape, w.shape, stride, padding, dilation, groups)
+    if b is not None:
+        check_shape("bias", b, shape.weight_shape[:1])
+        if not b.flags.c_contiguous:
+            b = b.copy()
+    if out is None:
+        y = empty_like_format(x, shape.output_shape)
+    else:
+        expected = shape.output_shape if batched else shape.output_shape[1:]
+        y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=memory, bias=b), ndim)
+    _ops.conv(x, w, b, y, shape, relu=relu, algorithm=algorithm)
+    if out is not None:
+        return out
+    return y if batched else y[0]
+
+
+def backward_input(
+    ndim: int,
+    grad_output: Array,
+    weight: Array,
+    input_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+    out: Array | None,
+) -> Array:
+    dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
+    w = as_array("weight", weight, ndim + 2)
+    dtype = dy.dtype
+    if w.dtype is not dtype:
+        same_dtype(grad_output=dy, weight=w)
+    sizes, batched = as_shape("input_shape", input_shape, ndim)
+    shape = convolution(sizes, w.shape, stride, padding, dilation, groups, input_name="input_shape")
+    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
+    dy, _ = as_batch(dy, ndim)
+    if out is None:
+        dx = empty_like_format(dy, shape.input_shape)
+    else:
+        expected = shape.input_shape if batched else shape.input_shape[1:]
+        dx, _ = as_batch(check_out(out, expected, dtype, grad_output=dy, weight=w), ndim)
+    _ops.conv_backward_input(dy, w, dx, shape, algorithm=algorithm)
+    if out is not None:
+        return out
+    return dx if batched else dx[0]
+
+
+def backward_weight(
+    ndim: int,
+    grad_output: Array,
+    input: Array,
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+    out: Array | None,
+) -> Array:
+    dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
+    x = as_array("input", input, (ndim + 1, ndim + 2))
+    dtype = dy.dtype
+    if x.dtype is not dtype:
+        same_dtype(grad_output=dy, input=x)
+    x, batched = as_batch(x, ndim)
+    shape = convolution(
+        x.shape, weight_shape, stride, padding, dilation, groups, weight_name="weight_shape"
+    )
+    check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
+    dy, _ = as_batch(dy, ndim)
+    if out is None:
+        out = empty(shape.weight_shape, dtype)
+    else:
+        check_out(out, shape.weight_shape, dtype, grad_output=dy, input=x)
+    _ops.conv_backward_weight(dy, x, out, shape, algorithm=algorithm)
+    return out
+
+
+def backward_bias(ndim: int, grad_output: Array) -> Array:
+    dy, _ = as_batch(as_array("grad_output", grad_output, (ndim + 1, ndim + 2)), ndim)
+    if not (dy.flags.c_contiguous or dy.transpose(0, *range(2, dy.ndim), 1).flags.c_contiguous):
+        dy = np.ascontiguousarray(dy)
+    grad_bias = np.empty(dy.shape[1], dy.dtype)
+    _ops.conv_backward_bias(dy, grad_bias)
+    return grad_bias
