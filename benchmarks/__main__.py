@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import SPINNING, THREAD_VARIABLES
-from benchmarks.rows import FORMATS, PASSES, ROWS, TRAINING, select
+from benchmarks.layers import ROWS
+from benchmarks.rows import FORMATS, PASSES, TRAINING, select
 from benchmarks.sides import PEERS, installed
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import fastconv.functional as F
 from benchmarks.cases import Case, cases
 from benchmarks.measure import disagreement
 from benchmarks.report import Saved, geometric_mean, markdown
-from benchmarks.rows import ROWS, Row, conv
+from benchmarks.rows import IMAGE_ROWS, Row, conv
 from benchmarks.timing import best_times
 from fastconv import _geometry, _ops
 
@@ -118,7 +118,7 @@ def rows(channels: Sequence[int] = (), sizes: Sequence[int] = ()) -> list[Row]:
         for size in SIZES
         if max(c, k) <= largest
     ]
-    found = {(r.shape, r.weight): r for r in [*grid, *filter(possible, ROWS)]}
+    found = {(r.shape, r.weight): r for r in [*grid, *filter(possible, IMAGE_ROWS)]}
     return [
         r
         for r in found.values()

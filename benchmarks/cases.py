@@ -18,9 +18,11 @@ Array = NDArray[Any]
 
 # What forward hands to backward: the argument that asks for it, and the names of what it returns.
 _REMEMBERED: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "max_pool2d": ("return_indices", ("output", "indices")),
-    "adaptive_max_pool2d": ("return_indices", ("output", "indices")),
-    "global_max_pool2d": ("return_indices", ("output", "indices")),
+    **{
+        f"{kind}max_pool{axes}d": ("return_indices", ("output", "indices"))
+        for kind in ("", "adaptive_", "global_")
+        for axes in (1, 2, 3)
+    },
     "batch_norm": ("return_statistics", ("output", "mean", "invstd")),
     "dropout": ("return_mask", ("output", "mask")),
 }
@@ -44,7 +46,7 @@ class Case:
 
 def cases(row: Row, batch: int, dtype: str, passes: tuple[str, ...] = PASSES) -> Iterator[Case]:
     """Every pass of a row in every memory format, on the same seeded numbers."""
-    calls = _convolution(row, batch, dtype) if row.op == "conv2d" else _op(row, batch, dtype)
+    calls = (_convolution if row.convolves else _op)(row, batch, dtype)
     for step, function, values, flops in calls:
         if step not in passes:
             continue
@@ -58,9 +60,9 @@ def cases(row: Row, batch: int, dtype: str, passes: tuple[str, ...] = PASSES) ->
 def _in_format(name: str, value: Any, format: str) -> Any:
     if not isinstance(value, np.ndarray):
         return value
-    if format == "contiguous" or name not in _IMAGES or np.ndim(value) != 4:
+    if format == "contiguous" or name not in _IMAGES or np.ndim(value) < 3:
         return _on_cache_line(value)
-    return _on_cache_line(value.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return np.moveaxis(_on_cache_line(np.moveaxis(value, 1, -1)), -1, 1)
 
 
 def _on_cache_line(value: Array) -> Array:
@@ -75,20 +77,28 @@ def _on_cache_line(value: Array) -> Array:
 Call = tuple[str, str, Mapping[str, Any], int | None]  # pass, function, values by name, flops
 
 
-def conv_output_size(row: Row) -> tuple[int, int]:
+def conv_output_size(row: Row) -> Shape:
+    """Along each axis; of a transposed convolution too."""
     assert row.weight is not None
-    o = row.options
-    high, wide = (
-        (size + 2 * o["padding"] - o["dilation"] * (k - 1) - 1) // o["stride"] + 1
-        for size, k in zip(row.shape[1:], row.weight[2:], strict=True)
+    axes = len(row.weight) - 2
+    options = {"output_padding": 0, **row.options}
+    stride, padding, extra, dilation = (
+        value if isinstance(value := options[name], tuple) else (value,) * axes
+        for name in ("stride", "padding", "output_padding", "dilation")
     )
-    return high, wide
+    sizes = zip(row.shape[1:], row.weight[2:], stride, padding, extra, dilation, strict=True)
+    if "transpose" in row.op:
+        return tuple((n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, e, d in sizes)
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, _, d in sizes)
 
 
 def _convolution(row: Row, batch: int, dtype: str) -> Iterator[Call]:
     assert row.weight is not None
     normal = _Normal(dtype)
-    output_shape = (batch, row.weight[0], *conv_output_size(row))
+    filters = row.weight[0]
+    if transposed := "transpose" in row.op:
+        filters = row.weight[1] * row.options["groups"]
+    output_shape = (batch, filters, *conv_output_size(row))
     x = normal((batch, *row.shape))
     values = {
         **row.options,
@@ -98,10 +108,11 @@ def _convolution(row: Row, batch: int, dtype: str) -> Iterator[Call]:
         "input_shape": x.shape,
         "weight_shape": row.weight,
     }
-    flops = 2 * prod(output_shape) * prod(row.weight[1:])
-    yield "forward", "conv2d", values, flops
-    yield "input", "conv2d_backward_input", values, flops
-    yield "weight", "conv2d_backward_weight", values, flops
+    # each input of a transposed convolution, and each output of another, meets so many weights
+    flops = 2 * prod(x.shape if transposed else output_shape) * prod(row.weight[1:])
+    yield "forward", row.op, values, flops
+    yield "input", f"{row.op}_backward_input", values, flops
+    yield "weight", f"{row.op}_backward_weight", values, flops
 
 
 def _op(row: Row, batch: int, dtype: str) -> Iterator[Call]:

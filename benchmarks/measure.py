@@ -70,7 +70,7 @@ def measure(
 ) -> Iterator[Record]:
     """Records of all cases, one by one as they are measured."""
     for row in rows:
-        for batch in batches:
+        for batch in batches if row.batch is None else [row.batch]:
             for dtype in dtypes:
                 for case in cases(row, batch, dtype, passes):
                     if case.format in formats:

@@ -91,6 +91,10 @@ class Pair:
         return self.records[0]
 
     @property
+    def convolves(self) -> bool:
+        return self.first.op.startswith("conv") and self.first.step != "bias"
+
+    @property
     def fastest(self) -> Record:
         return min(self.records, key=lambda r: r.seconds[OWN])
 
@@ -192,8 +196,8 @@ def summary(results: Results, other: str) -> str:
     found = pairs(results.records, other)
     if not found:
         return f"{other} has none of these ops."
-    convolutions = [p for p in found if p.first.op == "conv2d"]
-    rest = [p for p in found if p.first.op != "conv2d"]
+    convolutions = [p for p in found if p.convolves]
+    rest = [p for p in found if not p.convolves]
     parts = [f"### fastconv and {other} {results.sides[other]}: their time over fastconv's"]
     if convolutions:
         parts += [
@@ -253,8 +257,8 @@ def full_table(results: Results, other: str) -> str:
         "sides C-contiguous / with both channels-last"
     ]
     for members in (
-        [p for p in found if p.first.op == "conv2d"],
-        [p for p in found if p.first.op != "conv2d"],
+        [p for p in found if p.convolves],
+        [p for p in found if not p.convolves],
     ):
         steps = list(dict.fromkeys(p.first.step for p in members))
         lines: dict[str, dict[str, str]] = {}

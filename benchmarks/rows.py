@@ -26,6 +26,12 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)  # the op's other plain arguments
     weight: Shape | None = None
     formats: tuple[str, ...] = FORMATS[:1]
+    batch: int | None = None  # None: as many as are asked for
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution with weights, of any kind."""
+        return self.op.startswith("conv") and self.weight is not None
 
     @property
     def name(self) -> str:
@@ -274,7 +280,8 @@ LOSSES = [
     plain("loss", "binary cross entropy 1@224", "binary_cross_entropy_with_logits", (1, 224, 224)),
 ]
 
-ROWS = [
+#: of images
+IMAGE_ROWS = [
     *RESNET_50,
     *VGG_16,
     *MOBILENET_V2,

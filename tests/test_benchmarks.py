@@ -26,7 +26,8 @@ from benchmarks import (  # noqa: E402
 )
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.cases import cases, conv_output_size  # noqa: E402
-from benchmarks.rows import ROWS, Row  # noqa: E402
+from benchmarks.layers import ROWS  # noqa: E402
+from benchmarks.rows import Row  # noqa: E402
 
 import fastconv  # noqa: E402
 import fastconv.functional as F  # noqa: E402
@@ -37,19 +38,30 @@ from fastconv.functional.conv import PackedWeight  # noqa: E402
 def shrunk(row: Row) -> Row:
     """The row with few channels and pixels, and all else as it was."""
     groups = row.options.get("groups", 1)
-    if row.op == "conv2d":
-        per_group = min(2, row.weight[1])
-        depthwise = groups > 1 and row.weight[1] == 1
+    if row.convolves:
+        _, second, *kernel = row.weight
+        transposed = "transpose" in row.op
+        per_group = min(2, second)
+        depthwise = groups > 1 and second == 1
         groups = min(3, groups)
         channels = groups * per_group
         filters = channels if depthwise else groups * 2
-        size = 2 * row.options["dilation"] * row.weight[2] + 1
-        weight = (filters, per_group, *row.weight[2:])
-        shape = (channels, size, size)
-        return replace(row, shape=shape, weight=weight, options=row.options | {"groups": groups})
+        inputs, outputs = (filters, channels) if transposed else (channels, filters)
+        kernel = [min(k, 9) for k in kernel]
+        size = 2 * row.options.get("dilation", 1) * max(kernel) + 1
+        weight = (inputs if transposed else outputs, per_group, *kernel)
+        padding = row.options["padding"]
+        padding = tuple(min(p, 4) for p in padding) if isinstance(padding, tuple) else 0
+        return replace(
+            row,
+            shape=(inputs, *[size] * len(kernel)),
+            weight=weight,
+            options=row.options | {"groups": groups, "padding": padding},
+            batch=None,
+        )
     if row.op == "linear":
         return replace(row, shape=(7,), weight=(3, 7))
-    return replace(row, shape=tuple(min(size, 9) for size in row.shape))
+    return replace(row, shape=tuple(min(size, 9) for size in row.shape), batch=None)
 
 
 DISTINCT = {(r.op, str(sorted(r.options)), r.kind): r for r in reversed(ROWS)}.values()

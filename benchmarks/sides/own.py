@@ -39,9 +39,10 @@ class Packed(Fastconv):
     version = f"{fastconv.__version__}, weights packed"
 
     def prepare(self, case: Case) -> Callable[[], Any]:
-        if case.function == "conv2d":
+        pack = getattr(fastconv.functional, f"pack_{case.function}_weight", None)
+        if pack is not None:
             a = case.arguments
-            weight = fastconv.functional.pack_conv2d_weight(a["weight"], a["groups"])
+            weight = pack(a["weight"], a["groups"])
             case = replace(case, arguments={**a, "weight": weight})
         return super().prepare(case)
 

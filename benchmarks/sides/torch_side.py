@@ -6,6 +6,7 @@ whose backward is a chain of operators go through the autograd engine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from benchmarks.cases import Array, Case
 
 Call = Callable[[], Any]
 aten = torch.ops.aten
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Torch:
@@ -30,9 +32,9 @@ class Torch:
         arguments = {name: _tensor(name, value, case) for name, value in case.arguments.items()}
         if case.step == "forward":
             return _forward(case.function, arguments)
-        if case.function == "max_pool2d_backward":  # fastconv needs no more than the indices
+        if case.function.startswith("max_pool"):  # fastconv needs no more than the indices
             arguments |= case.row.options
-        return _BACKWARD[case.function](**arguments)
+        return _BACKWARD[re.sub(r"\dd(?=_)", "", case.function)](**arguments)
 
     def arrays(self, result: Any) -> list[Array]:
         results = result if isinstance(result, tuple) else (result,)
@@ -43,8 +45,8 @@ def _tensor(name: str, value: Any, case: Case) -> Any:
     if not isinstance(value, np.ndarray):
         return value
     tensor = torch.from_numpy(value)  # shares memory, and with it the memory format
-    if name == "weight" and case.format == "channels_last" and tensor.ndim == 4:
-        return tensor.contiguous(memory_format=torch.channels_last)  # as Module.to makes it
+    if name == "weight" and case.format == "channels_last" and tensor.ndim in _CHANNELS_LAST:
+        return tensor.contiguous(memory_format=_CHANNELS_LAST[tensor.ndim])  # as Module.to makes it
     return tensor
 
 
@@ -61,79 +63,121 @@ def _forward(function: str, arguments: dict[str, Any]) -> Call | None:
     return partial(getattr(F, function), **arguments)
 
 
+def _each(value: int | tuple[int, ...], axes: int) -> list[int]:
+    return list(value) if isinstance(value, tuple) else [value] * axes
+
+
 def _convolution_backward(
     *,
-    stride: int,
-    padding: int,
-    dilation: int,
+    stride: int | tuple[int, ...],
+    padding: int | tuple[int, ...],
+    dilation: int | tuple[int, ...] = 1,
     groups: int,
+    output_padding: int | tuple[int, ...] | None = None,
     grad_output: torch.Tensor,
     input: torch.Tensor,
     weight: torch.Tensor,
     wanted: int,
 ) -> Call:
     mask = [i == wanted for i in range(3)]  # of input, weight, bias
-    geometry = *([n, n] for n in (stride, padding, dilation)), False, [0, 0], groups
+    axes = weight.ndim - 2
+    options = [_each(option, axes) for option in (stride, padding, dilation)]
+    transposed = output_padding is not None
+    geometry = *options, transposed, _each(output_padding or 0, axes), groups
     call = partial(aten.convolution_backward, grad_output, input, weight, None, *geometry, mask)
     return lambda: call()[wanted]
 
 
 def _like(grad_output: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """A tensor to read a shape and a memory format from."""
-    last = not grad_output.is_contiguous() and grad_output.ndim == 4
-    format = torch.channels_last if last else torch.contiguous_format
-    return torch.zeros(shape, dtype=grad_output.dtype).contiguous(memory_format=format)
+    zeros = torch.zeros(shape, dtype=grad_output.dtype)
+    if grad_output.is_contiguous():
+        return zeros
+    return torch.zeros_like(zeros.movedim(1, -1).contiguous()).movedim(-1, 1)
 
 
-def _conv2d_backward_input(
+def _conv_backward_input(
     grad_output: torch.Tensor, input_shape: tuple[int, ...], **rest: Any
 ) -> Call:
     input = _like(grad_output, input_shape)
     return _convolution_backward(grad_output=grad_output, input=input, wanted=0, **rest)
 
 
-def _conv2d_backward_weight(
+def _conv_backward_weight(
     grad_output: torch.Tensor, weight_shape: tuple[int, ...], **rest: Any
 ) -> Call:
-    weight = _like(grad_output, weight_shape)
+    weight = torch.zeros(weight_shape, dtype=grad_output.dtype)
+    if not grad_output.is_contiguous() and weight.ndim in _CHANNELS_LAST:
+        weight = weight.contiguous(memory_format=_CHANNELS_LAST[weight.ndim])
     return _convolution_backward(grad_output=grad_output, weight=weight, wanted=1, **rest)
 
 
-def _max_pool2d_backward(
+def _pooling(operator: str, tensors: list[torch.Tensor], *rest: Any) -> Call:
+    """A backward operator of two or three axes; sequences are images of one row to it."""
+    axes = tensors[0].ndim - 2
+    if axes > 1:
+        return partial(getattr(aten, operator.format(axes)), *tensors, *rest)
+    call = partial(getattr(aten, operator.format(2)), *(t.unsqueeze(-2) for t in tensors), *rest)
+    return lambda: call().squeeze(-2)
+
+
+def _window(axes: int, kernel_size: Any, stride: Any, padding: Any) -> list[list[int]]:
+    """Kernel, stride and padding as the operators take them."""
+    if axes > 1:
+        return [_each(v, axes) for v in (kernel_size, stride or kernel_size, padding)]
+    return [
+        [row, *_each(v, 1)]
+        for row, v in ((1, kernel_size), (1, stride or kernel_size), (0, padding))
+    ]
+
+
+def _max_pool_backward(
     grad_output: torch.Tensor,
     indices: torch.Tensor,
     input_shape: tuple[int, ...],
-    kernel_size: int,
-    stride: int | None = None,
-    padding: int = 0,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
     return_indices: bool = False,
 ) -> Call:
-    input, k, s = _like(grad_output, input_shape), kernel_size, stride or kernel_size
-    geometry = [k, k], [s, s], [padding, padding], [1, 1], False
-    return partial(aten.max_pool2d_with_indices_backward, grad_output, input, *geometry, indices)
+    axes = len(input_shape) - 2
+    input = _like(grad_output, input_shape)
+    window = _window(axes, kernel_size, stride, padding)
+    rest = *window, [1] * max(axes, 2), False
+    if axes == 1:
+        call = partial(
+            aten.max_pool2d_with_indices_backward,
+            *(t.unsqueeze(-2) for t in (grad_output, input)),
+            *rest,
+            indices.unsqueeze(-2),
+        )
+        return lambda: call().squeeze(-2)
+    operator = getattr(aten, f"max_pool{axes}d_with_indices_backward")
+    return partial(operator, grad_output, input, *rest, indices)
 
 
-def _adaptive_max_pool2d_backward(
+def _adaptive_max_pool_backward(
     grad_output: torch.Tensor, indices: torch.Tensor, input_shape: tuple[int, ...]
 ) -> Call:
-    input = _like(grad_output, input_shape)
-    return partial(aten.adaptive_max_pool2d_backward, grad_output, input, indices)
+    tensors = [grad_output, _like(grad_output, input_shape), indices]
+    return _pooling("adaptive_max_pool{}d_backward", tensors)
 
 
-def _avg_pool2d_backward(
+def _avg_pool_backward(
     grad_output: torch.Tensor,
     input_shape: tuple[int, ...],
-    kernel_size: int,
-    stride: int | None = None,
-    padding: int = 0,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
 ) -> Call:
-    input, k, s = _like(grad_output, input_shape), kernel_size, stride or kernel_size
-    geometry = [k, k], [s, s], [padding, padding], False, True, None
-    return partial(aten.avg_pool2d_backward, grad_output, input, *geometry)
+    window = _window(len(input_shape) - 2, kernel_size, stride, padding)
+    tensors = [grad_output, _like(grad_output, input_shape)]
+    return _pooling("avg_pool{}d_backward", tensors, *window, False, True, None)
 
 
-def _adaptive_avg_pool2d_backward(grad_output: torch.Tensor, input_shape: tuple[int, ...]) -> Call:
-    return partial(aten._adaptive_avg_pool2d_backward, grad_output, _like(grad_output, input_shape))
+def _adaptive_avg_pool_backward(grad_output: torch.Tensor, input_shape: tuple[int, ...]) -> Call:
+    tensors = [grad_output, _like(grad_output, input_shape)]
+    return _pooling("_adaptive_avg_pool{}d_backward", tensors)
 
 
 def _batch_norm_backward(
@@ -172,16 +216,21 @@ def _through_autograd(
     return partial(torch.autograd.grad, loss, input, seed, retain_graph=True)
 
 
+# by the name of the function, less the number of axes
 _BACKWARD: Mapping[str, Callable[..., Call]] = {
-    "conv2d_backward_input": _conv2d_backward_input,
-    "conv2d_backward_weight": _conv2d_backward_weight,
-    "conv2d_backward_bias": lambda grad_output: partial(grad_output.sum, (0, 2, 3)),
-    "max_pool2d_backward": _max_pool2d_backward,
-    "adaptive_max_pool2d_backward": _adaptive_max_pool2d_backward,
-    "global_max_pool2d_backward": _adaptive_max_pool2d_backward,
-    "avg_pool2d_backward": _avg_pool2d_backward,
-    "adaptive_avg_pool2d_backward": _adaptive_avg_pool2d_backward,
-    "global_avg_pool2d_backward": _adaptive_avg_pool2d_backward,
+    "conv_backward_input": _conv_backward_input,
+    "conv_backward_weight": _conv_backward_weight,
+    "conv_transpose_backward_input": partial(_conv_backward_input, output_padding=0),
+    "conv_transpose_backward_weight": partial(_conv_backward_weight, output_padding=0),
+    "conv_backward_bias": lambda grad_output: partial(
+        grad_output.sum, (0, *range(2, grad_output.ndim))
+    ),
+    "max_pool_backward": _max_pool_backward,
+    "adaptive_max_pool_backward": _adaptive_max_pool_backward,
+    "global_max_pool_backward": _adaptive_max_pool_backward,
+    "avg_pool_backward": _avg_pool_backward,
+    "adaptive_avg_pool_backward": _adaptive_avg_pool_backward,
+    "global_avg_pool_backward": _adaptive_avg_pool_backward,
     "batch_norm_backward": _batch_norm_backward,
     "relu_backward": lambda grad_output, input: partial(
         aten.threshold_backward, grad_output, input, 0
