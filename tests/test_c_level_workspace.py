@@ -34,6 +34,8 @@ WORKSPACES = [
     Conv((2, 64, 20, 20), (64, 4, 3, 3), padding=1, groups=16),
     Conv((8, 20, 40, 40), (24, 20, 5, 5), stride=(2, 1)),
     Conv((4, 40, 500), (48, 40, 3), padding=(2, 0), stride=2),
+    Conv((1, 24, 6, 30, 30), (40, 24, 3, 3, 3), padding=1),
+    Conv((2, 24, 6, 20, 20), (40, 24, 3, 1, 1), stride=(2, 1, 1)),
 ]
 POOLED = [*POOLINGS, ((4, 40, 64, 64), POOLINGS[1][1]), ((4, 40, 900), POOLINGS[1][1])]
 MARGIN = 4096  # bytes around a workspace that nobody may touch
