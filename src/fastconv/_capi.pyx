@@ -292,7 +292,8 @@ cdef int backward_input(const ConvGeometry *geometry, int dtype, const void *gra
         return NULL_POINTER
     begin(workspace, &arena)
     status = conv_backward_input(&g, k, output_of(&g, k, grad_output), weight_of(&g, k, weight),
-                                 input_of(&g, k, grad_input), <int> g.algorithm, num_threads)
+                                 input_of(&g, k, grad_input), NULL, False, <int> g.algorithm,
+                                 num_threads)
     return end(workspace, &arena, status)
 
 

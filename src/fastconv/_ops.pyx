@@ -153,7 +153,7 @@ def conv_backward_input(grad_output, weight, grad_input, Convolution shape not N
     cdef int status
     with nogil:
         status = run_backward_input(&shape.geometry, kernels_of(dx), strided(dy), strided(w),
-                                    strided(dx), which, num_threads)
+                                    strided(dx), NULL, False, which, num_threads)
     raise_for(status)
 
 

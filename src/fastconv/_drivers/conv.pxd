@@ -16,14 +16,18 @@ cdef int choose_winograd(const Correlation *c, int algorithm, bint of_weight) no
 # filters, which the caller adds.
 cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, Strided x,
                               Strided w, Strided y) noexcept nogil
-# The inputs that lie `at` past multiples of the strides, as a correlation of the output's gradient.
+# The inputs that lie `at` past multiples of the strides, as a correlation of the output's gradient;
+# likewise without bias, ReLU and packed filters.
 cdef Correlation phase_form(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
                             Strided dx, const fc_size *at) noexcept nogil
 
 # The passes, each by the first strategy that is usable; the result is a Status.
 cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept nogil
+# The input gradient is also the transposed convolution of dy, whose bias [in_channels] and ReLU it
+# takes along: NULL and False for a gradient.
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
-                             Strided w, Strided dx, int algorithm, int num_threads) noexcept nogil
+                             Strided w, Strided dx, const char *bias, bint relu, int algorithm,
+                             int num_threads) noexcept nogil
 cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                               Strided x, Strided dw, int algorithm, int num_threads) noexcept nogil
 # The sum of every channel of a gradient without gaps, in either memory format, of sizes[AXES].

@@ -14,7 +14,7 @@ from fastconv._drivers.correlation cimport (
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.geometry cimport AUTO, DIRECT, WINOGRAD
 from fastconv._drivers.runtime cimport OK, check_signals, strict_accuracy
-from fastconv._drivers.sums cimport Sums, channel_sums, fill_zeros
+from fastconv._drivers.sums cimport Sums, channel_sums, fill_channels
 
 
 # ---------------------------------------------------------------- forms
@@ -159,7 +159,7 @@ cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, 
 
 
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
-                             Strided w, Strided dx, int algorithm,
+                             Strided w, Strided dx, const char *bias, bint relu, int algorithm,
                              int num_threads) noexcept nogil:
     """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
 
@@ -184,10 +184,11 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
         for i in range(n[H] * n[W]):
             at[H], at[W] = i // n[W], i % n[W]
             phases[i] = phase_form(g, kernels, dy, w, dx, at)
+            phases[i].bias, phases[i].relu = bias, relu
         if grouped.is_usable(&phases[0]):
             return grouped.run_grouped(phases, n[H], n[W], num_threads)
     if gaps:
-        status = fill_zeros(kernels, dx, g.batch, g.in_channels, sizes, num_threads)
+        status = fill_channels(kernels, dx, g.batch, g.in_channels, sizes, bias, relu, num_threads)
     for at[D] in range(n[D]):
         if gaps and find_phase(&a[D], at[D]).taps == 0:
             continue
@@ -200,6 +201,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
                 if status != OK:
                     return status
                 c = phase_form(g, kernels, dy, w, dx, at)
+                c.bias, c.relu = bias, relu
                 if not (gaps and taps_of(&c) == 0):
                     status = conv_outputs(c, algorithm, num_threads)
     return status

@@ -12,6 +12,8 @@ ctypedef struct Sums:
 
 cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil
 
-# zero in images of any strides, of sizes[AXES]
-cdef int fill_zeros(const fc_kernels *kernels, Strided x, fc_size batch, fc_size channels,
-                    const fc_size *sizes, int num_threads) noexcept nogil
+# Images of any strides, of sizes[AXES], filled with bias[channels], contiguous, or with zeros where
+# that is NULL; with relu, zeros for negative numbers.
+cdef int fill_channels(const fc_kernels *kernels, Strided x, fc_size batch, fc_size channels,
+                       const fc_size *sizes, const char *bias, bint relu,
+                       int num_threads) noexcept nogil

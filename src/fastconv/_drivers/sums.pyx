@@ -1,4 +1,4 @@
-"""Sums per channel, the bias gradient; and filling with zeros.
+"""Sums per channel, the bias gradient; and filling with one number per channel.
 
 Sums are taken in levels, which keeps the rounding error of each small: along a row, over the image,
 over the batch; or over some dozens of pixels, and then, in double, over a task's and over all.
@@ -8,7 +8,7 @@ from libc.string cimport memset
 
 from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport SUMS_ELEMENTS, SUMS_PLANES, ceil_div, next_index
-from fastconv._drivers.kernels cimport fc_kernels, fc_pool_slide, fc_size
+from fastconv._drivers.kernels cimport FC_RELU, fc_kernels, fc_pool_slide, fc_size
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.numbers cimport put_number
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
@@ -148,42 +148,68 @@ cdef int channel_sums(const Sums *s, int num_threads) noexcept nogil:
     return sum_pixels(s, num_threads)
 
 
-# ---------------------------------------------------------------- zeros
+# ---------------------------------------------------------------- one number for each channel
 
-ctypedef struct Zeros:
+ctypedef struct Fill:
     const fc_kernels *kernels
     Strided x
     fc_size channels
     const fc_size *sizes
-    bint planes  # a task is a slice of one channel, or else a row of all channels
+    const char *bias     # [channels], or NULL
+    bint relu
+    const char *numbers  # those to fill with; NULL: zeros
+    bint planes          # a task is a slice of one channel, or else a row of all channels
 
 
-cdef int clear_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef const Zeros *z = <const Zeros *> context
-    cdef const Strided *x = &z.x
-    cdef fc_size size = z.kernels.itemsize, width = z.sizes[W], n = task, c, h
-    cdef char *row = x.data
-    cdef double zero = 0
-    if z.planes:
-        c = next_index(&n, z.channels)
-        row += next_index(&n, z.sizes[D]) * x.stride[D] + n * x.stride_n + c * x.stride_c
-        for h in range(z.sizes[H]):
-            memset(row + h * x.stride[H], 0, width * size)
-        return OK
-    row += next_index(&n, z.sizes[H]) * x.stride[H]
-    row += next_index(&n, z.sizes[D]) * x.stride[D] + n * x.stride_n
-    if x.stride_c == size and x.stride[W] == z.channels * size:
-        memset(row, 0, width * z.channels * size)
-    else:
-        z.kernels.copy2d(row, x.stride[W], x.stride_c, &zero, 0, 0, width, z.channels)
+cdef int rectify_numbers(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const Fill *f = <const Fill *> context
+    f.kernels.activations[FC_RELU].forward(f.bias, <char *> f.numbers, f.channels, 0)
     return OK
 
 
-cdef int fill_zeros(const fc_kernels *kernels, Strided x, fc_size batch, fc_size channels,
-                    const fc_size *sizes, int num_threads) noexcept nogil:
-    cdef Zeros z
+cdef int fill_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const Fill *f = <const Fill *> context
+    cdef const Strided *x = &f.x
+    cdef fc_size size = f.kernels.itemsize, width = f.sizes[W], n = task, c, h
+    cdef char *row = x.data
+    cdef double zero = 0
+    if f.planes:
+        c = next_index(&n, f.channels)
+        row += next_index(&n, f.sizes[D]) * x.stride[D] + n * x.stride_n + c * x.stride_c
+        if f.numbers != NULL:
+            f.kernels.copy2d(row, x.stride[H], size, f.numbers + c * size, 0, 0, f.sizes[H], width)
+            return OK
+        for h in range(f.sizes[H]):
+            memset(row + h * x.stride[H], 0, width * size)
+        return OK
+    row += next_index(&n, f.sizes[H]) * x.stride[H]
+    row += next_index(&n, f.sizes[D]) * x.stride[D] + n * x.stride_n
+    if f.numbers != NULL:
+        f.kernels.copy2d(row, x.stride[W], x.stride_c, f.numbers, 0, size, width, f.channels)
+    elif x.stride_c == size and x.stride[W] == f.channels * size:
+        memset(row, 0, width * f.channels * size)
+    else:
+        f.kernels.copy2d(row, x.stride[W], x.stride_c, &zero, 0, 0, width, f.channels)
+    return OK
+
+
+cdef int fill_channels(const fc_kernels *kernels, Strided x, fc_size batch, fc_size channels,
+                       const fc_size *sizes, const char *bias, bint relu,
+                       int num_threads) noexcept nogil:
+    cdef Fill f
     cdef fc_size slices = batch * sizes[D]
-    z.kernels, z.x, z.channels, z.sizes = kernels, x, channels, sizes
-    z.planes = x.stride[W] == kernels.itemsize
-    return parallel_for(clear_task, &z, slices * (channels if z.planes else sizes[H]), 0,
-                        <double> slices * channels * sizes[H] * sizes[W] / 4, num_threads)
+    cdef char *rectified = NULL
+    cdef int status = OK
+    f.kernels, f.x, f.channels, f.sizes = kernels, x, channels, sizes
+    f.bias, f.relu, f.numbers = bias, relu, bias
+    f.planes = x.stride[W] == kernels.itemsize
+    if bias != NULL and relu:
+        f.numbers = rectified = allocate(channels * kernels.itemsize)
+        if rectified == NULL:
+            return OUT_OF_MEMORY
+        status = run_once(rectify_numbers, &f)
+    if status == OK:
+        status = parallel_for(fill_task, &f, slices * (channels if f.planes else sizes[H]), 0,
+                              <double> slices * channels * sizes[H] * sizes[W] / 4, num_threads)
+    release(rectified)
+    return status
