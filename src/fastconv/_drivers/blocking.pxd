@@ -85,6 +85,17 @@ cdef enum:
     FEW_FILTERS_MAX_BYTES = L2            # of that under one row, and of results
     FEW_FILTERS_HELD_BYTES = L1 // 4 * 3  # of results, which are stored from L1
     FEW_FILTERS_MAX_TAPS = 1024
+    FEW_FILTERS_MIN_PANELS = 4            # of pixels in a part of a row
+
+
+# ---- phases
+
+cdef enum:
+    # In multiply-adds of a vector, by two vectors of lanes: opening a parallel loop and packing, and
+    # putting one weight in order.
+    PHASES_CALL_COST = 250_000
+    PHASES_ORDER_COST = 100
+    PHASES_MAX_PERCENT = 80  # of the time that all phases take one by one
 
 
 # ---- matrix

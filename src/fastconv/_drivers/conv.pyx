@@ -10,10 +10,13 @@ from fastconv._drivers cimport (
     direct, few_filters, grouped, pointwise, weight, winograd, winograd_weight)
 from fastconv._drivers.axis cimport AXES, D, H, W, Axis
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, absorb_depth, flip_taps, fold_steps, outputs_of, taps_of)
+    Correlation, CorrelationAxis, Shuffle, absorb_depth, flip_taps, fold_steps, outputs_of,
+    taps_of)
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.geometry cimport AUTO, DIRECT, WINOGRAD
-from fastconv._drivers.runtime cimport OK, check_signals, strict_accuracy
+from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.phases cimport JoinedPhases, joined_form, plan_phases
+from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, check_signals, strict_accuracy
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_channels
 
 
@@ -35,6 +38,7 @@ cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, 
         c.axis[i] = CorrelationAxis(a.size, a.out, a.kernel, -a.pad_before, a.stride, a.dilation,
                                     x.stride[i], y.stride[i], w.stride[i])
     c.packed = NULL
+    c.shuffle = NULL
     c.bias = NULL
     c.relu = False
     return c
@@ -88,6 +92,7 @@ cdef Correlation phase_form(const ConvGeometry *g, const fc_kernels *kernels, St
         for i in range(AXES):
             c.axis[i].taps = 0
     c.packed = NULL
+    c.shuffle = NULL
     c.bias = NULL
     c.relu = False
     flip_taps(&c)
@@ -132,13 +137,14 @@ cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept no
         return OK
     flip_taps(&c)
     absorb_depth(&c)
-    tile = choose_winograd(&c, algorithm, False)
-    if tile >= 0:
-        return winograd.run_winograd(&c, tile, num_threads)
-    if grouped.is_usable(&c):
-        return grouped.run_grouped(&c, 1, 1, num_threads)
+    if c.shuffle == NULL:
+        tile = choose_winograd(&c, algorithm, False)
+        if tile >= 0:
+            return winograd.run_winograd(&c, tile, num_threads)
+        if grouped.is_usable(&c):
+            return grouped.run_grouped(&c, 1, 1, num_threads)
     fold_steps(&c)
-    if pointwise.is_usable(&c):
+    if c.shuffle == NULL and pointwise.is_usable(&c):
         return pointwise.run_pointwise(&c, num_threads)
     if few_filters.is_usable(&c):
         return few_filters.run_few_filters(&c, num_threads)
@@ -158,6 +164,28 @@ cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, 
     return weight.run_weight(&c, num_threads)
 
 
+cdef int run_joined_phases(JoinedPhases *p, int algorithm, int num_threads) noexcept nogil:
+    cdef Correlation c
+    cdef Shuffle shuffle
+    cdef fc_size at[AXES]
+    cdef int status = OK
+    p.filters = allocate(p.filter_bytes + p.bias_bytes)
+    if p.filters == NULL:
+        return OUT_OF_MEMORY
+    p.biases = p.filters + p.filter_bytes
+    for at[D] in range(p.spans[D]):
+        for at[H] in range(p.spans[H]):
+            for at[W] in range(p.spans[W]):
+                if status == OK:
+                    status = check_signals()
+                if status == OK:
+                    status = joined_form(p, at, &c, &shuffle, num_threads)
+                if status == OK and taps_of(&c) > 0:
+                    status = conv_outputs(c, algorithm, num_threads)
+    release(p.filters)
+    return status
+
+
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                              Strided w, Strided dx, const char *bias, bint relu, int algorithm,
                              int num_threads) noexcept nogil:
@@ -172,6 +200,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
     cdef fc_size at[AXES]
     cdef fc_size sizes[AXES]
     cdef bint gaps = False  # some phases are reached by no tap
+    cdef JoinedPhases joined
     cdef int status = OK, i
     if g.batch == 0:
         return OK
@@ -189,6 +218,11 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
             return grouped.run_grouped(phases, n[H], n[W], num_threads)
     if gaps:
         status = fill_channels(kernels, dx, g.batch, g.in_channels, sizes, bias, relu, num_threads)
+    if status == OK and plan_phases(&joined, g, kernels, dy, w, dx):
+        c = phase_form(g, kernels, dy, w, dx, at)
+        if choose_winograd(&c, algorithm, False) < 0:
+            joined.bias, joined.relu = bias, relu
+            return run_joined_phases(&joined, algorithm, num_threads)
     for at[D] in range(n[D]):
         if gaps and find_phase(&a[D], at[D]).taps == 0:
             continue

@@ -15,6 +15,16 @@ ctypedef struct Packed:
     const char *rows           # few_filters.pyx
     const char *points[2]      # winograd.pyx, by tile
 
+# Filters that are phases of a stride as well as channels (phases.pyx): [phases of H][planes][run].
+# A run is what lies y_k apart: the phases of W, with all channels of each where pixels hold them
+# side by side; else planes are the channels. The first phases of an axis may have no first output,
+# and the last ones no last output: those lie beyond the border of y.
+ctypedef struct Shuffle:
+    fc_size planes, run
+    fc_size y_h, y_plane     # from one phase of H and from one plane to the next, in bytes
+    fc_size first_h, last_h  # the first phase of H that has a first output, those that have a last
+    fc_size first_w, last_w  # likewise the filters of a run
+
 ctypedef struct CorrelationAxis:
     fc_size size, out, taps         # of x, y and w
     fc_size first, step, dilation
@@ -37,6 +47,8 @@ ctypedef struct Correlation:
     const Packed *packed  # the same filters, or NULL
     const char *bias      # [groups * filters], contiguous, or NULL
     bint relu
+    # NULL, or how filters that are phases of a stride lie in y
+    const Shuffle *shuffle
 
 cdef inline bint is_planar(const Correlation *c) noexcept nogil:
     # two dimensions or fewer: the depth axis is that of an image
@@ -116,10 +128,10 @@ cdef inline void absorb_depth(Correlation *c) noexcept nogil:
     if is_planar(c):
         return
     fold_steps(c)
-    if merge(&c.axis[H], &c.axis[W]):
+    if c.shuffle == NULL and merge(&c.axis[H], &c.axis[W]):
         c.axis[D], c.axis[H] = c.axis[H], c.axis[D]
         merge(&c.axis[H], &c.axis[W])
-    elif not merge(d, &c.axis[H]) and maps_one_to_one(d) and (
+    elif not (c.shuffle == NULL and merge(d, &c.axis[H])) and maps_one_to_one(d) and (
             c.batch == 1 or c.x_n == d.size * d.x and c.y_n == d.out * d.y):
         c.batch *= d.size
         c.x_n, c.y_n = d.x, d.y

@@ -95,3 +95,17 @@ cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil
 
 cdef inline double winograd_cost(const Correlation *c, fc_size m, bint weight) noexcept nogil:
     return pass_cost(c, m, tiles_of(c, m), weight)
+
+
+# What one channel of two vectors of pixels costs a direct method, in multiply-adds of a vector,
+# where filters are the rows of the register tile (few_filters) and where they are its columns
+# (direct). Both were fitted to measurements; the last term is for copying the pixels.
+cdef inline double rows_cost(fc_size lanes, fc_size filters, double taps,
+                             bint channels_last) noexcept nogil:
+    return taps * (5 + 2 * filters) + (12 if channels_last else 6)
+
+cdef inline double columns_cost(fc_size lanes, fc_size filters, double taps,
+                                bint channels_last) noexcept nogil:
+    cdef fc_size vectors = ceil_div(filters, lanes)
+    return (taps * 2 * lanes * (1.06 * vectors + 0.44 * (vectors % 2))
+            + (0 if channels_last else 12))

@@ -26,6 +26,7 @@ from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, crosses_border, inside, span, taps_of, work)
 from fastconv._drivers.kernels cimport FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile
 from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.outputs cimport store_outputs
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 
 
@@ -353,21 +354,6 @@ cdef void run_tiles(const DirectPlan *p, const Block *b, const fc_tile *common, 
         start = end
 
 
-cdef void store_block(const DirectPlan *p, const Block *b, fc_size panel, const char *result,
-                      fc_size n) noexcept nogil:
-    """One panel's result [pixels][nr] to y, whatever its strides."""
-    cdef const Correlation *c = &p.c
-    cdef const CorrelationAxis *h = &c.axis[H]
-    cdef const CorrelationAxis *w = &c.axis[W]
-    cdef fc_size size = c.kernels.itemsize, pixel = c.kernels.nr * size, width = b.j1 - b.j0, i
-    cdef char *y = b.y + panel * c.kernels.nr * c.y_k
-    if h.y == width * w.y:  # the rows of the block follow each other without a gap
-        c.kernels.copy2d(y, w.y, c.y_k, result, pixel, size, b.pixels, n)
-        return
-    for i in range(b.i1 - b.i0):
-        c.kernels.copy2d(y + i * h.y, w.y, c.y_k, result + i * width * pixel, pixel, size, width, n)
-
-
 cdef void run_block(const DirectPlan *p, const Block *b, fc_size first_panel, fc_size last_panel,
                     const char *panels, const char *bias, char *scratch) noexcept nogil:
     """One block of outputs for some panels of filters, which `panels` and `bias` hold."""
@@ -387,7 +373,7 @@ cdef void run_block(const DirectPlan *p, const Block *b, fc_size first_panel, fc
     for panel in range(first_panel, last_panel):
         n = min(nr, c.filters - panel * nr)
         # whole vectors where the result has room: the packed zeros are free
-        tile.n = <int> (n if p.into_y else nr)
+        tile.n = <int> (n if p.into_y else nr if n > c.kernels.lanes else c.kernels.lanes)
         tile.c = b.y + panel * nr * size if p.into_y else result
         if bias != NULL:
             tile.bias = bias + (panel - first_panel) * nr * size
@@ -406,7 +392,8 @@ cdef void run_block(const DirectPlan *p, const Block *b, fc_size first_panel, fc
                 tile.flags |= FC_TILE_RELU
             run_tiles(p, b, &tile, panel == first_panel, scratch)
         if not p.into_y:
-            store_block(p, b, panel, result, n)
+            store_outputs(c, b.y, result, (b.j1 - b.j0) * nr * size, nr * size, size, b.i0,
+                          b.i1 - b.i0, b.j0, b.j1 - b.j0, panel * nr, n)
 
 
 cdef int block_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
@@ -521,7 +508,8 @@ cdef void plan_segments(DirectPlan *p) noexcept nogil:
     # of several slices, such rows are not side by side
     p.skips_rows = crosses_border(h) and p.chunk == p.segments > 0 and c.axis[D].taps == 1
     p.prefetches_x = p.source == IN_PLACE and p.segments == 1
-    p.into_y = c.y_k == size and (h.y == p.block_w * w.y or p.block_h == 1)
+    p.into_y = (c.y_k == size and c.shuffle == NULL
+                and (h.y == p.block_w * w.y or p.block_h == 1))
     p.piece_at = round_up(p.chunk * pixels * sizeof(void *))
     p.result_at = p.piece_at + round_up(piece)
     p.panel_at = p.result_at

@@ -2,9 +2,9 @@
 
 Where filters are few (the input gradient of a first layer, small groups, LeNet), vectors of filters
 would be mostly empty, but there are always pixels enough, so rows of the register tile are filters.
-A block of output rows is laid out with the columns of its padded input: every tap is then one fixed
-distance away, and runs of pixels cross from row to row; what is computed between rows is thrown
-away.
+A block of output rows, or a part of a long one, is laid out with the columns of its padded input:
+every tap is then one fixed distance away, and runs of pixels cross from row to row; what is
+computed between rows is thrown away.
 """
 
 from libc.string cimport memset
@@ -12,11 +12,13 @@ from libc.string cimport memset
 from fastconv._drivers.axis cimport H, W
 from fastconv._drivers.blocking cimport (
     FEW_FILTERS_BLOCK_BYTES, FEW_FILTERS_HELD_BYTES, FEW_FILTERS_MAX_BYTES, FEW_FILTERS_MAX_TAPS,
-    TASKS, ceil_div, next_index, part, plain_tile, round_up)
+    FEW_FILTERS_MIN_PANELS, TASKS, ceil_div, next_index, part, plain_tile, round_up)
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, inside, is_planar, span, taps_of, work)
+from fastconv._drivers.costs cimport columns_cost, rows_cost
 from fastconv._drivers.kernels cimport FC_TILE_BIAS_PER_ROW, FC_TILE_RELU, fc_size, fc_tile
 from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.outputs cimport store_outputs
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 
 
@@ -31,7 +33,7 @@ ctypedef struct FewFiltersPlan:
     fc_size segments, len
     fc_size cols          # of the layout
     fc_size plane         # elements of one channel of it
-    fc_size block_rows, blocks
+    fc_size block_rows, block_cols, row_blocks, col_blocks
     fc_size held_tiles    # so many tiles of filters are computed before they are stored
     # scratch: pointers to filters | starts of segments | layout | results
     fc_size starts_at, piece_at, result_at, scratch_bytes
@@ -39,32 +41,54 @@ ctypedef struct FewFiltersPlan:
 
 # ---------------------------------------------------------------- sizes, and whether they will do
 
-cdef inline bint has_few_filters(const Correlation *c) noexcept nogil:
-    return c.filters <= c.kernels.lanes // 2
+cdef inline bint may_have_few_filters(const Correlation *c) noexcept nogil:
+    return c.filters <= c.kernels.lanes + c.kernels.lanes // 4
+
+
+cdef bint has_few_filters(const Correlation *c) noexcept nogil:
+    """So few that vectors of them would cost more, and what is computed between rows costs less."""
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef bint channels_last = c.x_c == c.kernels.itemsize
+    cdef double columns = 1.1 * span(w, w.out) / w.out  # some for the last panel of every block
+    if c.filters <= c.kernels.lanes // 2:
+        return True
+    return may_have_few_filters(c) and (
+        columns * rows_cost(c.kernels.lanes, c.filters, taps_of(c), channels_last)
+        < columns_cost(c.kernels.lanes, c.filters, taps_of(c), channels_last))
 
 
 cdef inline bint has_short_filters(const Correlation *c) noexcept nogil:
     return c.channels * taps_of(c) <= 32
 
 
-cdef fc_size input_bytes(const Correlation *c, fc_size rows) noexcept nogil:
-    """Of the layout under some output rows, in whose last panel taps read past the end."""
-    cdef double pixels = <double> (span(&c.axis[H], rows) + 1) * span(&c.axis[W], c.axis[W].out)
-    return <fc_size> min(1e15, c.channels * (pixels + c.kernels.nr) * c.kernels.itemsize)
+cdef double plane_pixels(const Correlation *c, fc_size rows, fc_size cols) noexcept nogil:
+    """Of a channel of the layout under so many outputs. The last panel of pixels reads up to nr
+    past the last output, and a row of taps past that."""
+    cdef fc_size width = span(&c.axis[W], cols)
+    return <double> span(&c.axis[H], rows) * width + width - cols + c.kernels.nr
 
 
-cdef fc_size line_bytes(const Correlation *c, fc_size rows) noexcept nogil:
-    """What one filter makes of some rows, with the columns of the layout and a vector to spare."""
-    cdef double pixels = <double> rows * span(&c.axis[W], c.axis[W].out)
+cdef fc_size input_bytes(const Correlation *c, fc_size rows, fc_size cols) noexcept nogil:
+    return <fc_size> min(1e15, c.channels * plane_pixels(c, rows, cols) * c.kernels.itemsize)
+
+
+cdef fc_size line_bytes(const Correlation *c, fc_size rows, fc_size cols) noexcept nogil:
+    """What one filter makes of a block, with the columns of the layout and a vector to spare."""
+    cdef double pixels = <double> rows * span(&c.axis[W], cols)
     return round_up(<fc_size> min(1e15, (pixels + c.kernels.nr) * c.kernels.itemsize))
 
 
-cdef fc_size tiles_held(const Correlation *c, fc_size rows) noexcept nogil:
-    return max(1, FEW_FILTERS_HELD_BYTES // (c.kernels.mr * line_bytes(c, rows)))
+cdef fc_size tiles_held(const Correlation *c, fc_size rows, fc_size cols) noexcept nogil:
+    return max(1, FEW_FILTERS_HELD_BYTES // (c.kernels.mr * line_bytes(c, rows, cols)))
 
 
-cdef fc_size result_bytes(const Correlation *c, fc_size rows) noexcept nogil:
-    return min(c.filters, tiles_held(c, rows) * c.kernels.mr) * line_bytes(c, rows)
+cdef fc_size result_bytes(const Correlation *c, fc_size rows, fc_size cols) noexcept nogil:
+    return min(c.filters, tiles_held(c, rows, cols) * c.kernels.mr) * line_bytes(c, rows, cols)
+
+
+cdef inline fc_size least_cols(const Correlation *c) noexcept nogil:
+    """Of a part of a row: less would mostly be what its neighbours copy too."""
+    return min(c.axis[W].out, FEW_FILTERS_MIN_PANELS * c.kernels.nr)
 
 
 cdef bint is_usable(const Correlation *c) noexcept nogil:
@@ -79,8 +103,8 @@ cdef bint is_usable(const Correlation *c) noexcept nogil:
         # every tap of a filter has a pointer
         and 0 < taps_of(c) <= FEW_FILTERS_MAX_TAPS
         # the least that a task can take stays in the cache
-        and input_bytes(c, 1) <= FEW_FILTERS_MAX_BYTES
-        and result_bytes(c, 1) <= FEW_FILTERS_MAX_BYTES)
+        and input_bytes(c, 1, least_cols(c)) <= FEW_FILTERS_MAX_BYTES
+        and result_bytes(c, 1, least_cols(c)) <= FEW_FILTERS_MAX_BYTES)
 
 
 # ---------------------------------------------------------------- filters
@@ -98,7 +122,7 @@ cdef void size_rows(FewFiltersPlan *p) noexcept nogil:
 
 
 cdef fc_size rows_bytes(const Correlation *c) noexcept nogil:
-    if not (has_few_filters(c) or has_short_filters(c)) or not is_planar(c):
+    if not (may_have_few_filters(c) or has_short_filters(c)) or not is_planar(c):
         return 0
     return c.groups * c.filters * c.channels * taps_of(c) * c.kernels.itemsize
 
@@ -131,19 +155,25 @@ cdef void pack_rows(const Correlation *c, char *rows) noexcept nogil:
 # ---------------------------------------------------------------- blocks of rows
 
 cdef void lay_out_input(const FewFiltersPlan *p, const char *x, fc_size i0, fc_size rows,
-                        char *piece) noexcept nogil:
-    """An image under some output rows, [channels][rows][cols], zero beyond the border."""
+                        fc_size j0, fc_size cols, char *piece) noexcept nogil:
+    """An image under rows x cols outputs, [channels][rows][p.cols], zero beyond the border."""
     cdef const Correlation *c = &p.c
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
-    cdef fc_size size = c.kernels.itemsize, plane = p.plane * size, top = h.first + i0
+    cdef fc_size size = c.kernels.itemsize, plane = p.plane * size
+    cdef fc_size top = h.first + i0, left = w.first + j0, width = span(w, cols)
+    cdef fc_size end = ((span(h, rows) - 1) * p.cols + width) * size
     cdef fc_size lo, hi, first, last, row
-    inside(w.first, 1, w.size, p.cols, &lo, &hi)
+    inside(left, 1, w.size, width, &lo, &hi)
     inside(top, 1, h.size, span(h, rows), &first, &last)
-    memset(piece, 0, c.channels * plane)
+    if first > 0 or last < span(h, rows) or lo > 0 or hi < p.cols:
+        memset(piece, 0, c.channels * plane)
+    else:  # zeros past the end, which are multiplied too
+        for row in range(c.channels):
+            memset(piece + row * plane + end, 0, plane - end)
     for row in range(first, last):
         c.kernels.copy2d(piece + (row * p.cols + lo) * size, plane, size,
-                         x + (top + row) * h.x + (w.first + lo) * w.x, c.x_c, w.x,
+                         x + (top + row) * h.x + (left + lo) * w.x, c.x_c, w.x,
                          c.channels, hi - lo)
 
 
@@ -159,23 +189,25 @@ cdef void point_segments(const FewFiltersPlan *p, const char *piece,
 
 
 cdef int rows_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """Some rows of outputs, all filters."""
+    """Some rows of outputs or a part of one, all filters."""
     cdef const FewFiltersPlan *p = <const FewFiltersPlan *> context
     cdef const Correlation *c = &p.c
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr
-    cdef fc_size n = task, i0 = next_index(&n, p.blocks) * p.block_rows
+    cdef fc_size n = task, j0 = next_index(&n, p.col_blocks) * p.block_cols
+    cdef fc_size i0 = next_index(&n, p.row_blocks) * p.block_rows
     cdef fc_size g = next_index(&n, c.groups)
-    cdef fc_size rows = min(p.block_rows, h.out - i0), pixels = rows * p.cols
-    cdef fc_size line = line_bytes(c, rows), tiles = ceil_div(c.filters, c.kernels.mr)
+    cdef fc_size rows = min(p.block_rows, h.out - i0), cols = min(p.block_cols, w.out - j0)
+    cdef fc_size pixels = (rows - 1) * p.cols + cols
+    cdef fc_size line = line_bytes(c, rows, p.block_cols), tiles = ceil_div(c.filters, c.kernels.mr)
     cdef fc_size t, k, s, i, first, held = 0  # filters before this one are stored
     cdef const void **pointers = <const void **> scratch
     cdef const void **starts = <const void **> (scratch + p.starts_at)
     cdef char *result = scratch + p.result_at
-    cdef char *y = c.y + n * c.y_n + g * c.y_g + i0 * h.y
+    cdef char *y = c.y + n * c.y_n + g * c.y_g + i0 * h.y + j0 * w.y
     cdef fc_tile tile = plain_tile(size, nr)
-    lay_out_input(p, c.x + n * c.x_n + g * c.x_g, i0, rows, scratch + p.piece_at)
+    lay_out_input(p, c.x + n * c.x_n + g * c.x_g, i0, rows, j0, cols, scratch + p.piece_at)
     point_segments(p, scratch + p.piece_at, starts)
     tile.a = pointers
     tile.b_at = starts
@@ -203,32 +235,44 @@ cdef int rows_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil
         for s in range(p.segments):
             starts[s] = <const char *> starts[s] - first * size
         if (t + 1) % p.held_tiles == 0 or t + 1 == tiles:
-            for i in range(rows):
-                c.kernels.copy2d(y + held * c.y_k + i * h.y, c.y_k, w.y,
-                                 result + i * p.cols * size, line, size, k + tile.m - held, w.out)
+            store_outputs(c, y, result, p.cols * size, size, line, i0, rows, j0, cols, held,
+                          k + tile.m - held)
             held = k + tile.m
     return OK
 
 
+cdef void choose_blocks(FewFiltersPlan *p) noexcept nogil:
+    """Blocks of rows; where one row is too much still, parts of rows."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size rows = c.axis[H].out, cols = c.axis[W].out, blocks
+    while rows > 1 or cols > least_cols(c):
+        blocks = (c.batch * c.groups * ceil_div(c.axis[H].out, rows)
+                  * ceil_div(c.axis[W].out, cols))
+        if not (input_bytes(c, rows, cols) > FEW_FILTERS_BLOCK_BYTES
+                or result_bytes(c, rows, cols) > FEW_FILTERS_MAX_BYTES
+                or blocks < TASKS and rows * cols > 8 * c.kernels.nr):
+            break
+        if rows > 1:
+            rows = ceil_div(rows, 2)
+        else:
+            cols = max(ceil_div(cols, 2), least_cols(c))
+    p.row_blocks = ceil_div(c.axis[H].out, rows)
+    p.col_blocks = ceil_div(c.axis[W].out, cols)
+    p.block_rows = ceil_div(c.axis[H].out, p.row_blocks)
+    p.block_cols = ceil_div(c.axis[W].out, p.col_blocks)
+
+
 cdef void plan_few_filters(FewFiltersPlan *p) noexcept nogil:
     cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, nr = c.kernels.nr, images = c.batch * c.groups
-    cdef fc_size out = c.axis[H].out, rows = out
-    p.cols = span(&c.axis[W], c.axis[W].out)
-    while rows > 1 and (
-            input_bytes(c, rows) > FEW_FILTERS_BLOCK_BYTES
-            or result_bytes(c, rows) > FEW_FILTERS_MAX_BYTES
-            or images * ceil_div(out, rows) < TASKS and rows * p.cols > 8 * nr):
-        rows = (rows + 1) // 2
-    p.blocks = ceil_div(out, rows)
-    p.block_rows = rows = ceil_div(out, p.blocks)
-    # the last panel of pixels reads up to nr past the last output, and a row of taps past that
-    p.plane = (span(&c.axis[H], rows) + 1) * p.cols + nr
-    p.held_tiles = tiles_held(c, rows)
+    cdef fc_size size = c.kernels.itemsize
+    choose_blocks(p)
+    p.cols = span(&c.axis[W], p.block_cols)
+    p.plane = <fc_size> plane_pixels(c, p.block_rows, p.block_cols)
+    p.held_tiles = tiles_held(c, p.block_rows, p.block_cols)
     p.starts_at = round_up(p.segments * min(c.filters, c.kernels.mr) * sizeof(void *))
     p.piece_at = p.starts_at + round_up(p.segments * sizeof(void *))
     p.result_at = p.piece_at + round_up(c.channels * p.plane * size)
-    p.scratch_bytes = p.result_at + result_bytes(c, rows)
+    p.scratch_bytes = p.result_at + result_bytes(c, p.block_rows, p.block_cols)
 
 
 cdef int run_few_filters(const Correlation *correlation, int num_threads) noexcept nogil:
@@ -245,7 +289,7 @@ cdef int run_few_filters(const Correlation *correlation, int num_threads) noexce
             return OUT_OF_MEMORY
         status = run_once(pack_rows_task, &p)
     if status == OK:
-        status = parallel_for(rows_task, &p, c.batch * c.groups * p.blocks, p.scratch_bytes,
-                              work(c), num_threads)
+        status = parallel_for(rows_task, &p, c.batch * c.groups * p.row_blocks * p.col_blocks,
+                              p.scratch_bytes, work(c), num_threads)
     release(p.packed)
     return status

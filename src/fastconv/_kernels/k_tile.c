@@ -67,8 +67,10 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
                 if (nv > 1) v_prefetch(b + b_prefetch + 64);
                 vreal bv[2];
 #pragma GCC unroll 2
-                for (int j = 0; j < nv; j++)
+                for (int j = 0; j < nv; j++) {
                     bv[j] = load_part((const stored *)b + j * VL, partial && j == nv - 1, rest);
+                    FC_KEEP_VECTOR(bv[j]); /* GCC would load it again for every one of few rows */
+                }
 #pragma GCC unroll 16
                 for (int i = 0; i < m; i++) {
                     const vreal av = v_set1(widen(*(const stored *)(a[i] + at)));
