@@ -85,6 +85,22 @@ cdef inline void inside(fc_size first, fc_size step, fc_size size, fc_size n,
     lo[0] = min(lo[0], n)
     hi[0] = max(min(hi[0], n), lo[0])
 
+cdef inline fc_size input_of(const CorrelationAxis *a, fc_size output) noexcept nogil:
+    # what the first tap reads
+    return a.first + output * a.step
+
+cdef inline void find_taps_inside(const CorrelationAxis *a, fc_size i0, fc_size i1, fc_size *first,
+                                  fc_size *last) noexcept nogil:
+    # the taps [first, last) that read some of the image for outputs i0 to i1, i1 among them; taps
+    # go up
+    cdef fc_size lowest = input_of(a, i0), highest = input_of(a, i1)
+    first[0] = 0
+    last[0] = a.taps
+    if highest < 0:
+        first[0] = min((-highest + a.dilation - 1) // a.dilation, a.taps)
+    if lowest + (a.taps - 1) * a.dilation >= a.size:
+        last[0] = max(first[0], (max(a.size - lowest, 0) + a.dilation - 1) // a.dilation)
+
 cdef inline void flip_taps(Correlation *c) noexcept nogil:
     # number the taps of every axis so that they go up
     cdef CorrelationAxis *a

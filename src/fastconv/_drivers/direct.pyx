@@ -23,7 +23,8 @@ from fastconv._drivers.blocking cimport (
     DIRECT_PANEL_BYTES, DIRECT_POINTER_BYTES, DIRECT_PREFETCH, DIRECT_WINDOW_BYTES, LINE,
     MAX_TILE_ROWS, TASKS, ceil_div, next_index, part, plain_tile, round_up)
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, crosses_border, inside, span, taps_of, work)
+    Correlation, CorrelationAxis, crosses_border, find_taps_inside, input_of, inside, span, taps_of,
+    work)
 from fastconv._drivers.kernels cimport FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.outputs cimport store_outputs
@@ -74,23 +75,6 @@ ctypedef struct Block:
 cdef inline fc_size tile_pixels(const Block *b, fc_size t) noexcept nogil:
     # they are dealt out evenly
     return b.each + (t < b.longer)
-
-
-cdef inline fc_size input_of(const CorrelationAxis *a, fc_size output) noexcept nogil:
-    # what the first tap reads
-    return a.first + output * a.step
-
-
-cdef void find_taps_inside(const CorrelationAxis *a, fc_size i0, fc_size i1, fc_size *first,
-                           fc_size *last) noexcept nogil:
-    """The taps first..last that read some of the image for outputs i0 to i1, i1 among them."""
-    cdef fc_size lowest = input_of(a, i0), highest = input_of(a, i1)
-    first[0] = 0
-    last[0] = a.taps
-    if highest < 0:
-        first[0] = min(ceil_div(-highest, a.dilation), a.taps)
-    if lowest + (a.taps - 1) * a.dilation >= a.size:
-        last[0] = max(first[0], ceil_div(max(a.size - lowest, 0), a.dilation))
 
 
 # ---------------------------------------------------------------- filters
