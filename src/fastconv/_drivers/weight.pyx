@@ -32,7 +32,8 @@ from fastconv._drivers.filters cimport has_contiguous_filters, store_taps
 from fastconv._drivers.kernels cimport fc_outer, fc_size
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, check_signals, parallel_for
-from fastconv._drivers.weight_plan cimport WeightPlan, inputs_under, plan_weight
+from fastconv._drivers.weight_plan cimport (
+    WeightPlan, are_apart, inputs_under, plan_weight, rows_under)
 
 
 # One axis of what a task works on: the block's taps, the piece's outputs, the next piece's first.
@@ -53,10 +54,11 @@ ctypedef struct WeightBlock:
     fc_size tiles, tile         # how many multiply the piece, and how many have
 
 
-# Where element 0 of a piece lies, and the strides from image to image, row to row, and so on.
+# Where element 0 of a piece lies, and the strides: from image to image, from what a row or column
+# of outputs reads through the same tap to what the next one does, from tap to tap, `next`.
 ctypedef struct PixelView:
     const char *at
-    fc_size image, row, col, next
+    fc_size image, row, col, tap_row, tap_col, next
     # How far on the next piece lies, and where its first pixel ends: one in `every` tiles that pass
     # over this piece prefetches a line of every pixel of the next. Nothing where both are the same.
     fc_size prefetch, prefetch_end, every
@@ -111,9 +113,11 @@ cdef PixelView view_input(const WeightPlan *p, const WeightBlock *b, char *copy)
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize, channels = b.c1 - b.c0, pixel = channels * size
-    cdef fc_size row0 = first_input(h, &b.rows), rows = inputs_of(h, &b.rows)
+    cdef fc_size taps = b.rows.tap1 - b.rows.tap0, row0 = first_input(h, &b.rows)
+    cdef fc_size rows = rows_under(h, b.rows.out1 - b.rows.out0, taps)
     cdef fc_size col0 = first_input(w, &b.cols), cols = inputs_of(w, &b.cols)
     cdef fc_size n, r, row, lo, hi, prefetch
+    cdef bint apart = are_apart(h, taps)
     cdef fc_size image = input_image(p, b, b.n0)
     cdef const char *x = c.x + image + b.g * c.x_g + b.c0 * c.x_c
     cdef char *to
@@ -121,13 +125,13 @@ cdef PixelView view_input(const WeightPlan *p, const WeightBlock *b, char *copy)
         prefetch = (input_image(p, b, b.next_image) - image
                     + (b.rows.next - b.rows.out0) * h.step * h.x
                     + (b.cols.next - b.cols.out0) * w.step * w.x)
-        return PixelView(x + row0 * h.x + col0 * w.x, b.x_image, h.x, w.x, c.x_c,
-                         prefetch, prefetch + pixel if c.x_c == size else prefetch,
+        return PixelView(x + row0 * h.x + col0 * w.x, b.x_image, h.step * h.x, w.step * w.x,
+                         h.dilation * h.x, w.dilation * w.x, c.x_c, prefetch, prefetch + pixel if c.x_c == size else prefetch,
                          tiles_per_line(b, pixel))
     inside(col0, 1, w.size, cols, &lo, &hi)
     for n in range(b.n1 - b.n0):
         for r in range(rows):
-            row = row0 + r
+            row = row0 + (r // taps * h.step + r % taps * h.dilation if apart else r)
             if row < 0 or row >= h.size:
                 continue  # no tap reads it
             to = copy + (n * rows + r) * cols * pixel
@@ -136,7 +140,9 @@ cdef PixelView view_input(const WeightPlan *p, const WeightBlock *b, char *copy)
                              x + n * b.x_image + row * h.x + (col0 + lo) * w.x, w.x, c.x_c,
                              hi - lo, channels)
             memset(to + hi * pixel, 0, (cols - hi) * pixel)
-    return PixelView(copy, rows * cols * pixel, cols * pixel, pixel, size, 0, 0, 1)
+    return PixelView(copy, rows * cols * pixel, (taps if apart else h.step) * cols * pixel,
+                     w.step * pixel, (1 if apart else h.dilation) * cols * pixel,
+                     w.dilation * pixel, size, 0, 0, 1)
 
 
 cdef PixelView view_output(const WeightPlan *p, const WeightBlock *b, char *copy) noexcept nogil:
@@ -155,7 +161,7 @@ cdef PixelView view_output(const WeightPlan *p, const WeightBlock *b, char *copy
     if not p.copy_y:
         prefetch = (output_image(p, b, b.next_image) - image + (b.rows.next - b.rows.out0) * h.y
                     + (b.cols.next - b.cols.out0) * w.y)
-        return PixelView(y, b.y_image, h.y, w.y, panel, prefetch, prefetch + pixel,
+        return PixelView(y, b.y_image, h.y, w.y, 0, 0, panel, prefetch, prefetch + pixel,
                          tiles_per_line(b, pixel))
     if h.y == cols * w.y:  # rows follow each other
         lines, line = 1, rows * cols
@@ -166,8 +172,8 @@ cdef PixelView view_output(const WeightPlan *p, const WeightBlock *b, char *copy
                                  y + n * b.y_image + i * h.y + k * nr * c.y_k, w.y, c.y_k,
                                  line, min(nr, b.k1 - b.k0 - k * nr))
                 to += line * panel
-    return PixelView(copy, rows * cols * panel, cols * panel, panel, images * rows * cols * panel,
-                     0, 0, 1)
+    return PixelView(copy, rows * cols * panel, cols * panel, panel, 0, 0,
+                     images * rows * cols * panel, 0, 0, 1)
 
 
 cdef inline fc_size next_prefetch(PixelView *v, fc_size tile, fc_size here) noexcept nogil:
@@ -187,7 +193,6 @@ cdef fc_outer runs_under_tap(const WeightPlan *p, const WeightBlock *b, const Pi
     cdef const CorrelationAxis *w = &p.c.axis[W]
     cdef fc_size i0, i1, j0 = 0, j1 = b.cols.out1 - b.cols.out0
     cdef fc_size images = b.n1 - b.n0, rows, n, i
-    cdef fc_size x_row = h.step * x.row, x_col = w.step * x.col
     cdef const char *x_at
     cdef const char *y_at
     cdef fc_outer tile
@@ -195,16 +200,16 @@ cdef fc_outer runs_under_tap(const WeightPlan *p, const WeightBlock *b, const Pi
     if not p.side_by_side:
         outputs_inside(w, &b.cols, s, &j0, &j1)
     rows = i1 - i0 if j1 > j0 else 0
-    x_at = x.at + r * h.dilation * x.row + s * w.dilation * x.col + i0 * x_row + j0 * x_col
+    x_at = x.at + r * x.tap_row + s * x.tap_col + i0 * x.row + j0 * x.col
     y_at = y.at + i0 * y.row + j0 * y.col
-    tile.a_k = x_col
+    tile.a_k = x.col
     tile.b_k = y.col
     tile.len = j1 - j0
     # rows that follow each other, and images, are one run
-    if x_row == tile.len * x_col and y.row == tile.len * y.col:
+    if x.row == tile.len * x.col and y.row == tile.len * y.col:
         tile.len *= rows
         rows = min(rows, 1)
-        if x.image == tile.len * x_col and y.image == tile.len * y.col:
+        if x.image == tile.len * x.col and y.image == tile.len * y.col:
             tile.len *= images
             images = 1
     tile.segments = images * rows
@@ -212,7 +217,7 @@ cdef fc_outer runs_under_tap(const WeightPlan *p, const WeightBlock *b, const Pi
     tile.b = pointers + tile.segments
     for n in range(images):
         for i in range(rows):
-            pointers[n * rows + i] = x_at + n * x.image + i * x_row
+            pointers[n * rows + i] = x_at + n * x.image + i * x.row
             pointers[tile.segments + n * rows + i] = y_at + n * y.image + i * y.row
     return tile
 

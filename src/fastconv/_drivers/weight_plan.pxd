@@ -31,5 +31,14 @@ cdef inline fc_size inputs_under(const CorrelationAxis *a, fc_size outputs,
     # from the first that so many outputs read through so many taps to the last
     return (outputs - 1) * a.step + (taps - 1) * a.dilation + 1
 
+cdef inline bint are_apart(const CorrelationAxis *a, fc_size taps) noexcept nogil:
+    # no input is read for two outputs: what lies between is not copied
+    return a.step > (taps - 1) * a.dilation
+
+cdef inline fc_size rows_under(const CorrelationAxis *a, fc_size outputs,
+                               fc_size taps) noexcept nogil:
+    # those that are copied
+    return outputs * taps if are_apart(a, taps) else inputs_under(a, outputs, taps)
+
 # Everything but where the slots lie: c.w is still the caller's.
 cdef void plan_weight(WeightPlan *p, const Correlation *given) noexcept nogil

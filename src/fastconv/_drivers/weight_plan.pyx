@@ -68,18 +68,27 @@ cdef void exchange_operands(Correlation *c) noexcept nogil:
 
 # ---------------------------------------------------------------- blocks and slots
 
+cdef inline bint has_few_channels(const Correlation *c) noexcept nogil:
+    """So few that a row of taps joins them to one run."""
+    return (c.channels < WEIGHT_FEW_CHANNELS and c.axis[W].taps > 1 and c.axis[W].dilation == 1)
+
+
 cdef void cut_taps(WeightPlan *p, fc_size max_rows) noexcept nogil:
     """All taps to a block, as many rows of them as its sums have room for, or a part of a row."""
     cdef const CorrelationAxis *h = &p.c.axis[H]
     cdef const CorrelationAxis *w = &p.c.axis[W]
     cdef fc_size tap_bytes = (p.block_channels * p.block_panels
                               * p.c.kernels.nr * p.c.kernels.itemsize)
-    max_rows = min(max_rows, WEIGHT_MAX_TAPS // w.taps)
+    cdef fc_size max_taps = WEIGHT_MAX_TAPS
+    if has_few_channels(&p.c):
+        max_taps = max(max_taps, WEIGHT_POINTWISE_BLOCK // p.c.channels)
+    max_rows = min(max_rows, max_taps // w.taps)
     max_rows = min(max_rows, WEIGHT_SUMS_BYTES // (w.taps * tap_bytes))
-    p.tap_rows = max(1, min(h.taps, max_rows))
-    p.tap_cols = min(w.taps, WEIGHT_MAX_TAPS)
-    p.row_blocks = ceil_div(h.taps, p.tap_rows)
-    p.col_blocks = ceil_div(w.taps, p.tap_cols)
+    max_rows = max(1, min(h.taps, max_rows))
+    p.row_blocks = ceil_div(h.taps, max_rows)
+    p.tap_rows = ceil_div(h.taps, p.row_blocks)
+    p.col_blocks = ceil_div(w.taps, max_taps)
+    p.tap_cols = ceil_div(w.taps, p.col_blocks)
 
 
 cdef void choose_weight_blocks(WeightPlan *p) noexcept nogil:
@@ -92,6 +101,8 @@ cdef void choose_weight_blocks(WeightPlan *p) noexcept nogil:
     cdef fc_size max_slots = max(1, min(c.batch * c.axis[D].out * c.axis[H].out,
                                         c.batch * outputs_of(c) // slot_pixels))
     if taps == 1:
+        channels = WEIGHT_POINTWISE_BLOCK
+    elif taps > WEIGHT_MANY_TAPS and has_few_channels(c):
         channels = WEIGHT_POINTWISE_BLOCK
     elif taps > WEIGHT_MANY_TAPS:
         channels = WEIGHT_MANY_TAPS_BLOCK
@@ -141,7 +152,7 @@ cdef void choose_copies(WeightPlan *p) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize
     cdef bint pointwise = planar_taps(c) == 1
     p.copy_y = c.y_k != size or w.y % WEIGHT_PIXEL_ALIAS == 0
-    p.side_by_side = c.channels < WEIGHT_FEW_CHANNELS and w.taps > 1 and w.dilation == 1
+    p.side_by_side = has_few_channels(c)
     if p.side_by_side:
         p.copy_x = True
     elif c.x_c != size:
@@ -151,8 +162,8 @@ cdef void choose_copies(WeightPlan *p) noexcept nogil:
 
 
 cdef double window_pixels(const WeightPlan *p, fc_size rows, fc_size cols) noexcept nogil:
-    """Input pixels under rows x cols outputs, for a block's taps."""
-    return (<double> inputs_under(&p.c.axis[H], rows, p.tap_rows)
+    """Input pixels under rows x cols outputs that a block's taps take copies of."""
+    return (<double> rows_under(&p.c.axis[H], rows, p.tap_rows)
             * inputs_under(&p.c.axis[W], cols, p.tap_cols))
 
 
@@ -162,21 +173,27 @@ cdef void choose_pieces(WeightPlan *p) noexcept nogil:
     cdef const Correlation *c = &p.c
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
-    cdef fc_size size = c.kernels.itemsize, rows, pixels
+    cdef fc_size size = c.kernels.itemsize, rows, cols, pixels
+    cdef double copied
     cdef fc_size x_pixel = p.block_channels * size, y_pixel = p.block_panels * c.kernels.nr * size
     pixels = WEIGHT_PIECE_BYTES // (x_pixel + y_pixel)
     pixels = max(WEIGHT_MIN_PIXELS, min(WEIGHT_PIECE_PIXELS, pixels))
     p.piece_cols = ceil_div(w.out, ceil_div(w.out, pixels))
     p.piece_rows = max(1, min(h.out, pixels // p.piece_cols))
     if p.copy_x:
-        rows = p.piece_rows
-        while rows > 1 and window_pixels(p, rows, p.piece_cols) * x_pixel > WEIGHT_WINDOW_BYTES:
-            rows = ceil_div(rows, 2)
-        if (window_pixels(p, rows, p.piece_cols)
-                > WEIGHT_MAX_WASTE * rows * p.piece_cols + WEIGHT_SMALL_WASTE):
+        rows, cols = p.piece_rows, p.piece_cols
+        while (rows > 1 or cols > WEIGHT_MIN_PIXELS) and (
+                window_pixels(p, rows, cols) * x_pixel > WEIGHT_WINDOW_BYTES):
+            if rows > 1:
+                rows = ceil_div(rows, 2)
+            else:
+                cols = ceil_div(cols, 2)
+        copied = window_pixels(p, rows, cols)
+        if (copied > WEIGHT_MAX_WASTE * rows * cols + WEIGHT_SMALL_WASTE
+                and copied > 2 * rows * cols * p.tap_rows * p.tap_cols):
             p.copy_x = p.side_by_side = False
         else:
-            p.piece_rows = rows
+            p.piece_rows, p.piece_cols = rows, ceil_div(w.out, ceil_div(w.out, cols))
     p.piece_rows = ceil_div(h.out, ceil_div(h.out, p.piece_rows))
     p.piece_images = 1
     if p.piece_rows == h.out and p.piece_cols == w.out:
