@@ -26,6 +26,9 @@ from fastconv._drivers.kernels cimport (
 from fastconv._drivers.matrix cimport Product, add_rows, run_product
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.packed cimport PackedFilters, free_filters, pack_filters, use_packed
+from fastconv._drivers.pad cimport (
+    MAX_PAD_AXES, PAD_CIRCULAR, PAD_CONSTANT, PAD_REFLECT, PAD_REPLICATE, Pad, PadAxis,
+    pad_backward as run_pad_backward, pad_forward, set_pad_axis)
 from fastconv._drivers.pool cimport (
     Pool, average_backward, max_backward, pool_form, pool_forward)
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, release_signals
@@ -274,6 +277,81 @@ def avg_pool_backward(grad_output, grad_input, Pooling shape not None, *,
     p.average, p.include_pad, p.divisor_override = True, count_include_pad, divisor_override
     with nogil:
         status = average_backward(&p, num_threads)
+    raise_for(status)
+
+
+# ---------------------------------------------------------------- padding
+
+cdef dict PAD_MODES = {"constant": PAD_CONSTANT, "reflect": PAD_REFLECT,
+                       "replicate": PAD_REPLICATE, "circular": PAD_CIRCULAR}
+
+
+cdef int set_pad(Pad *p, const Py_buffer *x, const Py_buffer *y, tuple sides, mode) except -1:
+    """The padding that makes y of x; neighbours without padding become one axis where x allows."""
+    cdef int i, code = PAD_MODES[mode]
+    cdef Py_ssize_t before, after, size, step = y.itemsize, limit = <Py_ssize_t> 1 << 61
+    cdef bint padded
+    cdef PadAxis *a = p.axis  # the last one so far
+    if not x.ndim == y.ndim == len(sides) < MAX_PAD_AXES:
+        raise ValueError(f"arrays of {x.ndim} and {y.ndim} axes, and sides of {len(sides)}")
+    p.kernels, p.rank, p.value = kernels_of(y), 1, 0
+    p.x, p.y = <char *> x.buf, <char *> y.buf
+    set_pad_axis(a, 1, 0, 0, PAD_CONSTANT)
+    a.x = 0
+    for i in range(x.ndim):
+        before, after = sides[i]
+        size, padded = x.shape[i], before != 0 or after != 0
+        if not (-limit < before < limit and -limit < after < limit
+                and y.shape[i] == size + before + after):
+            raise ValueError(f"{size} padded by {(before, after)} is not {y.shape[i]}")
+        if size == 1 and not padded:
+            continue
+        if not padded and not a.padded and (a.size == 1 or a.x == size * x.strides[i]):
+            size *= a.size
+        else:
+            a += 1
+            p.rank += 1
+        a.x, a.padded = x.strides[i], padded
+        if not set_pad_axis(a, size, before, after, code if padded else PAD_CONSTANT):
+            raise ValueError(f"mode {mode!r} does not pad {size} by {(before, after)}")
+    if p.rank == 1:
+        p.axis[1], p.rank = p.axis[0], 2
+        set_pad_axis(p.axis, 1, 0, 0, PAD_CONSTANT)
+        p.axis[0].x = 0
+    for i in range(p.rank - 1, -1, -1):
+        p.axis[i].y = step
+        step *= p.axis[i].out
+    return 0
+
+
+def pad(input, output, tuple sides, *, mode="constant", double value=0, int num_threads=0):
+    """Write `input` with so many elements more, (before, after) each axis, to `output`.
+
+    Negative ones are cropped. `output` is C-contiguous.
+    """
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *y = buffers.contiguous("output", output, 0, NULL, True)
+    cdef Py_buffer *x = buffers.add(input, False, "input")
+    cdef Pad p
+    cdef int status
+    buffers.same_dtype("input", x, y)
+    set_pad(&p, x, y, sides, mode)
+    p.value = value
+    with nogil:
+        status = pad_forward(&p, num_threads)
+    raise_for(status)
+
+
+def pad_backward(grad_output, grad_input, tuple sides, *, mode="constant", int num_threads=0):
+    """Write to `grad_input` the sum of every element's outputs; both are C-contiguous."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *dx = buffers.contiguous("grad_input", grad_input, 0, NULL, True)
+    cdef Py_buffer *dy = buffers.contiguous("grad_output", grad_output, 0, dx, False)
+    cdef Pad p
+    cdef int status
+    set_pad(&p, dx, dy, sides, mode)
+    with nogil:
+        status = run_pad_backward(&p, num_threads)
     raise_for(status)
 
 

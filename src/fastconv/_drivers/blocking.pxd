@@ -145,6 +145,12 @@ cdef inline fc_size chunk_size(fc_size n, fc_size chunk) noexcept nogil:
     return min(<fc_size> CHUNK, n - chunk * CHUNK)
 
 
+# ---- pad
+
+cdef enum:
+    PAD_TASK_BYTES = 64 * 1024  # of a task's inputs or outputs
+
+
 # ---- winograd, winograd_weight, and what they share
 
 cdef enum:

@@ -232,6 +232,8 @@ cdef extern from "kernels.h" nogil:
         const fc_winograd *winograd
         void (*add_fold)(void *sum, const void *rows, fc_size next, fc_size n, fc_size count,
                          int first) noexcept nogil
+        void (*add2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
+                      fc_size s_j, fc_size rows, fc_size cols) noexcept nogil
         void (*column_sums)(double *sum, const void *x, fc_size x_line, fc_size lines,
                             fc_size channels) noexcept nogil
         void (*max_fold)(void *best, void *at, const void *rows, fc_size next, fc_size n, fc_size h,

@@ -69,6 +69,15 @@ FC_INLINE void copy_run(stored *d, const stored *s, fc_size n) {
     if (n) v_store_n(d, v_load_n(s, (int)n), (int)n);
 }
 
+/* d[i] = s[-i] */
+FC_INLINE void copy_backwards(stored *FC_RESTRICT d, const stored *FC_RESTRICT s, fc_size n) {
+    for (fc_size i = 0; i < n; i++) d[i] = s[-i];
+}
+
+FC_INLINE void repeat(stored *d, const stored value, fc_size n) {
+    for (fc_size i = 0; i < n; i++) d[i] = value;
+}
+
 FC_INLINE void swap(fc_size *a, fc_size *b) {
     const fc_size t = *a;
     *a = *b;
@@ -95,9 +104,15 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
     } else if (d_j == one && s_i == one) {
         transpose(d, d_i, s, s_j, cols, rows);
     } else {
-        for (fc_size i = 0; i < rows; i++)
-            for (fc_size j = 0; j < cols; j++)
-                *(stored *)(d + i * d_i + j * d_j) = *(const stored *)(s + i * s_i + j * s_j);
+        for (fc_size i = 0; i < rows; i++, d += d_i, s += s_i) {
+            if (d_j == one && s_j == -one)
+                copy_backwards((stored *)d, (const stored *)s, cols);
+            else if (d_j == one && s_j == 0)
+                repeat((stored *)d, *(const stored *)s, cols);
+            else
+                for (fc_size j = 0; j < cols; j++)
+                    *(stored *)(d + j * d_j) = *(const stored *)(s + j * s_j);
+        }
     }
 }
 

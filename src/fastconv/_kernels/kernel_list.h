@@ -47,6 +47,10 @@ FC_SUBTABLE(fc_winograd, winograd, 2)
 /* sum[i] (from zero if first) += the sum over `count` rows of n elements, `next` bytes apart */
 FC_KERNEL(void, add_fold, (void *sum, const void *rows, fc_size next, fc_size n, fc_size count,
                            int first))
+/* dst[i][j] += src[i][j], any strides. Where one of dst's is 0 and there is much to sum, its partial
+ * sums are short, and added in double. */
+FC_KERNEL(void, add2d, (void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
+                        fc_size s_j, fc_size rows, fc_size cols))
 /* sum[channels] += every line of channels */
 FC_KERNEL(void, column_sums, (double *sum, const void *x, fc_size x_line, fc_size lines,
                               fc_size channels))

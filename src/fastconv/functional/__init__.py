@@ -14,6 +14,7 @@ from fastconv.functional.dropout import *
 from fastconv.functional.linear import *
 from fastconv.functional.loss import *
 from fastconv.functional.norm import *
+from fastconv.functional.pad import *
 from fastconv.functional.pool import *
 from fastconv.functional.shape import *
 
