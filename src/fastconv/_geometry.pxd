@@ -8,6 +8,10 @@ cdef enum:
     IN_WEIGHT = 4
     IN_OUTPUT = 5
 cdef int validate_conv(ConvGeometry *g, int *where) noexcept nogil
+# The same of a transposed convolution, whose output is the geometry's input: works out every axis's
+# size, and validates. Its input has sizes[AXES], which become every axis's out.
+cdef int validate_conv_transpose(ConvGeometry *g, const Py_ssize_t *sizes,
+                                 const Py_ssize_t *output_padding, int *where) noexcept nogil
 cdef int validate_pool(PoolGeometry *g, int *where) noexcept nogil
 
 cdef class Convolution:

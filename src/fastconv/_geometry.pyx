@@ -113,6 +113,44 @@ cdef int validate_conv(ConvGeometry *g, int *where) noexcept nogil:
     return OK
 
 
+cdef int find_transposed_size(Axis *a, Py_ssize_t size,
+                              Py_ssize_t output_padding) noexcept nogil:
+    """The size of one axis of a transposed convolution's output, in checked 64-bit arithmetic."""
+    if size < 1 or a.kernel < 1:
+        return INVALID_SIZE
+    if a.stride < 1 or a.dilation < 1:
+        return INVALID_STRIDE
+    if (a.pad_before < 0 or a.pad_after < 0 or output_padding < 0
+            or output_padding >= max(a.stride, a.dilation)):
+        return INVALID_PADDING
+    if (a.stride > MAX_BYTES // max(size - 1, 1) and size > 1
+            or a.dilation > MAX_BYTES // max(a.kernel - 1, 1) and a.kernel > 1
+            or max(max(a.pad_before, a.pad_after), output_padding) > MAX_BYTES):
+        return TOO_LARGE
+    a.size = ((size - 1) * a.stride + a.dilation * (a.kernel - 1) + 1 + output_padding
+              - a.pad_before - a.pad_after)
+    # what is added at the end comes off the padding, which may be less
+    a.pad_after = max(0, a.pad_after - output_padding)
+    return OK if a.size >= 1 else INVALID_PADDING
+
+
+cdef int validate_conv_transpose(ConvGeometry *g, const Py_ssize_t *sizes,
+                                 const Py_ssize_t *output_padding, int *where) noexcept nogil:
+    cdef int unused, i, status
+    if where == NULL:
+        where = &unused
+    for i in range(AXES):
+        where[0] = i
+        status = find_transposed_size(&g.axis[i], sizes[i], output_padding[i])
+        if status != OK:
+            return status
+    status = validate_conv(g, where)
+    if status == OK:
+        for i in range(AXES):
+            g.axis[i].out = sizes[i]  # output_padding of a stride or more makes room for more
+    return status
+
+
 cdef bint padding_fits(const Axis *a) noexcept nogil:
     """Whether padding is at most half of what the kernel spans, in whatever sizes."""
     cdef Py_ssize_t most = max(a.pad_before, a.pad_after)
@@ -164,6 +202,11 @@ cdef dict MESSAGES = {
     UNSUPPORTED: options.unsupported,
 }
 
+cdef dict TRANSPOSED_MESSAGES = {
+    **MESSAGES, INVALID_PADDING: options.invalid_transposed_padding,
+    TOO_LARGE: options.transposed_too_large,
+}
+
 
 cdef void set_axes(Axis *axes, int ndim, tuple sizes, tuple kernel, tuple stride, tuple sides,
                    tuple dilation) except *:
@@ -178,11 +221,11 @@ cdef void set_axes(Axis *axes, int ndim, tuple sizes, tuple kernel, tuple stride
         a.pad_before, a.pad_after = sides[i]
 
 
-cdef object refusal(int status, int where, const Axis *asked, dict said):
+cdef object refusal(int status, int where, const Axis *asked, dict said, dict messages=MESSAGES):
     cdef const Axis *a = &asked[where if where < AXES else 0]
     about = ("axis", "input", "weight", "output")[max(0, where - AXES + 1)]
     as_asked = options.Asked(a.size, a.kernel, a.stride, a.pad_before, a.pad_after, a.dilation)
-    return ValueError(MESSAGES[status](about, where - AXES, as_asked, said))
+    return ValueError(messages[status](about, where - AXES, as_asked, said))
 
 
 cdef tuple outs_of(const Axis *axes, int ndim):
@@ -252,6 +295,44 @@ cdef class Convolution:
         return (f"Convolution(input={self.input_shape}, weight={self.weight_shape}, "
                 f"output={self.output_shape}, stride={strides}, padding={sides}, "
                 f"dilation={dilations}, groups={self.geometry.groups})")
+
+
+cdef Convolution new_transposed(tuple arguments, str input_name, str weight_name):
+    input_shape, weight_shape, stride, padding, output_padding, groups, dilation = arguments
+    cdef Convolution c = Convolution.__new__(Convolution)
+    cdef ConvGeometry *g = &c.geometry
+    cdef ConvGeometry asked
+    cdef Py_ssize_t sizes[AXES]
+    cdef Py_ssize_t extra[AXES]
+    cdef int where, status, ndim, i
+    c.output_shape = input_shape = options.sizes(input_name, input_shape)
+    ndim = len(input_shape) - 2
+    c.weight_shape = weight_shape = options.sizes(weight_name, weight_shape, ndim + 2)
+    strides = options.per_axis("stride", stride, ndim)
+    dilations = options.per_axis("dilation", dilation, ndim)
+    extras = options.per_axis("output_padding", output_padding, ndim)
+    sides = options.transposed_sides(padding, ndim)
+    groups = options.integer("groups", groups)
+    said = dict(
+        input_name=input_name, weight_name=weight_name, input_shape=input_shape,
+        weight_shape=weight_shape, stride=stride, padding=padding, dilation=dilation,
+        output_padding=output_padding, groups=groups)
+    g.batch, g.in_channels = input_shape[0], options.transposed_channels(said)
+    g.out_channels, g.groups = weight_shape[0], groups
+    set_axes(g.axis, ndim, input_shape[2:], weight_shape[2:], strides, sides, dilations)
+    g.input_format = g.output_format = CONTIGUOUS
+    g.activation, g.algorithm = ACTIVATION_NONE, AUTO
+    for i in range(AXES):
+        sizes[i], extra[i] = g.axis[i].size, 0
+    for i in range(ndim):
+        extra[AXES - ndim + i] = extras[i]
+    asked = g[0]
+    status = validate_conv_transpose(g, sizes, extra, &where)
+    outs = tuple([g.axis[i].size for i in range(AXES - ndim, AXES)])
+    c.input_shape = said["output_shape"] = (input_shape[0], g.in_channels, *outs)
+    if status != OK:
+        raise refusal(status, where, asked.axis, said, TRANSPOSED_MESSAGES)
+    return c
 
 
 cdef dict ALGORITHMS = {"auto": AUTO, "direct": DIRECT, "winograd": WINOGRAD}
@@ -373,6 +454,7 @@ cdef object remember(dict known, tuple key, object geometry):
 
 
 cdef dict known_convolutions = {}
+cdef dict known_transposed = {}
 cdef dict known_poolings = {}
 
 
@@ -384,6 +466,23 @@ def convolution(input_shape, weight_shape, stride=1, padding=0, dilation=1, grou
     if found is None:
         found = Convolution(*key, input_name=input_name, weight_name=weight_name)
         remember(known_convolutions, key, found)
+    return found
+
+
+def transposed_convolution(input_shape, weight_shape, stride=1, padding=0, output_padding=0,
+                           groups=1, dilation=1, *, input_name="input",
+                           weight_name="weight"):  # -> Convolution
+    """The Convolution that a transposed one is the adjoint of, made once and remembered.
+
+    Its output_shape is `input_shape`, and its input_shape the transposed convolution's output.
+    `output_padding` is an int or one for each axis, below the stride or the dilation. Errors speak
+    of the transposed convolution.
+    """
+    key = (input_shape, weight_shape, stride, padding, output_padding, groups, dilation)
+    found = remembered(known_transposed, key)
+    if found is None:
+        found = new_transposed(key, input_name, weight_name)
+        remember(known_transposed, key, found)
     return found
 
 

@@ -189,3 +189,67 @@ def too_large(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
 
 def unsupported(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
     return f"three dimensions are not offered yet: {_context(said)}"
+
+
+# ---- of a transposed convolution: "output" is the geometry's input, and "input" its output
+
+
+def transposed_sides(value: object, ndim: int) -> Sides:
+    """(before, after) for every axis of a transposed convolution's padding."""
+    if isinstance(value, str):
+        raise ValueError(f"padding must be integers, got {value!r}")
+    ones = (1,) * ndim
+    return sides(value, ones, ones, ones)
+
+
+def transposed_channels(said: dict[str, Any]) -> int:
+    """The channels that a transposed convolution puts out."""
+    groups, shape, weight = said["groups"], said["input_shape"], said["weight_shape"]
+    if shape[0] < 0 or min(shape[1:]) < 1:
+        raise ValueError(f"{said['input_name']} must have positive sizes, got {shape}")
+    if min(weight) < 1:
+        raise ValueError(f"{said['weight_name']} must have positive sizes, got {weight}")
+    if groups < 1:
+        raise ValueError(f"groups must be at least 1, got {groups!r}")
+    if shape[1] % groups:
+        raise ValueError(
+            f"groups={groups} must divide the input's channels ({shape[1]}): {_context(said)}"
+        )
+    if weight[0] != shape[1]:
+        raise ValueError(
+            f"{said['weight_name']} is for {weight[0]} input channels, expected {shape[1]}: "
+            f"{_context(said)}"
+        )
+    if weight[0] * weight[1] > sys.maxsize:
+        raise ValueError(f"{said['weight_name']} of shape {weight} is too large to address")
+    channels: int = weight[1] * groups
+    return channels
+
+
+def invalid_transposed_padding(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    if min(asked.pad_before, asked.pad_after) < 0:
+        return f"padding must be at least 0, got {said['padding']!r}"
+    extra = per_axis("output_padding", said["output_padding"], len(said["input_shape"]) - 2)[axis]
+    if extra < 0:
+        return f"output_padding must be at least 0, got {said['output_padding']!r}"
+    if extra >= max(asked.stride, asked.dilation):
+        return (
+            f"output_padding must be less than the stride or the dilation, got "
+            f"output_padding={said['output_padding']!r}, stride={said['stride']!r}, "
+            f"dilation={said['dilation']!r}"
+        )
+    words = _AXES[len(said["input_shape"]) - 2]
+    return (
+        f"padding={said['padding']!r} leaves an output of {words[axis]} "
+        f"{said['output_shape'][axis]}: {_context(said)}, stride={said['stride']!r}, "
+        f"output_padding={said['output_padding']!r}, dilation={said['dilation']!r}"
+    )
+
+
+def transposed_too_large(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
+    if about == "axis":
+        return (
+            f"the output is too large to address: {_context(said)}, stride={said['stride']!r}, "
+            f"padding={said['padding']!r}, dilation={said['dilation']!r}"
+        )
+    return too_large({"input": "output", "output": "input"}.get(about, about), axis, asked, said)

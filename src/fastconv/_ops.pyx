@@ -160,6 +160,26 @@ def conv_backward_input(grad_output, weight, grad_input, Convolution shape not N
     raise_for(status)
 
 
+def conv_transpose(input, weight, bias, output, Convolution shape not None, *, bint relu=False,
+                   algorithm="auto", int num_threads=0):
+    """Write the transposed convolution of `input` with `weight`, plus `bias`, to `output`.
+
+    It is the adjoint of the convolution of `shape`, whose input is `output` here.
+    """
+    cdef int which = algorithm_code(algorithm, 0, &shape.geometry)
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *y = buffers.tensor("output", output, shape.input_shape, NULL, True)
+    cdef Py_buffer *x = buffers.tensor("input", input, shape.output_shape, y, False)
+    cdef Py_buffer *w = buffers.tensor("weight", weight, shape.weight_shape, y, False)
+    cdef Py_buffer *b = buffers.vector("bias", bias, shape.geometry.in_channels, y, False)
+    cdef const char *bias_data = <const char *> b.buf if b != NULL else NULL
+    cdef int status
+    with nogil:
+        status = run_backward_input(&shape.geometry, kernels_of(y), strided(x), strided(w),
+                                    strided(y), bias_data, relu, which, num_threads)
+    raise_for(status)
+
+
 def conv_backward_weight(grad_output, input, grad_weight, Convolution shape not None, *,
                          algorithm="auto", int tile=0, int num_threads=0):
     """Write the gradient with respect to the convolution's weight to `grad_weight`."""

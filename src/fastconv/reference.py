@@ -202,6 +202,81 @@ conv1d_backward_input = conv3d_backward_input = conv2d_backward_input
 conv1d_backward_weight = conv3d_backward_weight = conv2d_backward_weight
 
 
+def conv_transpose2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    output_padding: Pair = 0,
+    groups: int = 1,
+    dilation: Pair = 1,
+    *,
+    activation: str | None = None,
+) -> Array:
+    """The adjoint of conv2d(., weight): its gradient with respect to its input; plus bias."""
+    axes = weight.ndim - 2
+    kernel, strides = weight.shape[2:], _each(stride, axes)
+    sides = _sides(padding, kernel, dilation)
+    rows = zip(
+        input.shape[-axes:], kernel, strides, _each(dilation, axes), sides,
+        _each(output_padding, axes), strict=True,
+    )  # fmt: skip
+    size = [(n - 1) * s - sum(pad) + d * (k - 1) + extra + 1 for n, k, s, d, pad, extra in rows]
+    shape = (*input.shape[: -axes - 1], weight.shape[1] * groups, *size)
+    output = conv2d_backward_input(input, weight, shape, stride, padding, dilation, groups)
+    if bias is not None:
+        output = output + bias.reshape(-1, *[1] * axes)
+    return output if activation is None else relu(output)
+
+
+def conv_transpose2d_backward_input(
+    grad_output: Array,
+    weight: Array,
+    input_shape: Sequence[int],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    output_padding: Pair = 0,
+    groups: int = 1,
+    dilation: Pair = 1,
+) -> Array:
+    """The adjoint of an adjoint: conv2d of grad_output."""
+    grad_input = conv2d(grad_output, weight, None, stride, padding, dilation, groups)
+    return grad_input[tuple(slice(size) for size in input_shape)]
+
+
+def conv_transpose2d_backward_weight(
+    grad_output: Array,
+    input: Array,
+    weight_shape: Sequence[int],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    output_padding: Pair = 0,
+    groups: int = 1,
+    dilation: Pair = 1,
+) -> Array:
+    """conv2d's, whose input is what was output here, with the two operands exchanged.
+
+    An output_padding of a stride or more makes room for further outputs of that convolution.
+    """
+    axes = len(weight_shape) - 2
+    pairs = zip(_each(output_padding, axes), _each(stride, axes), strict=True)
+    input = _pad(input, tuple((0, extra // s) for extra, s in pairs), 0)
+    return conv2d_backward_weight(
+        input, grad_output, weight_shape, stride, padding, dilation, groups
+    )
+
+
+conv_transpose2d_backward_bias = conv2d_backward_bias
+conv_transpose1d_backward_bias = conv1d_backward_bias
+conv_transpose3d_backward_bias = conv3d_backward_bias
+
+conv_transpose1d = conv_transpose3d = conv_transpose2d
+conv_transpose1d_backward_input = conv_transpose3d_backward_input = conv_transpose2d_backward_input
+conv_transpose1d_backward_weight = conv_transpose2d_backward_weight
+conv_transpose3d_backward_weight = conv_transpose2d_backward_weight
+
+
 def conv2d_naive(
     input: Array,
     weight: Array,

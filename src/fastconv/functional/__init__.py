@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fastconv.functional.activation import *
 from fastconv.functional.adaptive_pool import *
 from fastconv.functional.conv import *
+from fastconv.functional.conv_transpose import *
 from fastconv.functional.dropout import *
 from fastconv.functional.linear import *
 from fastconv.functional.loss import *

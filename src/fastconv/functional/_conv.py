@@ -23,6 +23,16 @@ from fastconv.functional._check import (
 )
 
 
+def place(
+    out: Array | None, like: Array, shape: tuple[int, ...], batched: bool, **operands: Array | None
+) -> Array:
+    """Where a result of images goes: `out`, or new memory in the format of `like`."""
+    if out is None:
+        return empty_like_format(like, shape)
+    expected = shape if batched else shape[1:]
+    return as_batch(check_out(out, expected, like.dtype, **operands), len(shape) - 2)[0]
+
+
 def conv(
     ndim: int,
     input: Array,
@@ -55,11 +65,7 @@ def conv(
         check_shape("bias", b, shape.weight_shape[:1])
         if not b.flags.c_contiguous:
             b = b.copy()
-    if out is None:
-        y = empty_like_format(x, shape.output_shape)
-    else:
-        expected = shape.output_shape if batched else shape.output_shape[1:]
-        y, _ = as_batch(check_out(out, expected, dtype, input=x, weight=memory, bias=b), ndim)
+    y = place(out, x, shape.output_shape, batched, input=x, weight=memory, bias=b)
     _ops.conv(x, w, b, y, shape, relu=relu, algorithm=algorithm)
     if out is not None:
         return out
@@ -87,11 +93,7 @@ def backward_input(
     shape = convolution(sizes, w.shape, stride, padding, dilation, groups, input_name="input_shape")
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy, ndim)
-    if out is None:
-        dx = empty_like_format(dy, shape.input_shape)
-    else:
-        expected = shape.input_shape if batched else shape.input_shape[1:]
-        dx, _ = as_batch(check_out(out, expected, dtype, grad_output=dy, weight=w), ndim)
+    dx = place(out, dy, shape.input_shape, batched, grad_output=dy, weight=w)
     _ops.conv_backward_input(dy, w, dx, shape, algorithm=algorithm)
     if out is not None:
         return out
