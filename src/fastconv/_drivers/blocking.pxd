@@ -91,8 +91,8 @@ cdef enum:
 # ---- phases
 
 cdef enum:
-    # In multiply-adds of a vector, by two vectors of lanes: opening a parallel loop and packing, and
-    # putting one weight in order.
+    # In multiply-adds of a vector, by two vectors of lanes: opening a parallel loop and packing,
+    # and putting one weight in order.
     PHASES_CALL_COST = 250_000
     PHASES_ORDER_COST = 100
     PHASES_MAX_PERCENT = 80  # of the time that all phases take one by one

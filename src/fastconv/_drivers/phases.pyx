@@ -165,10 +165,10 @@ cdef int order_filters_task(void *context, Py_ssize_t task, char *scratch) noexc
 cdef int order_biases(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     """Those of all groups, once for every phase."""
     cdef const FilterOrder *o = <const FilterOrder *> context
-    cdef fc_size size = o.c.kernels.itemsize, g, i
+    cdef fc_size size = o.c.kernels.itemsize, g
     cdef char *to = o.p.biases
     for g in range(o.c.groups):
-        for i in range(o.rows):
+        for _ in range(o.rows):
             o.c.kernels.copy2d(to, o.q, o.channel, o.p.bias + g * o.channels * size, 0, size,
                                o.cols, o.channels)
             to += o.cols * o.channels * size
