@@ -180,9 +180,6 @@ cdef int validate_pool(PoolGeometry *g, int *where) noexcept nogil:
             status = validate_axis(&a[i], g.ceil_mode)
         if status != OK:
             return status
-    if a[D].size != 1 or a[D].out != 1 or not (g.adaptive or absent(&a[D])):
-        where[0] = D
-        return UNSUPPORTED
     where[0] = IN_INPUT
     if not addressable(g.batch, g.channels, a[0].size, a[1].size, a[2].size):
         return TOO_LARGE
@@ -365,8 +362,11 @@ cdef class Pooling:
     Parameters
     ----------
     input_shape : (N, C, ...) with one to three sizes of axes
-    kernel_size, stride, padding, dilation : int or one for each axis
-        `stride` None or () means `kernel_size`. Padding is at most half the kernel's reach.
+    kernel_size, stride, dilation : int or one for each axis
+        `stride` None or () means `kernel_size`.
+    padding : int, one for each axis, two sides of each axis in their order, as many pairs
+        (before, after), 'same', 'same_lower' or 'valid'
+        At most half the kernel's reach.
     ceil_mode : bool
         Round output sizes up, but start no window in the padding at the end.
     output_size : int, or one for each axis
@@ -401,11 +401,11 @@ cdef class Pooling:
             for i in range(ndim):
                 g.axis[AXES - ndim + i].out = outs[i]
         else:
-            pads = options.per_axis("padding", padding, ndim)
-            set_axes(g.axis, ndim, input_shape[2:],
-                     options.per_axis("kernel_size", kernel_size, ndim),
-                     options.per_axis("stride", stride, ndim), tuple(zip(pads, pads)),
-                     options.per_axis("dilation", dilation, ndim))
+            kernel = options.per_axis("kernel_size", kernel_size, ndim)
+            strides = options.per_axis("stride", stride, ndim)
+            dilations = options.per_axis("dilation", dilation, ndim)
+            sides = options.pool_sides(padding, input_shape[2:], kernel, strides, dilations)
+            set_axes(g.axis, ndim, input_shape[2:], kernel, strides, sides, dilations)
         asked = g[0]
         status = validate_pool(g, &where)
         self.output_shape = said["output_shape"] = (*input_shape[:2], *outs_of(g.axis, ndim))

@@ -77,6 +77,33 @@ def sides(
     return ((integer("padding", value),) * 2,) * ndim
 
 
+def pool_sides(
+    value: object,
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Sides:
+    """(before, after) for every axis of a pooling's padding, from all that `sides` takes.
+
+    ``"same"`` makes outputs of ceil(size / stride), whatever the stride, with the odd element at
+    the end: TensorFlow's SAME, ONNX's SAME_UPPER. ``"same_lower"`` has it at the beginning.
+    """
+    if not isinstance(value, str) or value == "valid":
+        return sides(value, kernel, stride, dilation)
+    if value not in ("same", "same_lower"):
+        raise ValueError(
+            f"padding must be 'same', 'same_lower', 'valid' or integers, got {value!r}"
+        )
+    pairs = []
+    for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True):
+        last = (n - 1) // s * s if s > 0 else 0  # where the last window begins, without padding
+        total = max(0, last + d * (k - 1) + 1 - n)
+        less, more = total // 2, total - total // 2
+        pairs.append((less, more) if value == "same" else (more, less))
+    return tuple(pairs)
+
+
 def sizes(name: str, shape: Any, rank: int | None = None) -> tuple[int, ...]:
     """A shape as integers: of `rank`, else of a batch, channels and one to three axes."""
     try:

@@ -30,7 +30,8 @@ from fastconv._drivers.pad cimport (
     MAX_PAD_AXES, PAD_CIRCULAR, PAD_CONSTANT, PAD_REFLECT, PAD_REPLICATE, Pad, PadAxis,
     pad_backward as run_pad_backward, pad_forward, set_pad_axis)
 from fastconv._drivers.pool cimport (
-    Pool, average_backward, max_backward, pool_form, pool_forward)
+    Pool, average_backward, max_backward, pool_form, pool_forward, unpool, unpool_backward)
+from fastconv._drivers.pool_common cimport rows_follow
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, release_signals
 from fastconv._drivers.strided cimport Strided
 from fastconv._drivers.winograd cimport TILE_4
@@ -265,12 +266,48 @@ def max_pool_backward(grad_output, indices, grad_input, Pooling shape not None, 
                           True)
     cdef int status
     p.indices = strided(buffers.integers("indices", indices, shape.output_shape, False))
-    if p.axis[W].size == 1:
-        p.x.stride[W] = p.x.stride[H]  # the stride of an axis of one element is anything
-    if p.axis[H].size > 1 and p.x.stride[H] != p.axis[W].size * p.x.stride[W]:
-        raise ValueError("grad_input must be C-contiguous or channels-last")
+    check_planes("grad_input", &p)
     with nogil:
         status = max_backward(&p, num_threads)
+    raise_for(status)
+
+
+cdef int check_planes(str name, Pool *p) except -1:
+    """Whether x's rows follow each other without a gap; strides of one element are made to fit."""
+    if p.axis[W].size == 1:
+        p.x.stride[W] = p.x.stride[H] if p.axis[H].size > 1 else p.x.stride[D]
+    if not rows_follow(&p.x, p.axis[D].size, p.axis[H].size, p.axis[W].size):
+        raise ValueError(f"{name} must be C-contiguous or channels-last")
+    return 0
+
+
+def max_unpool(input, indices, output, Pooling shape not None, *, int num_threads=0):
+    """Write every element of `input` to `output` where `indices` says, and zeros elsewhere.
+
+    `shape` is any pooling from `output` to `input`. Of several elements for one place the last is
+    written. An index of -1 writes nothing, another outside the plane is an IndexError.
+    """
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Pool p = pool_of(buffers, shape, "output", output, "input", input, True)
+    cdef int status
+    p.indices = strided(buffers.integers("indices", indices, shape.output_shape, False))
+    check_planes("output", &p)
+    with nogil:
+        status = unpool(&p, num_threads)
+    raise_for(status)
+
+
+def max_unpool_backward(grad_output, indices, grad_input, Pooling shape not None, *,
+                        int num_threads=0):
+    """Write to every element of `grad_input` what `grad_output` has where `indices` says."""
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Pool p = pool_of(buffers, shape, "grad_output", grad_output, "grad_input", grad_input,
+                          False)
+    cdef int status
+    p.indices = strided(buffers.integers("indices", indices, shape.output_shape, False))
+    check_planes("grad_output", &p)
+    with nogil:
+        status = unpool_backward(&p, num_threads)
     raise_for(status)
 
 

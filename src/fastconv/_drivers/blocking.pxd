@@ -247,5 +247,9 @@ cdef enum:
     # level-1 cache. And scratch memory of such a task; beyond, rows are as fast as they lie.
     POOL_STAGED_BYTES = L2 // 32
     POOL_MAX_STAGED_BYTES = 3 * (L2 // 32)
+    # Pixels of a tile, where the gradient of maxima goes tile by tile along rows.
+    POOL_MAX_ROW_TILE = 8
+    # Taps along a row whose averages' gradient is put together in vectors of columns.
+    POOL_MAX_SPREAD_TAPS = 64
     # A task that scatters into channels-last images owns the planes of these.
     POOL_SCATTER_CHANNELS = 64

@@ -93,19 +93,20 @@ cdef extern from "kernels.h" nogil:
         fc_size step
         const double *divisor
         fc_size width, out_width, inner
+        fc_size row_number
         fc_size lo, hi, stride, taps
 
     ctypedef struct fc_pool_windows:
         const char *x
-        fc_size x_h, x_w
-        fc_size rows, channels, out_width
+        fc_size x_d, x_h, x_w
+        fc_size slices, rows, channels, out_width
         const fc_size *start
         const fc_size *end
         fc_size step
         char *out
         char *indices
         fc_size out_w, indices_w
-        fc_size index, index_h
+        fc_size index, index_d, index_h
         const double *divisor
 
     ctypedef struct fc_max_scatter:
@@ -115,15 +116,16 @@ cdef extern from "kernels.h" nogil:
         fc_size planes, pixels
         fc_size x_c, y_c, i_c, x_pixel, y_pixel, i_pixel
         fc_size plane
+        int assign
 
     ctypedef struct fc_max_tiles:
         char *dx
         const char *dy
         const char *indices
-        fc_size dx_h, dx_w, dy_w, indices_w
+        fc_size dx_d, dx_h, dx_w, dy_w, indices_w
         fc_size out_width, channels
-        fc_size rows, cols
-        fc_size index, index_h
+        fc_size slices, rows, cols
+        fc_size index, index_d, index_h
 
     ctypedef struct fc_sgd:
         void *data
@@ -237,7 +239,7 @@ cdef extern from "kernels.h" nogil:
         void (*column_sums)(double *sum, const void *x, fc_size x_line, fc_size lines,
                             fc_size channels) noexcept nogil
         void (*max_fold)(void *best, void *at, const void *rows, fc_size next, fc_size n, fc_size h,
-                         fc_size end, fc_size step) noexcept nogil
+                         fc_size end, fc_size step, int first) noexcept nogil
         void (*max_slide)(const fc_pool_slide *row) noexcept nogil
         void (*mean_slide)(const fc_pool_slide *row) noexcept nogil
         void (*mean_spread)(const fc_pool_slide *row) noexcept nogil
@@ -250,7 +252,9 @@ cdef extern from "kernels.h" nogil:
         void (*max_windows)(const fc_pool_windows *row) noexcept nogil
         void (*mean_windows)(const fc_pool_windows *row) noexcept nogil
         int (*max_scatter)(const fc_max_scatter *planes) noexcept nogil
+        int (*max_gather)(const fc_max_scatter *planes) noexcept nogil
         int (*max_tiles)(const fc_max_tiles *row) noexcept nogil
+        int (*max_row_tiles)(const fc_max_tiles *row) noexcept nogil
         void (*sgd)(const fc_sgd *step) noexcept nogil
         void (*adam)(const fc_adam *step) noexcept nogil
         const fc_activation *activations

@@ -1,5 +1,5 @@
 # One pooling, in the one form that its forward and backward passes share.
-from fastconv._drivers.axis cimport AXES, Axis, D
+from fastconv._drivers.axis cimport AXES, Axis
 from fastconv._drivers.geometry cimport PoolGeometry
 from fastconv._drivers.kernels cimport fc_kernels, fc_size
 from fastconv._drivers.strided cimport Strided
@@ -18,13 +18,7 @@ ctypedef struct Pool:
     bint average              # else the maximum
     bint include_pad          # an average counts the padding
     fc_size divisor_override  # what an average divides by, unless it is 0
-
-cdef inline bint is_planar(const Pool *p) noexcept nogil:
-    # Two dimensions or fewer, which every strategy takes for granted: the depth axis is that of an
-    # image.
-    cdef const Axis *a = &p.axis[D]
-    return a.size == 1 and a.out == 1 and (
-        p.adaptive or (a.kernel == 1 and a.pad_before == 0 and a.pad_after == 0))
+    bint assign               # backward: of several maxima in one place the last remains, no sum
 
 # Without indices, and averages only where the caller says so.
 cdef inline Pool pool_form(const PoolGeometry *g, const fc_kernels *kernels, Strided x,
@@ -37,7 +31,7 @@ cdef inline Pool pool_form(const PoolGeometry *g, const fc_kernels *kernels, Str
     p.adaptive = g.adaptive
     p.x, p.y, p.indices = x, y, y
     p.indices.data = NULL
-    p.average = False
+    p.average = p.assign = False
     p.include_pad, p.divisor_override = g.count_include_pad, g.divisor_override
     return p
 
@@ -47,3 +41,7 @@ cdef int pool_forward(const Pool *p, int num_threads) noexcept nogil
 cdef int average_backward(const Pool *p, int num_threads) noexcept nogil
 # x from y and indices. The rows of x follow each other without a gap.
 cdef int max_backward(const Pool *p, int num_threads) noexcept nogil
+# x from y and indices, likewise; where they name one element again the last of y is written.
+cdef int unpool(const Pool *p, int num_threads) noexcept nogil
+# y from x and indices.
+cdef int unpool_backward(const Pool *p, int num_threads) noexcept nogil

@@ -14,16 +14,18 @@ each takes whatever the others leave.
     max_backward       pool_tiles     channels contiguous, and every index in its window if windows
                                       lay side by side, which is found out on the way
                        pool_scatter   one gradient at a time
+    unpool             as max_backward
+    unpool_backward    pool_scatter   one gradient at a time, gathered
 """
 
 from fastconv._drivers cimport (
     pool_planes, pool_rows, pool_scatter, pool_spread, pool_staged, pool_tiles, pool_windows)
-from fastconv._drivers.status cimport UNSUPPORTED
+from fastconv._drivers.status cimport OK
 
 
 cdef int pool_forward(const Pool *p, int num_threads) noexcept nogil:
-    if not is_planar(p):
-        return UNSUPPORTED
+    if p.batch == 0:  # its planes need not be addressable
+        return OK
     if pool_planes.is_usable(p):
         return pool_planes.run_forward(p, num_threads)
     if pool_windows.is_usable(p):
@@ -34,8 +36,8 @@ cdef int pool_forward(const Pool *p, int num_threads) noexcept nogil:
 
 
 cdef int average_backward(const Pool *p, int num_threads) noexcept nogil:
-    if not is_planar(p):
-        return UNSUPPORTED
+    if p.batch == 0:
+        return OK
     if pool_planes.is_usable(p):
         return pool_planes.run_backward(p, num_threads)
     return pool_spread.run_backward(p, num_threads)
@@ -43,10 +45,20 @@ cdef int average_backward(const Pool *p, int num_threads) noexcept nogil:
 
 cdef int max_backward(const Pool *p, int num_threads) noexcept nogil:
     cdef int status
-    if not is_planar(p):
-        return UNSUPPORTED
+    if p.batch == 0:
+        return OK
     if pool_tiles.is_usable(p):
         status = pool_tiles.run_backward(p, num_threads)
         if status != pool_tiles.NOT_TILES:
             return status
     return pool_scatter.run_backward(p, num_threads)
+
+
+cdef int unpool(const Pool *p, int num_threads) noexcept nogil:
+    cdef Pool assigned = p[0]
+    assigned.assign = True
+    return max_backward(&assigned, num_threads)
+
+
+cdef int unpool_backward(const Pool *p, int num_threads) noexcept nogil:
+    return OK if p.batch == 0 else pool_scatter.run_gather(p, num_threads)

@@ -8,18 +8,20 @@ from fastconv._drivers.pool_common cimport Span
 ctypedef struct RowBlocks:
     fc_size inner
     fc_size task_channels, channel_blocks
-    fc_size rows, columns  # what is shared out: of outputs or of inputs
+    fc_size slices, rows, columns  # what is shared out: of outputs or of inputs
+    fc_size block_slices, slice_blocks
     fc_size block_rows, row_blocks
     fc_size block_columns, column_blocks
 
-# A task: some rows and columns. Channels [c, c + channels) are those of one row; c goes on by
+# A task: some slices, rows and columns. Channels [c, c + channels) are those of one row; c goes on by
 # `inner` to c_end.
 ctypedef struct RowBlock:
     fc_size n, c, channels, c_end
-    Span rows, columns
+    Span slices, rows, columns
 
 # With all columns in one block.
-cdef RowBlocks share_rows(const Pool *p, fc_size rows, fc_size columns) noexcept nogil
+cdef RowBlocks share_rows(const Pool *p, fc_size slices, fc_size rows,
+                          fc_size columns) noexcept nogil
 # Whether so much scratch memory is too much, and blocks have half the columns now.
 cdef bint halve_columns(RowBlocks *b, const Pool *p, fc_size scratch_bytes) noexcept nogil
 cdef fc_size number_of_tasks(const RowBlocks *b, const Pool *p) noexcept nogil

@@ -1,4 +1,6 @@
-"""How strategies that go row by row share out their work: images, channels, columns, rows."""
+"""How strategies that go row by row share out their work: images, channels, columns, slices,
+rows.
+"""
 
 from fastconv._drivers.axis cimport W
 from fastconv._drivers.blocking cimport (
@@ -10,13 +12,16 @@ from fastconv._drivers.pool_common cimport Span, planes_of_task
 
 cdef void cut_rows(RowBlocks *b, const Pool *p) noexcept nogil:
     """Enough tasks, together with blocks of channels and columns."""
-    cdef fc_size others = max(1, p.batch * b.channel_blocks * b.column_blocks)
-    b.row_blocks = max(1, min(b.rows, ceil_div(TASKS, others)))
+    cdef fc_size wanted = ceil_div(TASKS, max(1, p.batch * b.channel_blocks * b.column_blocks))
+    b.block_slices = ceil_div(b.slices, max(1, min(b.slices, wanted)))
+    b.slice_blocks = ceil_div(b.slices, b.block_slices)
+    b.row_blocks = max(1, min(b.rows, ceil_div(wanted, b.slice_blocks)))
     b.block_rows = ceil_div(b.rows, b.row_blocks)
     b.row_blocks = ceil_div(b.rows, b.block_rows)
 
 
-cdef RowBlocks share_rows(const Pool *p, fc_size rows, fc_size columns) noexcept nogil:
+cdef RowBlocks share_rows(const Pool *p, fc_size slices, fc_size rows,
+                          fc_size columns) noexcept nogil:
     cdef RowBlocks b
     cdef fc_size size = p.kernels.itemsize, width = max(p.axis[W].size, p.axis[W].out)
     b.inner = 1
@@ -24,7 +29,7 @@ cdef RowBlocks share_rows(const Pool *p, fc_size rows, fc_size columns) noexcept
         b.inner = max(1, min(p.channels, POOL_ROW_BYTES // (width * size)))
     b.task_channels = b.inner if b.inner > 1 else planes_of_task(p)
     b.channel_blocks = ceil_div(p.channels, b.task_channels)
-    b.rows, b.columns = rows, columns
+    b.slices, b.rows, b.columns = slices, rows, columns
     b.block_columns, b.column_blocks = columns, 1
     cut_rows(&b, p)
     return b
@@ -40,7 +45,7 @@ cdef bint halve_columns(RowBlocks *b, const Pool *p, fc_size scratch_bytes) noex
 
 
 cdef fc_size number_of_tasks(const RowBlocks *b, const Pool *p) noexcept nogil:
-    return p.batch * b.channel_blocks * b.column_blocks * b.row_blocks
+    return p.batch * b.channel_blocks * b.column_blocks * b.slice_blocks * b.row_blocks
 
 
 cdef Span take_block(fc_size *rest, fc_size blocks, fc_size block, fc_size total) noexcept nogil:
@@ -54,6 +59,7 @@ cdef RowBlock find_block(const RowBlocks *b, const Pool *p, fc_size task) noexce
     cdef RowBlock found
     cdef Span channels
     found.rows = take_block(&task, b.row_blocks, b.block_rows, b.rows)
+    found.slices = take_block(&task, b.slice_blocks, b.block_slices, b.slices)
     found.columns = take_block(&task, b.column_blocks, b.block_columns, b.columns)
     channels = take_block(&task, b.channel_blocks, b.task_channels, p.channels)
     found.n, found.c, found.c_end = task, channels.start, channels.end

@@ -1,5 +1,5 @@
 # What the strategies of pooling share: windows, rows of arrays, and how work is shared out.
-from fastconv._drivers.axis cimport AXES, Axis, H, W
+from fastconv._drivers.axis cimport AXES, Axis, D, H, W
 from fastconv._drivers.blocking cimport ceil_div, round_up
 from fastconv._drivers.kernels cimport fc_kernels, fc_size
 from fastconv._drivers.pool cimport Pool, Strided
@@ -54,9 +54,20 @@ cdef inline fc_size rows_of_window(const AxisWindows *a, fc_size i) noexcept nog
 
 # ---- arrays
 
-cdef inline char *pixel_at(const Strided *a, fc_size n, fc_size c, fc_size h,
+cdef inline char *pixel_at(const Strided *a, fc_size n, fc_size c, fc_size d, fc_size h,
                            fc_size w) noexcept nogil:
-    return a.data + n * a.stride_n + c * a.stride_c + h * a.stride[H] + w * a.stride[W]
+    return (a.data + n * a.stride_n + c * a.stride_c + d * a.stride[D] + h * a.stride[H]
+            + w * a.stride[W])
+
+cdef inline fc_size pixels_in(const Pool *p) noexcept nogil:
+    # of a plane of x
+    return p.axis[D].size * p.axis[H].size * p.axis[W].size
+
+cdef inline bint rows_follow(const Strided *a, fc_size depth, fc_size height,
+                             fc_size width) noexcept nogil:
+    # whether the pixels of a plane lie evenly apart
+    return ((height == 1 or a.stride[H] == width * a.stride[W])
+            and (depth == 1 or a.stride[D] == height * width * a.stride[W]))
 
 cdef inline void read_pixels(const fc_kernels *k, char *to, const Strided *a, const char *pixel,
                              fc_size pixels, fc_size channels) noexcept nogil:
@@ -81,9 +92,9 @@ cdef double work(const Pool *p) noexcept nogil
 cdef fc_size planes_of_task(const Pool *p) noexcept nogil
 # Channels of a task that takes one row of outputs, vectors of channels at a time.
 cdef fc_size channels_of_row(const Pool *p) noexcept nogil
-# What averages of row i are divided by, for some columns.
-cdef void fill_divisors(const Pool *p, const AxisWindows *windows, fc_size i, Span columns,
-                        double *divisors) noexcept nogil
+# What averages of row i of slice d are divided by, for some columns.
+cdef void fill_divisors(const Pool *p, const AxisWindows *windows, fc_size d, fc_size i,
+                        Span columns, double *divisors) noexcept nogil
 
 cdef inline fc_size reserve(fc_size *scratch_bytes, fc_size nbytes) noexcept nogil:
     # where the next piece of a task's scratch memory lies

@@ -6,7 +6,7 @@ and global pooling are all the same to what follows.
 
 from libc.string cimport memset
 
-from fastconv._drivers.axis cimport AXES, Axis, H, W
+from fastconv._drivers.axis cimport AXES, Axis, D, H, W
 from fastconv._drivers.blocking cimport (
     POOL_MIN_CHANNELS, POOL_TASK_ELEMENTS, TASKS, ceil_div)
 from fastconv._drivers.kernels cimport fc_size
@@ -93,22 +93,22 @@ cdef double work(const Pool *p) noexcept nogil:
 
 
 cdef fc_size planes_of_task(const Pool *p) noexcept nogil:
-    cdef fc_size planes = max(1, POOL_TASK_ELEMENTS // (p.axis[H].size * p.axis[W].size))
+    cdef fc_size planes = max(1, POOL_TASK_ELEMENTS // pixels_in(p))
     while planes > 1 and p.batch * ceil_div(p.channels, planes) < TASKS:
         planes = planes // 2
     return planes
 
 
 cdef fc_size channels_of_row(const Pool *p) noexcept nogil:
-    cdef fc_size rows = max(1, p.batch * p.axis[H].out)
+    cdef fc_size rows = max(1, p.batch * p.axis[D].out * p.axis[H].out)
     cdef fc_size blocks = max(1, min(ceil_div(TASKS, rows), p.channels // POOL_MIN_CHANNELS))
     cdef fc_size vectors = ceil_div(ceil_div(p.channels, blocks), POOL_MIN_CHANNELS)
     return min(vectors * POOL_MIN_CHANNELS, p.channels)
 
 
-cdef void fill_divisors(const Pool *p, const AxisWindows *windows, fc_size i, Span columns,
-                        double *divisors) noexcept nogil:
-    cdef double rows = windows[H].count[i]
+cdef void fill_divisors(const Pool *p, const AxisWindows *windows, fc_size d, fc_size i,
+                        Span columns, double *divisors) noexcept nogil:
+    cdef double rows = windows[D].count[d] * windows[H].count[i]
     cdef const double *count = windows[W].count + columns.start
     cdef fc_size j
     for j in range(columns.end - columns.start):

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t
 
-from fastconv._drivers.axis cimport AXES, Axis, H, W
+from fastconv._drivers.axis cimport AXES, Axis, D, H, W
 from fastconv._drivers.blocking cimport POOL_MAX_EVEN_TAPS, ceil_div
 from fastconv._drivers.kernels cimport FC_FLOAT64, fc_kernels, fc_pool_slide, fc_size
 from fastconv._drivers.pool cimport Pool
@@ -72,7 +72,7 @@ cdef int make_plan(PoolRowsPlan *plan, const Pool *p) noexcept nogil:
     if status != OK:
         return status
     plan.pool = p
-    plan.blocks = share_rows(p, p.axis[H].out, p.axis[W].out)
+    plan.blocks = share_rows(p, p.axis[D].out, p.axis[H].out, p.axis[W].out)
     plan.x_in_rows = lies_in_rows(&plan.blocks, p, &p.x, p.kernels.itemsize)
     plan.y_in_rows = lies_in_rows(&plan.blocks, p, &p.y, p.kernels.itemsize)
     plan.indices_in_rows = lies_in_rows(&plan.blocks, p, &p.indices, sizeof(int64_t))
@@ -85,7 +85,7 @@ cdef int make_plan(PoolRowsPlan *plan, const Pool *p) noexcept nogil:
 
 cdef fc_pool_slide make_slide(const PoolRowsPlan *plan, const RowBlock *b, Span inputs,
                               char *scratch) noexcept nogil:
-    """All but where outputs go."""
+    """All but where outputs go, for windows of several rows."""
     cdef const Pool *p = plan.pool
     cdef const AxisWindows *w = &plan.windows[W]
     cdef fc_size left = b.columns.start
@@ -93,6 +93,7 @@ cdef fc_pool_slide make_slide(const PoolRowsPlan *plan, const RowBlock *b, Span 
     cdef fc_pool_slide s
     s.row = scratch + plan.row_at - column_0 * p.kernels.itemsize
     s.at = s.out = s.indices = NULL
+    s.row_number = 0
     if p.indices.data != NULL:
         s.at = scratch + plan.found_at - column_0 * p.kernels.real_size
     s.scratch = scratch + plan.kernel_at
@@ -105,13 +106,16 @@ cdef fc_pool_slide make_slide(const PoolRowsPlan *plan, const RowBlock *b, Span 
     return s
 
 
-cdef void fold(const PoolRowsPlan *plan, const RowBlock *b, fc_size i, const char *x, fc_size width,
-               char *scratch) noexcept nogil:
-    """The rows of output row i's windows to one row; x is row 0 of the columns that they need."""
+cdef void fold_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size slice, fc_size i,
+                     const char *x, fc_size width, bint first, char *scratch) noexcept nogil:
+    """Those rows of output row i's windows that are in one slice, to what was folded before.
+
+    x is row 0 of the slice, at the columns that they need.
+    """
     cdef const Pool *p = plan.pool
     cdef const AxisWindows *h = &plan.windows[H]
     cdef fc_size start = h.start[i], end = h.end[i], n = width * b.channels
-    cdef fc_size next = h.step * p.x.stride[H], line, k
+    cdef fc_size next = h.step * p.x.stride[H], row_0 = slice * p.axis[H].size, line, k
     cdef char *row = scratch + plan.row_at
     x += start * p.x.stride[H]
     if not plan.x_in_rows:
@@ -121,43 +125,71 @@ cdef void fold(const PoolRowsPlan *plan, const RowBlock *b, fc_size i, const cha
                         b.channels)
         x, next = scratch + plan.x_at, line
     if p.average:
-        p.kernels.add_fold(row, x, next, n, end - start, True)  # averages have no dilation
+        p.kernels.add_fold(row, x, next, n, end - start, first)  # averages have no dilation
     else:
         p.kernels.max_fold(row, scratch + plan.found_at if p.indices.data != NULL else NULL, x,
-                           next, n, start, end, h.step)
+                           next, n, row_0 + start, row_0 + end, h.step, first)
 
 
-cdef void forward_rows(const PoolRowsPlan *plan, const RowBlock *b, char *scratch) noexcept nogil:
+cdef void fold(const PoolRowsPlan *plan, const RowBlock *b, fc_size d, fc_size i, const char *x,
+               fc_size width, char *scratch) noexcept nogil:
+    """All rows of the windows of row i of slice d to one; x is slice 0 of the image."""
+    cdef const AxisWindows *slices = &plan.windows[D]
+    cdef fc_size slice = slices.start[d]
+    cdef bint first = True
+    while slice < slices.end[d]:
+        fold_slice(plan, b, slice, i, x + slice * plan.pool.x.stride[D], width, first, scratch)
+        first = False
+        slice += slices.step
+
+
+cdef inline bint read_in_place(const PoolRowsPlan *plan, fc_size d, fc_size i, const char *x,
+                               Span inputs, fc_pool_slide *s) noexcept nogil:
+    """Whether windows have a single row that lies as folded ones would; s slides along it then."""
+    cdef const Pool *p = plan.pool
+    cdef const AxisWindows *slices = &plan.windows[D]
+    cdef const AxisWindows *rows = &plan.windows[H]
+    if not plan.x_in_rows or rows_of_window(rows, i) != 1 or rows_of_window(slices, d) != 1:
+        return False
+    s.row = <void *> (x + slices.start[d] * p.x.stride[D] + rows.start[i] * p.x.stride[H]
+                      - inputs.start * plan.blocks.inner * p.kernels.itemsize)
+    s.at, s.row_number = NULL, slices.start[d] * p.axis[H].size + rows.start[i]
+    return True
+
+
+cdef void forward_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size d,
+                        const fc_pool_slide *windows, Span inputs, char *scratch) noexcept nogil:
+    """Some rows of one slice of outputs."""
     cdef const Pool *p = plan.pool
     cdef const fc_kernels *of_indices = kernels(FC_FLOAT64)  # which are as wide
     cdef const AxisWindows *h = &plan.windows[H]
     cdef fc_size left = b.columns.start, outputs = b.columns.end - left, i
-    cdef Span inputs = inputs_under(&p.axis[W], p.adaptive, b.columns)
-    cdef fc_pool_slide s = make_slide(plan, b, inputs, scratch)
-    cdef const fc_size *end = s.end
-    cdef fc_size whole_end = s.hi
+    cdef bint no_slice = plan.windows[D].start[d] >= plan.windows[D].end[d]
+    cdef fc_pool_slide s = windows[0]
     cdef double count = -1  # of a window's rows, that the divisors are for
     # rows of a small plane are few instructions apart: what they share is worked out before
-    cdef const char *x = pixel_at(&p.x, b.n, b.c, 0, inputs.start)
-    cdef char *y = pixel_at(&p.y, b.n, b.c, b.rows.start, left)
+    cdef const char *x = pixel_at(&p.x, b.n, b.c, 0, 0, inputs.start)
+    cdef char *y = pixel_at(&p.y, b.n, b.c, d, b.rows.start, left)
     cdef char *y_indices = NULL
     cdef bint indices = p.indices.data != NULL
     if indices:
-        y_indices = pixel_at(&p.indices, b.n, b.c, b.rows.start, left)
+        y_indices = pixel_at(&p.indices, b.n, b.c, d, b.rows.start, left)
     for i in range(b.rows.start, b.rows.end):
         s.out = y if plan.y_in_rows else scratch + plan.y_at
         if indices:
             s.indices = <int64_t *> (y_indices if plan.indices_in_rows
                                      else scratch + plan.indices_at)
-        if h.start[i] < h.end[i]:
-            fold(plan, b, i, x, inputs.end - inputs.start, scratch)
-            s.end, s.hi = end, whole_end
-        else:  # windows without rows are empty whatever their columns
-            s.end, s.hi = s.start, s.lo
+        if no_slice or h.start[i] >= h.end[i]:
+            s.end, s.hi = s.start, s.lo  # windows without rows are empty whatever their columns
+        else:
+            s.end, s.hi = windows.end, windows.hi
+            if not read_in_place(plan, d, i, x, inputs, &s):
+                s.row, s.at = windows.row, windows.at
+                fold(plan, b, d, i, x, inputs.end - inputs.start, scratch)
         if p.average:
             if h.count[i] != count:
                 count = h.count[i]
-                fill_divisors(p, plan.windows, i, b.columns,
+                fill_divisors(p, plan.windows, d, i, b.columns,
                               <double *> (scratch + plan.divisors_at))
             p.kernels.mean_slide(&s)
         else:
@@ -174,8 +206,13 @@ cdef void forward_rows(const PoolRowsPlan *plan, const RowBlock *b, char *scratc
 cdef int forward_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef const PoolRowsPlan *plan = <PoolRowsPlan *> context
     cdef RowBlock b = find_block(&plan.blocks, plan.pool, task)
+    cdef Span inputs = inputs_under(&plan.pool.axis[W], plan.pool.adaptive, b.columns)
+    cdef fc_pool_slide windows
+    cdef fc_size d
     while b.c < b.c_end:
-        forward_rows(plan, &b, scratch)
+        windows = make_slide(plan, &b, inputs, scratch)
+        for d in range(b.slices.start, b.slices.end):
+            forward_slice(plan, &b, d, &windows, inputs, scratch)
         b.c += plan.blocks.inner
     return OK
 

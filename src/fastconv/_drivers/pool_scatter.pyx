@@ -7,11 +7,12 @@ ones by the dozen.
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport POOL_SCATTER_CHANNELS, ceil_div, next_index
 from fastconv._drivers.kernels cimport fc_max_scatter, fc_size
 from fastconv._drivers.pool cimport Pool, Strided
-from fastconv._drivers.pool_common cimport clear_pixels, pixel_at, planes_of_task, work
+from fastconv._drivers.pool_common cimport (
+    clear_pixels, pixel_at, pixels_in, planes_of_task, rows_follow, work)
 from fastconv._drivers.runtime cimport INDEX_OUT_OF_RANGE, OK, parallel_for
 
 
@@ -23,46 +24,56 @@ ctypedef struct PoolScatterPlan:
 
 cdef bint has_even_pixels(const Pool *p, const Strided *a) noexcept nogil:
     """Whether the pixels of an array of y's shape lie evenly apart."""
-    return p.axis[H].out == 1 or a.stride[H] == p.axis[W].out * a.stride[W]
+    return rows_follow(a, p.axis[D].out, p.axis[H].out, p.axis[W].out)
 
 
 cdef void clear_planes(const PoolScatterPlan *plan, char *x, fc_size planes) noexcept nogil:
     cdef const Pool *p = plan.pool
-    cdef fc_size size = p.kernels.itemsize, pixels = p.axis[H].size * p.axis[W].size, h
+    cdef fc_size size = p.kernels.itemsize, pixels = pixels_in(p)
     if p.x.stride[W] == size and (p.x.stride_c == pixels * size or planes == 1):
         memset(x, 0, planes * pixels * size)
         return
-    for h in range(p.axis[H].size):
-        clear_pixels(p, x + h * p.x.stride[H], p.axis[W].size, planes)
+    clear_pixels(p, x, pixels, planes)
 
 
-cdef int backward_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef const PoolScatterPlan *plan = <PoolScatterPlan *> context
+cdef int move_planes(const PoolScatterPlan *plan, fc_size task, bint gather) noexcept nogil:
+    """Between some planes of x and of y."""
     cdef const Pool *p = plan.pool
-    cdef fc_size size = p.kernels.itemsize, i
+    cdef fc_size size = p.kernels.itemsize, i, d, h
     cdef fc_size c = next_index(&task, plan.plane_blocks) * plan.task_planes
     cdef int status = OK
     cdef fc_max_scatter k
-    k.dx, k.planes = pixel_at(&p.x, task, c, 0, 0), min(plan.task_planes, p.channels - c)
-    k.plane, k.pixels = p.axis[H].size * p.axis[W].size, plan.pixels
+    k.dx, k.planes = pixel_at(&p.x, task, c, 0, 0, 0), min(plan.task_planes, p.channels - c)
+    k.plane, k.pixels = pixels_in(p), plan.pixels
     k.x_c, k.x_pixel = p.x.stride_c // size, p.x.stride[W] // size
     k.y_c, k.y_pixel = p.y.stride_c // size, p.y.stride[W] // size
     k.i_c = p.indices.stride_c // <fc_size> sizeof(int64_t)
     k.i_pixel = p.indices.stride[W] // <fc_size> sizeof(int64_t)
-    clear_planes(plan, <char *> k.dx, k.planes)
+    k.assign = p.assign
+    if not gather:
+        clear_planes(plan, <char *> k.dx, k.planes)
     for i in range(plan.rows):
-        k.dy = pixel_at(&p.y, task, c, i, 0)
-        k.indices = <const int64_t *> pixel_at(&p.indices, task, c, i, 0)
-        if p.kernels.max_scatter(&k) != 0:
+        d, h = i // p.axis[H].out, i % p.axis[H].out
+        k.dy = pixel_at(&p.y, task, c, d, h, 0)
+        k.indices = <const int64_t *> pixel_at(&p.indices, task, c, d, h, 0)
+        if (p.kernels.max_gather(&k) if gather else p.kernels.max_scatter(&k)) != 0:
             status = INDEX_OUT_OF_RANGE
     return status
 
 
-cdef int run_backward(const Pool *p, int num_threads) noexcept nogil:
+cdef int backward_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    return move_planes(<PoolScatterPlan *> context, task, False)
+
+
+cdef int gather_planes(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    return move_planes(<PoolScatterPlan *> context, task, True)
+
+
+cdef PoolScatterPlan make_plan(const Pool *p) noexcept nogil:
     cdef fc_size size = p.kernels.itemsize
     cdef PoolScatterPlan plan
     plan.pool = p
-    plan.rows, plan.pixels = p.axis[H].out, p.axis[W].out
+    plan.rows, plan.pixels = p.axis[D].out * p.axis[H].out, p.axis[W].out
     if has_even_pixels(p, &p.y) and has_even_pixels(p, &p.indices):
         plan.rows, plan.pixels = 1, plan.rows * plan.pixels
     plan.task_planes = planes_of_task(p)
@@ -70,5 +81,16 @@ cdef int run_backward(const Pool *p, int num_threads) noexcept nogil:
             and p.indices.stride_c == sizeof(int64_t) and p.channels > 1):
         plan.task_planes = min(p.channels, POOL_SCATTER_CHANNELS)
     plan.plane_blocks = ceil_div(p.channels, plan.task_planes)
+    return plan
+
+
+cdef int run_backward(const Pool *p, int num_threads) noexcept nogil:
+    cdef PoolScatterPlan plan = make_plan(p)
     return parallel_for(backward_planes, &plan, p.batch * plan.plane_blocks, 0, work(p),
+                        num_threads)
+
+
+cdef int run_gather(const Pool *p, int num_threads) noexcept nogil:
+    cdef PoolScatterPlan plan = make_plan(p)
+    return parallel_for(gather_planes, &plan, p.batch * plan.plane_blocks, 0, work(p),
                         num_threads)

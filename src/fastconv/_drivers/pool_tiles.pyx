@@ -1,76 +1,149 @@
 """The gradient of maxima, tile by tile: each pixel of x takes the gradient that names it, or zero.
 
-Indices do not say which windows they come from. Windows as high and wide as fit side by side in the
-image are tried: while every index lies in its own, x is written once and nothing is added up.
+Indices do not say which windows they come from. Windows as deep, high and wide as fit side by side
+in the image are tried: while every index lies in its own, x is written once and nothing is added
+up. Vectors run along the channels or, in contiguous planes, along the rows.
 """
 
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastconv._drivers.axis cimport H, W
-from fastconv._drivers.blocking cimport ceil_div, next_index
+from fastconv._drivers.axis cimport AXES, D, H, W
+from fastconv._drivers.blocking cimport (
+    POOL_MAX_ROW_TILE, POOL_TASK_ELEMENTS, ceil_div, next_index)
 from fastconv._drivers.kernels cimport fc_max_tiles, fc_size
 from fastconv._drivers.pool cimport Pool
-from fastconv._drivers.pool_common cimport channels_of_row, clear_pixels, pixel_at, work
+from fastconv._drivers.pool_common cimport (
+    Span, channels_of_row, clear_pixels, pixel_at, pixels_in, planes_of_task, work)
 from fastconv._drivers.runtime cimport OK, parallel_for
 
 
 ctypedef struct PoolTilesPlan:
     const Pool *pool
-    fc_size rows, columns  # of a tile
+    fc_size tile[AXES]
+    fc_size inner  # channels that a call of the kernel takes: of every pixel, or 1
     fc_size block_channels, channel_blocks
+    fc_size block_rows, row_blocks  # of a slice of y
+
+
+cdef bint has_tiles(const Pool *p) noexcept nogil:
+    """Outputs no more than inputs, and planes whose pixels the kernels can tell apart as reals."""
+    cdef int i
+    for i in range(AXES):
+        if p.axis[i].out > p.axis[i].size:
+            return False
+    return pixels_in(p) < (1 << 24)
+
+
+cdef bint along_channels(const Pool *p) noexcept nogil:
+    """Channels contiguous, and vectors of them."""
+    cdef fc_size size = p.kernels.itemsize
+    return (p.channels >= p.kernels.lanes and p.x.stride_c == size and p.y.stride_c == size
+            and p.indices.stride_c == sizeof(int64_t))
+
+
+cdef bint along_rows(const Pool *p) noexcept nogil:
+    """Rows contiguous and no shorter than a vector, and tiles so small that clearing x first, and
+    then adding one gradient at a time, takes longer."""
+    cdef fc_size size = p.kernels.itemsize, pixels = 1
+    cdef int i
+    for i in range(AXES):
+        pixels *= p.axis[i].size // p.axis[i].out
+    return (p.axis[W].size >= p.kernels.lanes and pixels <= POOL_MAX_ROW_TILE
+            and p.x.stride[W] == size and p.y.stride[W] == size
+            and p.indices.stride[W] == sizeof(int64_t))
 
 
 cdef bint is_usable(const Pool *p) noexcept nogil:
-    """Channels contiguous, vectors of them, and tiles whose pixels the kernel can tell apart."""
-    cdef fc_size size = p.kernels.itemsize
-    return (p.channels >= p.kernels.lanes and p.x.stride_c == size and p.y.stride_c == size
-            and p.indices.stride_c == sizeof(int64_t)
-            and p.axis[H].out <= p.axis[H].size and p.axis[W].out <= p.axis[W].size
-            and p.axis[H].size * p.axis[W].size < (1 << 24))
+    return has_tiles(p) and (along_channels(p) or along_rows(p))
 
 
-cdef void clear_border(const PoolTilesPlan *plan, char *tiles, fc_size i,
-                       fc_size channels) noexcept nogil:
-    """Zero in what no tile of row i covers: columns at the right, and rows at the bottom."""
+cdef Span under(const Pool *p, int axis, fc_size tile, fc_size i) noexcept nogil:
+    """The inputs of output i's tile, and what is left over after the last."""
+    cdef Span inputs
+    inputs.start = i * tile
+    inputs.end = p.axis[axis].size if i == p.axis[axis].out - 1 else inputs.start + tile
+    return inputs
+
+
+cdef void clear_border(const PoolTilesPlan *plan, char *x, fc_size channels, fc_size d,
+                       fc_size i) noexcept nogil:
+    """Zero in what the tiles of row i leave out at the right, below and behind; x is theirs."""
     cdef const Pool *p = plan.pool
-    cdef fc_size h, w, end = plan.rows
-    for h in range(plan.rows):
-        for w in range(p.axis[W].out * plan.columns, p.axis[W].size):
-            memset(tiles + h * p.x.stride[H] + w * p.x.stride[W], 0, channels * p.kernels.itemsize)
-    if i == p.axis[H].out - 1:
-        end = p.axis[H].size - i * plan.rows
-    for h in range(plan.rows, end):
-        clear_pixels(p, tiles + h * p.x.stride[H], p.axis[W].size, channels)
+    cdef fc_size covered = p.axis[W].out * plan.tile[W], width = p.axis[W].size, slice, row
+    cdef Span slices = under(p, D, plan.tile[D], d), rows = under(p, H, plan.tile[H], i)
+    for slice in range(slices.end - slices.start):
+        for row in range(rows.end - rows.start):
+            if slice >= plan.tile[D] or row >= plan.tile[H]:
+                clear_pixels(p, x + slice * p.x.stride[D] + row * p.x.stride[H], width, channels)
+            elif covered < width:
+                clear_pixels(p, x + slice * p.x.stride[D] + row * p.x.stride[H]
+                             + covered * p.x.stride[W], width - covered, channels)
 
 
-cdef int backward_row(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """The rows of x under one row of y, of a block of channels."""
+cdef fc_max_tiles make_call(const PoolTilesPlan *plan) noexcept nogil:
+    """What the rows of y have in common."""
+    cdef const Pool *p = plan.pool
+    cdef fc_max_tiles k
+    k.dx = NULL
+    k.dy = k.indices = NULL
+    k.dx_d, k.dx_h, k.dx_w = p.x.stride[D], p.x.stride[H], p.x.stride[W]
+    k.dy_w, k.indices_w = p.y.stride[W], p.indices.stride[W]
+    k.out_width, k.channels, k.index = p.axis[W].out, 1, 0
+    k.slices, k.rows, k.cols = plan.tile[D], plan.tile[H], plan.tile[W]
+    k.index_d, k.index_h = p.axis[H].size * p.axis[W].size, p.axis[W].size
+    return k
+
+
+cdef int backward_row(const PoolTilesPlan *plan, fc_max_tiles *k, fc_size n, fc_size c,
+                      fc_size d, fc_size i) noexcept nogil:
+    """What is under one row of y, of as many channels as the kernel takes."""
+    cdef const Pool *p = plan.pool
+    cdef fc_size front = d * plan.tile[D], top = i * plan.tile[H]
+    k.dx = pixel_at(&p.x, n, c, front, top, 0)
+    k.dy = pixel_at(&p.y, n, c, d, i, 0)
+    k.indices = pixel_at(&p.indices, n, c, d, i, 0)
+    k.index = front * k.index_d + top * k.index_h
+    if (p.kernels.max_tiles if plan.inner > 1 else p.kernels.max_row_tiles)(k) != 0:
+        return NOT_TILES
+    clear_border(plan, k.dx, k.channels, d, i)
+    return OK
+
+
+cdef int backward_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """Some rows of one slice of y, of a block of channels."""
     cdef const PoolTilesPlan *plan = <PoolTilesPlan *> context
     cdef const Pool *p = plan.pool
-    cdef fc_size i = next_index(&task, p.axis[H].out), top = i * plan.rows
+    cdef fc_size row = next_index(&task, plan.row_blocks) * plan.block_rows, i
+    cdef fc_size d = next_index(&task, p.axis[D].out)
     cdef fc_size c = next_index(&task, plan.channel_blocks) * plan.block_channels
-    cdef fc_max_tiles k
-    k.dx = pixel_at(&p.x, task, c, top, 0)
-    k.dy = pixel_at(&p.y, task, c, i, 0)
-    k.indices = pixel_at(&p.indices, task, c, i, 0)
-    k.dx_h, k.dx_w = p.x.stride[H], p.x.stride[W]
-    k.dy_w, k.indices_w = p.y.stride[W], p.indices.stride[W]
-    k.out_width, k.channels = p.axis[W].out, min(plan.block_channels, p.channels - c)
-    k.rows, k.cols = plan.rows, plan.columns
-    k.index, k.index_h = top * p.axis[W].size, p.axis[W].size
-    if p.kernels.max_tiles(&k) != 0:
-        return NOT_TILES
-    clear_border(plan, k.dx, i, k.channels)
+    cdef fc_size end = min(c + plan.block_channels, p.channels)
+    cdef fc_max_tiles k = make_call(plan)
+    while c < end:
+        k.channels = min(plan.inner, end - c)
+        for i in range(row, min(row + plan.block_rows, p.axis[H].out)):
+            if backward_row(plan, &k, task, c, d, i) != OK:
+                return NOT_TILES
+        c += plan.inner
     return OK
 
 
 cdef int run_backward(const Pool *p, int num_threads) noexcept nogil:
     cdef PoolTilesPlan plan
+    cdef int i
     plan.pool = p
-    plan.rows = p.axis[H].size // p.axis[H].out
-    plan.columns = p.axis[W].size // p.axis[W].out
-    plan.block_channels = channels_of_row(p)
+    for i in range(AXES):
+        plan.tile[i] = p.axis[i].size // p.axis[i].out
+    plan.block_rows = 1
+    if along_channels(p):
+        plan.inner = plan.block_channels = channels_of_row(p)
+    else:
+        plan.inner, plan.block_channels = 1, planes_of_task(p)
+        plan.block_rows = max(1, POOL_TASK_ELEMENTS
+                              // (plan.tile[D] * plan.tile[H] * p.axis[W].size))
+        plan.block_rows = min(plan.block_rows, p.axis[H].out)
+    plan.row_blocks = ceil_div(p.axis[H].out, plan.block_rows)
     plan.channel_blocks = ceil_div(p.channels, plan.block_channels)
-    return parallel_for(backward_row, &plan, p.batch * plan.channel_blocks * p.axis[H].out, 0,
+    return parallel_for(backward_block, &plan,
+                        p.batch * plan.channel_blocks * p.axis[D].out * plan.row_blocks, 0,
                         work(p), num_threads)

@@ -5,13 +5,13 @@ Nothing is folded: the pixels of a window go by for a few vectors of channels, k
 
 from libc.stdint cimport int64_t
 
-from fastconv._drivers.axis cimport AXES, H, W
+from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.blocking cimport ceil_div, next_index
 from fastconv._drivers.kernels cimport fc_pool_windows, fc_size
 from fastconv._drivers.pool cimport Pool
 from fastconv._drivers.pool_common cimport (
-    AxisWindows, Span, channels_of_row, clip_windows, fill_divisors, pixel_at, release_windows,
-    rows_of_window, work)
+    AxisWindows, Span, channels_of_row, clip_windows, fill_divisors, pixel_at, pixels_in,
+    release_windows, rows_of_window, work)
 from fastconv._drivers.runtime cimport OK, parallel_for
 
 
@@ -32,38 +32,41 @@ cdef bint is_usable(const Pool *p) noexcept nogil:
 cdef bint overlap_little(const Pool *p) noexcept nogil:
     """Whether windows may be gone through one by one, each reading all of its pixels."""
     # doubles: the product of kernels that hang over the image may be huge
-    cdef double kernel_h = p.axis[H].kernel, kernel_w = p.axis[W].kernel
+    cdef double rows = <double> p.axis[D].kernel * p.axis[H].kernel, columns = p.axis[W].kernel
     # where a maximum was found is counted, from its window's first pixel, in an integer of the
     # real's width
-    if p.kernels.real_size == 4 and p.axis[H].size * p.axis[W].size > (1 << 30):
+    if p.kernels.real_size == 4 and pixels_in(p) > (1 << 30):
         return False
     # of an output: elements read, and those that folding and sliding would move
     return p.adaptive or (
-        kernel_h * kernel_w <= p.axis[W].stride * (kernel_h + 1) + kernel_w)
+        rows * columns <= p.axis[W].stride * (rows + 1) + columns)
 
 
 cdef void pool_row(const Pool *p, const AxisWindows *windows, fc_size n, fc_size c,
-                   fc_size channels, fc_size i, double *divisors) noexcept nogil:
+                   fc_size channels, fc_size d, fc_size i, double *divisors) noexcept nogil:
+    cdef const AxisWindows *slices = &windows[D]
     cdef const AxisWindows *rows = &windows[H]
     cdef const AxisWindows *columns = &windows[W]
-    cdef fc_size h = rows.start[i]
+    cdef fc_size h = rows.start[i], first = slices.start[d], plane = p.axis[H].size * p.axis[W].size
     cdef Span all_columns
     cdef fc_pool_windows k
-    k.x_h, k.x_w = rows.step * p.x.stride[H], p.x.stride[W]
-    k.rows, k.channels, k.out_width = rows_of_window(rows, i), channels, columns.out
-    k.x = pixel_at(&p.x, n, c, h, 0) if k.rows else NULL
+    k.x_d, k.x_h, k.x_w = slices.step * p.x.stride[D], rows.step * p.x.stride[H], p.x.stride[W]
+    k.slices, k.rows = rows_of_window(slices, d), rows_of_window(rows, i)
+    k.channels, k.out_width = channels, columns.out
+    k.x = pixel_at(&p.x, n, c, first, h, 0) if k.rows and k.slices else NULL
     k.start, k.end, k.step = columns.start, columns.end, columns.step
-    k.out, k.out_w = pixel_at(&p.y, n, c, i, 0), p.y.stride[W]
+    k.out, k.out_w = pixel_at(&p.y, n, c, d, i, 0), p.y.stride[W]
     k.indices, k.indices_w = NULL, p.indices.stride[W]
-    k.index, k.index_h = h * p.axis[W].size, rows.step * p.axis[W].size
+    k.index = first * plane + h * p.axis[W].size
+    k.index_d, k.index_h = slices.step * plane, rows.step * p.axis[W].size
     k.divisor = divisors
     if p.average:
         all_columns.start, all_columns.end = 0, columns.out
-        fill_divisors(p, windows, i, all_columns, divisors)
+        fill_divisors(p, windows, d, i, all_columns, divisors)
         p.kernels.mean_windows(&k)
         return
     if p.indices.data != NULL:
-        k.indices = pixel_at(&p.indices, n, c, i, 0)
+        k.indices = pixel_at(&p.indices, n, c, d, i, 0)
     p.kernels.max_windows(&k)
 
 
@@ -71,10 +74,10 @@ cdef int forward_row(void *context, Py_ssize_t task, char *scratch) noexcept nog
     """One row of outputs, of a block of channels."""
     cdef const PoolWindowsPlan *plan = <PoolWindowsPlan *> context
     cdef const Pool *p = plan.pool
-    cdef fc_size i = next_index(&task, p.axis[H].out)
+    cdef fc_size i = next_index(&task, p.axis[H].out), d = next_index(&task, p.axis[D].out)
     cdef fc_size c = next_index(&task, plan.channel_blocks) * plan.block_channels
-    pool_row(p, plan.windows, task, c, min(plan.block_channels, p.channels - c), i,
-             <double *> scratch)
+    pool_row(p, plan.windows, task, c, min(plan.block_channels, p.channels - c), d,
+             i, <double *> scratch)
     return OK
 
 
@@ -86,7 +89,8 @@ cdef int run_forward(const Pool *p, int num_threads) noexcept nogil:
         plan.pool = p
         plan.block_channels = channels_of_row(p)
         plan.channel_blocks = ceil_div(p.channels, plan.block_channels)
-        status = parallel_for(forward_row, &plan, p.batch * plan.channel_blocks * p.axis[H].out,
+        status = parallel_for(forward_row, &plan,
+                              p.batch * plan.channel_blocks * p.axis[D].out * p.axis[H].out,
                               scratch_bytes, work(p), num_threads)
         release_windows(plan.windows)
     return status

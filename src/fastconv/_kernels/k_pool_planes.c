@@ -1,6 +1,8 @@
 /* Pooling of whole planes that each are one run of memory. */
 #include "maxima.h"
 
+enum { BLOCK = 128 }; /* pairs of vectors that are summed before they join the others */
+
 void FC_NAME(plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
                           fc_size n, double divisor) {
     const int tail = (int)(n % VL);
@@ -8,9 +10,14 @@ void FC_NAME(plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, 
         const stored *plane = (const stored *)((const char *)x + c * x_c);
         vreal acc[2] = {v_zero(), v_zero()}; /* two chains: an addition takes some cycles */
         fc_size i = 0;
-        for (; i + 2 * VL <= n; i += 2 * VL) {
-            acc[0] = v_add(acc[0], v_load(plane + i));
-            acc[1] = v_add(acc[1], v_load(plane + i + VL));
+        while (i + 2 * VL <= n) { /* sums of sums: long ones lose less */
+            const fc_size end = fc_min(n, i + 2 * VL * BLOCK);
+            vreal sum[2] = {v_zero(), v_zero()};
+            for (; i + 2 * VL <= end; i += 2 * VL) {
+                sum[0] = v_add(sum[0], v_load(plane + i));
+                sum[1] = v_add(sum[1], v_load(plane + i + VL));
+            }
+            for (int k = 0; k < 2; k++) acc[k] = v_add(acc[k], sum[k]);
         }
         if (i + VL <= n) acc[0] = v_add(acc[0], v_load(plane + i)), i += VL;
         if (tail) acc[1] = v_add(acc[1], v_load_n(plane + i, tail));

@@ -5,17 +5,13 @@
  */
 #include <math.h>
 
+#include "lanes.h"
 #include "maxima.h"
-
-/* n outputs of one tap, `stride` elements apart (1 or 2) */
-FC_INLINE vreal load_apart(const stored *p, const fc_size stride, int n) {
-    return stride == 1 ? v_load_upto(p, n) : v_load_even(p, n);
-}
 
 /* ---- maxima ---- */
 
 void FC_NAME(max_fold)(void *best_, void *at_, const void *rows_, fc_size next, fc_size n,
-                       fc_size h, fc_size end, fc_size step) {
+                       fc_size h, fc_size end, fc_size step, int first) {
     stored *FC_RESTRICT best = best_;
     const char *rows = rows_;
     intreal *FC_RESTRICT at = at_;
@@ -28,19 +24,23 @@ void FC_NAME(max_fold)(void *best_, void *at_, const void *rows_, fc_size next, 
                 row += next;
                 v = v_max_nan(v, v_load_upto((const stored *)row + i, m));
             }
+            if (!first) v = v_max_nan(v, v_load_upto(best + i, m));
             v_store_upto(best + i, v, m);
         }
         return;
     }
-    for (fc_size i = 0; i < n; i++) best[i] = ((const stored *)rows)[i];
-    for (fc_size i = 0; i < n; i++) at[i] = (intreal)h;
-    for (fc_size k = h + step; k < end; k += step) {
+    if (first) {
+        for (fc_size i = 0; i < n; i++) best[i] = ((const stored *)rows)[i];
+        for (fc_size i = 0; i < n; i++) at[i] = (intreal)h;
+        h += step;
         rows += next;
+    }
+    for (; h < end; h += step, rows += next) {
         const stored *FC_RESTRICT row = (const stored *)rows;
         for (fc_size i = 0; i < n; i++) {
             const int take = takes_over(widen(row[i]), widen(best[i]));
             best[i] = take ? row[i] : best[i];
-            at[i] = take ? (intreal)k : at[i];
+            at[i] = take ? (intreal)h : at[i];
         }
     }
 }
@@ -52,22 +52,58 @@ FC_INLINE int column_takes_over(real v, intreal row, real best, intreal best_row
            ((v != v) & ((best == best) | (row >= best_row)));
 }
 
-/* Single columns, outputs [lo, hi): whole windows `stride` apart, so that neighbours go side by
- * side in a vector. */
+/* ---- Outputs [lo, hi) of single columns: whole windows `stride` apart, so that neighbours go side
+ * by side in a vector. */
+
+/* `vectors` vectors of outputs, or a part of one */
+FC_INLINE void slide_maxima(const stored *row, const apart *a, fc_size taps, fc_size step,
+                            stored *out, int vectors, int n) {
+    vreal best[FC_SIDE_BY_SIDE];
+    for (int v = 0; v < vectors; v++) best[v] = load_apart(row + v * VL * a->stride, a, n);
+    for (fc_size s = 1; s < taps; s++)
+        for (int v = 0; v < vectors; v++)
+            best[v] =
+                v_max_nan(best[v], load_apart(row + s * step + v * VL * a->stride, a, n));
+    for (int v = 0; v < vectors; v++) v_store_upto(out + v * VL, best[v], n);
+}
+
+/* The same with indices, where windows have a single row. */
+FC_INLINE void slide_maxima_at(const stored *row, const apart *a, fc_size taps, fc_size step,
+                               stored *out, int64_t *idx, int64_t index, int n) {
+    vreal best = load_apart(row, a, n), at = v_zero(); /* bits of an integer: which tap */
+    real tap[VL];
+    for (fc_size s = 1; s < taps; s++) {
+        const vreal x = load_apart(row + s * step, a, n);
+        at = v_takes_over(x, best, v_real(vb_set1((bits)(s * step))), at);
+        best = v_max_nan(best, x);
+    }
+    v_store_upto(out, best, n);
+    v_store_real(tap, at);
+    if (n == VL)
+        for (int i = 0; i < VL; i++) idx[i] = index + i * a->stride + (int64_t)bits_of(tap[i]);
+    else
+        for (int i = 0; i < n; i++) idx[i] = index + i * a->stride + (int64_t)bits_of(tap[i]);
+}
+
+FC_INLINE void slide_max_apart(const fc_pool_slide *p, const apart *a) {
+    const stored *row = (const stored *)p->row + p->start[p->lo];
+    stored *out = (stored *)p->out + p->lo;
+    const fc_size count = p->hi - p->lo;
+    if (p->indices) {
+        const int64_t index = (int64_t)p->row_number * p->width + p->start[p->lo];
+        for (fc_size j = 0; j < count; j += VL)
+            slide_maxima_at(row + j * a->stride, a, p->taps, p->step, out + j,
+                            p->indices + p->lo + j, index + j * a->stride, upto(count - j));
+        return;
+    }
+    FC_FOR_CHANNELS(count, slide_maxima(row + c * a->stride, a, p->taps, p->step, out + c, vectors,
+                                        n));
+}
+
 FC_INLINE void slide_max_regular(const fc_pool_slide *p, const fc_size stride) {
     const stored *FC_RESTRICT row = (const stored *)p->row + p->start[p->lo];
     const fc_size n = p->hi - p->lo, taps = p->taps;
     stored *FC_RESTRICT out = (stored *)p->out + p->lo;
-    if (!p->indices && stride <= 2) {
-        for (fc_size j = 0; j < n; j += VL) {
-            const int m = upto(n - j);
-            vreal best = load_apart(row + j * stride, stride, m);
-            for (fc_size s = 1; s < taps; s++)
-                best = v_max_nan(best, load_apart(row + s * p->step + j * stride, stride, m));
-            v_store_upto(out + j, best, m);
-        }
-        return;
-    }
     for (fc_size j = 0; j < n; j++) out[j] = row[j * stride];
     if (!p->indices) {
         for (fc_size s = 1; s < taps; s++) {
@@ -101,6 +137,8 @@ FC_INLINE void slide_max_regular(const fc_pool_slide *p, const fc_size stride) {
         p->indices[p->lo + j] = (int64_t)best_row[j] * p->width + (int64_t)best_col[j];
 }
 
+/* ---- outputs [from, to), whatever their windows */
+
 FC_INLINE void slide_max(const fc_pool_slide *p, const int inner_is_one, fc_size from, fc_size to) {
     const fc_size inner = inner_is_one ? 1 : p->inner;
     const intreal *rows = p->at;
@@ -128,11 +166,19 @@ FC_INLINE void slide_max(const fc_pool_slide *p, const int inner_is_one, fc_size
         intreal *FC_RESTRICT best_col = best_row + inner;
         for (fc_size c = 0; c < inner; c++) {
             out[c] = x[c];
-            best_row[c] = rows[w0 * inner + c];
+            best_row[c] = rows ? rows[w0 * inner + c] : (intreal)p->row_number;
             best_col[c] = (intreal)w0;
         }
         for (fc_size w = w0 + p->step; w < w1; w += p->step) {
             x += p->step * inner;
+            if (!rows) { /* a single one */
+                for (fc_size c = 0; c < inner; c++) {
+                    const int take = takes_over(widen(x[c]), widen(out[c]));
+                    out[c] = take ? x[c] : out[c];
+                    best_col[c] = take ? (intreal)w : best_col[c];
+                }
+                continue;
+            }
             const intreal *FC_RESTRICT row = rows + w * inner;
             for (fc_size c = 0; c < inner; c++) {
                 const int take = column_takes_over(widen(x[c]), row[c], widen(out[c]), best_row[c]);
@@ -146,6 +192,27 @@ FC_INLINE void slide_max(const fc_pool_slide *p, const int inner_is_one, fc_size
     }
 }
 
+/* `call` with an `a` whose stride the compiler knows, where it is small. */
+#define FC_EACH_STRIDE(any, call)          \
+    do {                                   \
+        apart a = make_apart(any);         \
+        if (a.stride == 1) {               \
+            a.stride = 1;                  \
+            call;                          \
+        } else if (a.stride == 2) {        \
+            a.stride = 2;                  \
+            call;                          \
+        } else if (a.stride == 3) {        \
+            a.stride = 3;                  \
+            call;                          \
+        } else if (a.stride == 4) {        \
+            a.stride = 4;                  \
+            call;                          \
+        } else {                           \
+            call;                          \
+        }                                  \
+    } while (0)
+
 void FC_NAME(max_slide)(const fc_pool_slide *p) {
     if (p->inner > 1) {
         slide_max(p, 0, 0, p->out_width);
@@ -153,7 +220,9 @@ void FC_NAME(max_slide)(const fc_pool_slide *p) {
     }
     slide_max(p, 1, 0, p->lo);
     if (p->lo < p->hi) {
-        if (p->stride == 1)
+        if (p->stride <= VL && (!p->indices || !p->at))
+            FC_EACH_STRIDE(p->stride, slide_max_apart(p, &a));
+        else if (p->stride == 1)
             slide_max_regular(p, 1);
         else if (p->stride == 2)
             slide_max_regular(p, 2);
@@ -165,25 +234,22 @@ void FC_NAME(max_slide)(const fc_pool_slide *p) {
 
 /* ---- means ---- */
 
-FC_INLINE void slide_mean_regular(const fc_pool_slide *p, const fc_size stride) {
-    const stored *FC_RESTRICT row = (const stored *)p->row + p->start[p->lo];
-    const fc_size n = p->hi - p->lo;
-    stored *FC_RESTRICT out = (stored *)p->out + p->lo;
-    if (stride <= 2) {
-        const vreal divisor = v_set1((real)p->divisor[p->lo]); /* whole windows count the same */
-        for (fc_size j = 0; j < n; j += VL) {
-            const int m = upto(n - j);
-            vreal sum = load_apart(row + j * stride, stride, m);
-            for (fc_size s = 1; s < p->taps; s++)
-                sum = v_add(sum, load_apart(row + s + j * stride, stride, m));
-            v_store_upto(out + j, v_div(sum, divisor), m);
-        }
-        return;
-    }
-    for (fc_size j = 0; j < n; j++) out[j] = row[j * stride];
-    for (fc_size s = 1; s < p->taps; s++)
-        for (fc_size j = 0; j < n; j++) out[j] = narrow(widen(out[j]) + widen(row[s + j * stride]));
-    for (fc_size j = 0; j < n; j++) out[j] = narrow(widen(out[j]) / (real)p->divisor[p->lo + j]);
+FC_INLINE void slide_means(const stored *row, const apart *a, fc_size taps, vreal divisor,
+                           stored *out, int vectors, int n) {
+    vreal sum[FC_SIDE_BY_SIDE];
+    for (int v = 0; v < vectors; v++) sum[v] = load_apart(row + v * VL * a->stride, a, n);
+    for (fc_size s = 1; s < taps; s++)
+        for (int v = 0; v < vectors; v++)
+            sum[v] = v_add(sum[v], load_apart(row + s + v * VL * a->stride, a, n));
+    for (int v = 0; v < vectors; v++) v_store_upto(out + v * VL, v_div(sum[v], divisor), n);
+}
+
+FC_INLINE void slide_mean_apart(const fc_pool_slide *p, const apart *a) {
+    const stored *row = (const stored *)p->row + p->start[p->lo];
+    stored *out = (stored *)p->out + p->lo;
+    const vreal divisor = v_set1((real)p->divisor[p->lo]); /* whole windows count the same */
+    FC_FOR_CHANNELS(p->hi - p->lo,
+                    slide_means(row + c * a->stride, a, p->taps, divisor, out + c, vectors, n));
 }
 
 FC_INLINE void slide_mean(const fc_pool_slide *p, const int inner_is_one, fc_size from,
@@ -196,13 +262,14 @@ FC_INLINE void slide_mean(const fc_pool_slide *p, const int inner_is_one, fc_siz
         const fc_size columns = p->end[j] - p->start[j];
         if (inner_is_one) {
             real sum = 0;
-            fc_size w = 0;
-            if (columns >= VL) { /* a global pool, say: the row is the window */
+            if (columns > 4) { /* a global pool, say: the row is the window */
                 vreal acc = v_zero();
-                for (; w + VL <= columns; w += VL) acc = v_add(acc, v_load(x + w));
+                for (fc_size w = 0; w < columns; w += VL)
+                    acc = v_add(acc, v_load_upto(x + w, columns - w));
                 sum = v_sum(acc);
+            } else {
+                for (fc_size w = 0; w < columns; w++) sum += widen(x[w]);
             }
-            for (; w < columns; w++) sum += widen(x[w]);
             out[0] = narrow(sum / divisor);
             continue;
         }
@@ -218,38 +285,11 @@ void FC_NAME(mean_slide)(const fc_pool_slide *p) {
         slide_mean(p, 0, 0, p->out_width);
         return;
     }
+    if (p->lo >= p->hi || p->stride > VL) { /* no or few windows in a vector */
+        slide_mean(p, 1, 0, p->out_width);
+        return;
+    }
     slide_mean(p, 1, 0, p->lo);
-    if (p->lo < p->hi) {
-        if (p->stride == 1)
-            slide_mean_regular(p, 1);
-        else if (p->stride == 2)
-            slide_mean_regular(p, 2);
-        else
-            slide_mean_regular(p, p->stride);
-    }
+    FC_EACH_STRIDE(p->stride, slide_mean_apart(p, &a));
     slide_mean(p, 1, p->hi, p->out_width);
-}
-
-/* The other way: out is the gradient read, row the one written, from zero. */
-FC_INLINE void spread_mean(const fc_pool_slide *p, const int inner_is_one) {
-    const fc_size inner = inner_is_one ? 1 : p->inner;
-    stored *row = (stored *)p->row;
-    for (fc_size i = 0; i < p->width * inner; i++) row[i] = narrow(0);
-    for (fc_size j = 0; j < p->out_width; j++) {
-        const stored *FC_RESTRICT out = (const stored *)p->out + j * inner;
-        real *FC_RESTRICT each = p->scratch;
-        const real divisor = (real)p->divisor[j];
-        for (fc_size c = 0; c < inner; c++) each[c] = widen(out[c]) / divisor;
-        for (fc_size w = p->start[j]; w < p->end[j]; w++) {
-            stored *FC_RESTRICT x = row + w * inner;
-            for (fc_size c = 0; c < inner; c++) x[c] = narrow(widen(x[c]) + each[c]);
-        }
-    }
-}
-
-void FC_NAME(mean_spread)(const fc_pool_slide *p) {
-    if (p->inner == 1)
-        spread_mean(p, 1);
-    else
-        spread_mean(p, 0);
 }

@@ -5,20 +5,26 @@
 
 #include "maxima.h"
 
-#define TAP(p, r, w, c) ((const stored *)((p)->x + (r) * (p)->x_h + (w) * (p)->x_w) + (c))
+#define TAP(p, z, r, w, c) \
+    ((const stored *)((p)->x + (z) * (p)->x_d + (r) * (p)->x_h + (w) * (p)->x_w) + (c))
 
 /* `vectors` vectors of channels from c on; the last ends after n channels in all. */
 FC_INLINE void mean_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int vectors, int n,
                               stored *out) {
     vreal sum[FC_SIDE_BY_SIDE];
     for (int v = 0; v < vectors; v++) sum[v] = v_zero();
-    for (fc_size r = 0; r < p->rows; r++) {
-        vreal row[FC_SIDE_BY_SIDE];
-        for (int v = 0; v < vectors; v++) row[v] = v_zero();
-        for (fc_size w = p->start[j]; w < p->end[j]; w++)
-            for (int v = 0; v < vectors; v++)
-                row[v] = v_add(row[v], v_load_upto(TAP(p, r, w, c + v * VL), n));
-        for (int v = 0; v < vectors; v++) sum[v] = v_add(sum[v], row[v]);
+    for (fc_size z = 0; z < p->slices; z++) {
+        vreal slice[FC_SIDE_BY_SIDE]; /* sums of sums: long ones lose less */
+        for (int v = 0; v < vectors; v++) slice[v] = v_zero();
+        for (fc_size r = 0; r < p->rows; r++) {
+            vreal row[FC_SIDE_BY_SIDE];
+            for (int v = 0; v < vectors; v++) row[v] = v_zero();
+            for (fc_size w = p->start[j]; w < p->end[j]; w++)
+                for (int v = 0; v < vectors; v++)
+                    row[v] = v_add(row[v], v_load_upto(TAP(p, z, r, w, c + v * VL), n));
+            for (int v = 0; v < vectors; v++) slice[v] = v_add(slice[v], row[v]);
+        }
+        for (int v = 0; v < vectors; v++) sum[v] = v_add(sum[v], slice[v]);
     }
     const vreal divisor = v_set1((real)p->divisor[j]);
     for (int v = 0; v < vectors; v++) v_store_upto(out + c + v * VL, v_div(sum[v], divisor), n);
@@ -38,18 +44,20 @@ FC_INLINE void max_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int
     vreal best[FC_SIDE_BY_SIDE];
     vreal at[FC_SIDE_BY_SIDE]; /* bits of an integer: the distance from the first tap */
     for (int v = 0; v < vectors; v++) {
-        best[v] = v_load_upto(TAP(p, 0, start, c + v * VL), n);
+        best[v] = v_load_upto(TAP(p, 0, 0, start, c + v * VL), n);
         at[v] = v_zero();
     }
-    for (fc_size r = 0; r < p->rows; r++)
-        for (fc_size w = start; w < p->end[j]; w += p->step) {
-            const vreal here = v_real(vb_set1((bits)(r * p->index_h + (w - start))));
-            for (int v = 0; v < vectors; v++) {
-                const vreal x = v_load_upto(TAP(p, r, w, c + v * VL), n);
-                if (with_indices) at[v] = v_takes_over(x, best[v], here, at[v]);
-                best[v] = v_max_nan(best[v], x);
+    for (fc_size z = 0; z < p->slices; z++)
+        for (fc_size r = 0; r < p->rows; r++)
+            for (fc_size w = start; w < p->end[j]; w += p->step) {
+                const fc_size distance = z * p->index_d + r * p->index_h + (w - start);
+                const vreal here = v_real(vb_set1((bits)distance));
+                for (int v = 0; v < vectors; v++) {
+                    const vreal x = v_load_upto(TAP(p, z, r, w, c + v * VL), n);
+                    if (with_indices) at[v] = v_takes_over(x, best[v], here, at[v]);
+                    best[v] = v_max_nan(best[v], x);
+                }
             }
-        }
     for (int v = 0; v < vectors; v++) v_store_upto(out + v * VL, best[v], n);
     if (with_indices) {
         int64_t *idx = (int64_t *)(p->indices + j * p->indices_w) + c;
@@ -64,7 +72,7 @@ FC_INLINE void max_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int
 
 FC_INLINE void max_windows(const fc_pool_windows *p, const int with_indices) {
     for (fc_size j = 0; j < p->out_width; j++) {
-        if (p->rows == 0 || p->start[j] >= p->end[j]) { /* dilated, steps over the whole image */
+        if (!p->x || p->start[j] >= p->end[j]) { /* dilated, steps over the whole image */
             for (fc_size c = 0; c < p->channels; c++) {
                 ((stored *)(p->out + j * p->out_w))[c] = narrow(-(real)INFINITY);
                 if (with_indices) ((int64_t *)(p->indices + j * p->indices_w))[c] = -1;

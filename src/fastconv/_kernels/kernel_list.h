@@ -57,13 +57,16 @@ FC_KERNEL(void, column_sums, (double *sum, const void *x, fc_size x_line, fc_siz
 
 /* ---- pooling by rows (k_pool_rows.c) ---- */
 
-/* best[i] = the maximum over rows h, h + step, ... < end of n elements, `next` bytes apart; at[i]
- * (unless NULL) the row it was in, in integers of real_size */
+/* best[i] = the maximum over rows h, h + step, ... < end of n elements, `next` bytes apart, and of
+ * best[i] unless it is the first; at[i] (unless NULL) the row it was in, in integers of real_size
+ */
 FC_KERNEL(void, max_fold, (void *best, void *at, const void *rows, fc_size next, fc_size n,
-                           fc_size h, fc_size end, fc_size step))
+                           fc_size h, fc_size end, fc_size step, int first))
 FC_KERNEL(void, max_slide, (const fc_pool_slide *row))
 FC_KERNEL(void, mean_slide, (const fc_pool_slide *row))
-/* backward: `row` from `out` */
+/* backward: `row` from `out` (k_pool_spread.c). Where taps is not 0, columns are single, and window
+ * j is the `taps` columns from lo + j * stride on, as far as they exist; scratch then has room for
+ * out_width + 2 width + 4 taps + (6 stride + 4) lanes reals. */
 FC_KERNEL(void, mean_spread, (const fc_pool_slide *row))
 
 /* ---- pooling of whole planes, of n contiguous elements each (k_pool_planes.c) ---- */
@@ -87,8 +90,12 @@ FC_KERNEL(void, mean_windows, (const fc_pool_windows *row))
 
 /* -1 when an index lies outside the plane */
 FC_KERNEL(int, max_scatter, (const fc_max_scatter *planes))
+/* the other way: dy from dx */
+FC_KERNEL(int, max_gather, (const fc_max_scatter *planes))
 /* -1 when an index lies outside its window */
 FC_KERNEL(int, max_tiles, (const fc_max_tiles *row))
+/* the same of one channel, pixels contiguous */
+FC_KERNEL(int, max_row_tiles, (const fc_max_tiles *row))
 
 /* ---- steps of the optimisers (k_update.c) ---- */
 

@@ -127,24 +127,25 @@ typedef struct {
     fc_size step;        /* dilation */
     const double *divisor; /* mean: [out_width] */
     fc_size width, out_width, inner;
+    fc_size row_number; /* max with indices: the image row that `row` is, where `at` is NULL */
     fc_size lo, hi, stride, taps; /* outputs [lo, hi) have whole windows, evenly spaced */
 } fc_pool_slide;
 
 /* The windows of one output row, every pixel's channels contiguous; other strides in bytes. */
 typedef struct {
     const char *x; /* column 0 of the windows' first row; NULL where they have none */
-    fc_size x_h, x_w; /* from one of their rows to the next, from one pixel to the next */
-    fc_size rows, channels, out_width;
+    fc_size x_d, x_h, x_w; /* from one of their slices, rows, pixels to the next */
+    fc_size slices, rows, channels, out_width;
     const fc_size *start, *end; /* [out_width]: columns of each window */
     fc_size step;               /* dilation */
     char *out, *indices;        /* indices: of int64_t, or NULL */
     fc_size out_w, indices_w;
-    fc_size index, index_h; /* of the first row's column 0, and between rows; a window's span fits
-                             * an integer of real_size */
+    fc_size index, index_d, index_h; /* of the first row's column 0, between slices, between rows;
+                                      * a window's span fits an integer of real_size */
     const double *divisor;  /* mean: [out_width] */
 } fc_pool_windows;
 
-/* dx[index] += dy over planes of an image; strides in elements */
+/* dx[index] += dy over planes of an image, or = dy; strides in elements */
 typedef struct {
     void *dx;
     const void *dy;
@@ -152,18 +153,19 @@ typedef struct {
     fc_size planes, pixels; /* of dy */
     fc_size x_c, y_c, i_c, x_pixel, y_pixel, i_pixel;
     fc_size plane; /* pixels of dx */
+    int assign;    /* the last dy of an index takes its place, instead of being added */
 } fc_max_scatter;
 
 /* The gradient of maxima over one row of windows that lie side by side: dx is written, not added
- * to. Every pixel's channels are contiguous; other strides in bytes. */
+ * to. Every pixel's channels are contiguous, or the pixels of a row; other strides in bytes. */
 typedef struct {
     char *dx;
     const char *dy, *indices;
-    fc_size dx_h, dx_w, dy_w, indices_w;
+    fc_size dx_d, dx_h, dx_w, dy_w, indices_w;
     fc_size out_width, channels;
-    fc_size rows, cols;     /* of a window */
-    fc_size index, index_h; /* of the first window's first pixel, and between rows; indices are
-                             * integers that real can tell apart */
+    fc_size slices, rows, cols;      /* of a window; along rows cols <= lanes */
+    fc_size index, index_d, index_h; /* of the first window's first pixel, between slices, between
+                                      * rows; indices are integers that real can tell apart */
 } fc_max_tiles;
 
 /* ---- steps of the optimisers: n contiguous elements, in place ---- */

@@ -66,6 +66,7 @@ FC_INLINE vindex v_picker(int group, int u) {
     const vindex i = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_add_epi32(_mm256_and_si256(i, _mm256_set1_epi32(-group)), _mm256_set1_epi32(u));
 }
+FC_INLINE vindex v_lanes(const intreal *lane) { return _mm256_loadu_si256((const __m256i *)lane); }
 FC_INLINE vreal v_permute(vreal v, vindex i) { return _mm256_permutevar8x32_ps(v, i); }
 
 FC_INLINE real v_sum(vreal v) {

@@ -63,7 +63,12 @@ typedef __m512i vindex;
 FC_INLINE vindex v_picker(int group, int u) {
     return FC_B(add)(_mm512_and_si512(FC_EACH_LANE, FC_B(set1)(-group)), FC_B(set1)(u));
 }
+FC_INLINE vindex v_lanes(const intreal *lane) { return _mm512_loadu_si512(lane); }
 FC_INLINE vreal v_permute(vreal v, vindex i) { return FC_V(permutexvar)(i, v); }
+#define v_permute_some v_permute_some
+FC_INLINE vreal v_permute_some(vreal y, int from, int to, vreal v, vindex i) {
+    return FC_V(mask_permutexvar)(y, FC_MASK(to) & (FC_MASK(from) ^ FC_MASK(VL)), i, v);
+}
 
 #define v_even v_even
 FC_INLINE vreal v_even(vreal low, vreal high) {

@@ -55,6 +55,14 @@ def check_divisor(divisor_override: int | None) -> int | None:
     return divisor
 
 
+def check_norm_type(norm_type: float) -> float:
+    """The p of a p-norm: infinity of either sign is one."""
+    p = real("norm_type", norm_type)
+    if p == 0:
+        raise ValueError(f"norm_type must not be zero, got {norm_type!r}")
+    return p
+
+
 def check_axis(name: str, axis: int) -> int:
     """An axis that an array can have, counted from either end."""
     return whole(name, axis, -_MAX_AXES, _MAX_AXES - 1)

@@ -7,20 +7,22 @@ from typing import Literal, overload
 from fastconv._geometry import pooling
 from fastconv.functional import _pool
 from fastconv.functional._check import Array
+from fastconv.functional._pool import Padding, Pair, Single, Triple
 
 __all__ = [
     "avg_pool1d",
     "avg_pool1d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "avg_pool3d",
+    "avg_pool3d_backward",
     "max_pool1d",
     "max_pool1d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "max_pool3d",
+    "max_pool3d_backward",
 ]
-
-Single = int | tuple[int]
-Pair = int | tuple[int, int]
 
 
 @overload
@@ -28,7 +30,7 @@ def max_pool1d(
     input: Array,
     kernel_size: Single,
     stride: Single | None = ...,
-    padding: Single = ...,
+    padding: Padding = ...,
     dilation: Single = ...,
     ceil_mode: bool = ...,
     return_indices: Literal[False] = ...,
@@ -38,7 +40,7 @@ def max_pool1d(
     input: Array,
     kernel_size: Single,
     stride: Single | None = ...,
-    padding: Single = ...,
+    padding: Padding = ...,
     dilation: Single = ...,
     ceil_mode: bool = ...,
     *,
@@ -48,7 +50,7 @@ def max_pool1d(
     input: Array,
     kernel_size: Single,
     stride: Single | None = None,
-    padding: Single = 0,
+    padding: Padding = 0,
     dilation: Single = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
@@ -58,10 +60,11 @@ def max_pool1d(
     Parameters
     ----------
     input : (N, C, L) or (C, L) array, float32 or float64
-    kernel_size, dilation : int
-    stride : int, optional
+    kernel_size, dilation : int or (int,)
+    stride : int or (int,), optional
         `kernel_size` if None.
-    padding : int, at most half the kernel
+    padding : int, (before, after), "same", "same_lower" or "valid"
+        As in `max_pool2d`.
     ceil_mode, return_indices : as in `max_pool2d`
 
     Returns
@@ -81,6 +84,8 @@ def max_pool1d(
     >>> import fastconv.functional as F
     >>> F.max_pool1d(np.array([[1.0, 3.0, 2.0, 5.0]]), 2)
     array([[3., 5.]])
+    >>> F.max_pool1d(np.array([[1.0, 3.0, 2.0]]), 2, padding="same")
+    array([[3., 2.]])
     """
     options = kernel_size, stride, padding, dilation, ceil_mode
     return _pool.max_pool(1, input, return_indices, pooling, *options)
@@ -119,7 +124,7 @@ def avg_pool1d(
     input: Array,
     kernel_size: Single,
     stride: Single | None = None,
-    padding: Single = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Array:
@@ -155,7 +160,7 @@ def avg_pool1d_backward(
     input_shape: tuple[int, ...],
     kernel_size: Single,
     stride: Single | None = None,
-    padding: Single = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Array:
@@ -193,7 +198,7 @@ def max_pool2d(
     input: Array,
     kernel_size: Pair,
     stride: Pair | None = ...,
-    padding: Pair = ...,
+    padding: Padding = ...,
     dilation: Pair = ...,
     ceil_mode: bool = ...,
     return_indices: Literal[False] = ...,
@@ -203,7 +208,7 @@ def max_pool2d(
     input: Array,
     kernel_size: Pair,
     stride: Pair | None = ...,
-    padding: Pair = ...,
+    padding: Padding = ...,
     dilation: Pair = ...,
     ceil_mode: bool = ...,
     *,
@@ -213,7 +218,7 @@ def max_pool2d(
     input: Array,
     kernel_size: Pair,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
@@ -229,7 +234,10 @@ def max_pool2d(
     kernel_size : int or (height, width)
     stride : int or (vertical, horizontal), optional
         `kernel_size` if None.
-    padding : int or (vertical, horizontal), at most half the kernel
+    padding : int, (vertical, horizontal), (top, bottom, left, right), or two pairs of sides
+        At most half of what the kernel spans. ``"same"`` is what makes outputs of
+        ceil(size / stride), with the odd row or column at the end, as TensorFlow's SAME and ONNX's
+        SAME_UPPER; ``"same_lower"`` has it at the beginning; ``"valid"`` is none.
     dilation : int or (vertical, horizontal)
     ceil_mode : bool
         Round the output size up; a window must still start inside the input or the padding before
@@ -296,7 +304,7 @@ def avg_pool2d(
     input: Array,
     kernel_size: Pair,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -309,7 +317,8 @@ def avg_pool2d(
     kernel_size, stride, padding, ceil_mode : as in `max_pool2d`
         Padding counts as zero.
     count_include_pad : bool
-        Whether padding counts in the divisor.
+        Whether padding counts in the divisor. It does by default, as in torch; in TensorFlow and
+        ONNX it does not.
     divisor_override : int, optional
         Divide by this, not by the count.
 
@@ -339,7 +348,7 @@ def avg_pool2d_backward(
     input_shape: tuple[int, ...],
     kernel_size: Pair,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -372,3 +381,179 @@ def avg_pool2d_backward(
     options = kernel_size, stride, padding, 1, ceil_mode
     divisor = count_include_pad, divisor_override
     return _pool.avg_backward(2, grad_output, input_shape, *divisor, pooling, *options)
+
+
+@overload
+def max_pool3d(
+    input: Array,
+    kernel_size: Triple,
+    stride: Triple | None = ...,
+    padding: Padding = ...,
+    dilation: Triple = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+) -> Array: ...
+@overload
+def max_pool3d(
+    input: Array,
+    kernel_size: Triple,
+    stride: Triple | None = ...,
+    padding: Padding = ...,
+    dilation: Triple = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Array, Array]: ...
+def max_pool3d(
+    input: Array,
+    kernel_size: Triple,
+    stride: Triple | None = None,
+    padding: Padding = 0,
+    dilation: Triple = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Array | tuple[Array, Array]:
+    """Maximum of every window of a volume: `max_pool2d` with three axes.
+
+    Parameters
+    ----------
+    input : (N, C, D, H, W) or (C, D, H, W) array, float32 or float64
+    kernel_size, dilation : int or (depth, height, width)
+    stride : int or (depth, height, width), optional
+        `kernel_size` if None.
+    padding : int, one for each axis, six sides, or three pairs of sides, "same", "same_lower" or "valid"
+        As in `max_pool2d`.
+    ceil_mode, return_indices : as in `max_pool2d`
+
+    Returns
+    -------
+    output : (N, C, out_d, out_h, out_w) array, in the memory format of `input`
+    indices : int64 array of that shape, if `return_indices`
+        Position in the flattened (D, H, W) volume.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.max_pool3d(np.arange(16.0).reshape(1, 4, 2, 2), 2)
+    array([[[[ 7.]],
+    <BLANKLINE>
+            [[15.]]]])
+    """
+    options = kernel_size, stride, padding, dilation, ceil_mode
+    return _pool.max_pool(3, input, return_indices, pooling, *options)
+
+
+def max_pool3d_backward(grad_output: Array, indices: Array, input_shape: tuple[int, ...]) -> Array:
+    """Gradient with respect to the input of `max_pool3d`: each output's goes to its maximum.
+
+    Parameters
+    ----------
+    grad_output : (N, C, out_d, out_h, out_w) or (C, out_d, out_h, out_w) array
+    indices : int64 array of that shape
+        As `max_pool3d` returned it.
+    input_shape : (N, C, D, H, W) or (C, D, H, W)
+
+    Returns
+    -------
+    array of `input_shape`, in the memory format of `indices`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `max_pool2d_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> x = np.arange(8.0).reshape(1, 2, 2, 2)
+    >>> y, indices = F.max_pool3d(x, 2, return_indices=True)
+    >>> F.max_pool3d_backward(np.ones_like(y), indices, x.shape)[0, 1]
+    array([[0., 0.],
+           [0., 1.]])
+    """
+    return _pool.max_backward(3, grad_output, indices, input_shape)
+
+
+def avg_pool3d(
+    input: Array,
+    kernel_size: Triple,
+    stride: Triple | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """Mean of every window of a volume: `avg_pool2d` with three axes.
+
+    Parameters
+    ----------
+    input : (N, C, D, H, W) or (C, D, H, W) array, float32 or float64
+    kernel_size, stride, padding, ceil_mode : as in `max_pool3d`
+    count_include_pad, divisor_override : as in `avg_pool2d`
+
+    Returns
+    -------
+    (N, C, out_d, out_h, out_w) array, in the memory format of `input`
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.avg_pool3d(np.arange(16.0).reshape(1, 4, 2, 2), 2)
+    array([[[[ 3.5]],
+    <BLANKLINE>
+            [[11.5]]]])
+    """
+    options = kernel_size, stride, padding, 1, ceil_mode
+    return _pool.avg_pool(3, input, count_include_pad, divisor_override, pooling, *options)
+
+
+def avg_pool3d_backward(
+    grad_output: Array,
+    input_shape: tuple[int, ...],
+    kernel_size: Triple,
+    stride: Triple | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """Gradient with respect to the input of `avg_pool3d`: each output's, shared out evenly.
+
+    Parameters
+    ----------
+    grad_output : (N, C, out_d, out_h, out_w) or (C, out_d, out_h, out_w) array
+    input_shape : (N, C, D, H, W) or (C, D, H, W)
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override : as forward
+
+    Returns
+    -------
+    array of `input_shape`, in the memory format of `grad_output`
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv.functional as F
+    >>> F.avg_pool3d_backward(np.ones((1, 1, 1, 1)), (1, 2, 1, 2), (2, 1, 2))[0, 1]
+    array([[0.25, 0.25]])
+    """
+    options = kernel_size, stride, padding, 1, ceil_mode
+    divisor = count_include_pad, divisor_override
+    return _pool.avg_backward(3, grad_output, input_shape, *divisor, pooling, *options)
