@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -337,42 +337,53 @@ def conv2d_naive_backward(
 # ----------------------------------------------------------------- pooling
 
 
-# A sequence is an image of one row.
+def _pool_sides(
+    padding: Padding, size: Sequence[int], *options: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """(before, after) of every axis; "same" makes outputs of ceil(size / stride)."""
+    kernel, _, dilation = options
+    if padding not in ("same", "same_lower"):
+        return list(_sides(padding, kernel, dilation))
+    sides = []
+    for n, k, s, d in zip(size, *options, strict=True):
+        total = max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
+        less, more = total // 2, total - total // 2
+        sides.append((more, less) if padding == "same_lower" else (less, more))
+    return sides
 
 
-def _row(x: Array) -> Array:
-    return x[..., None, :]
+class _Windows(NamedTuple):
+    """What a pool's options make of a size, each a tuple with one entry for every axis."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    sides: list[tuple[int, int]]  # the padding
+    reach: list[tuple[int, int]]  # the padding and what ceil mode overhangs
+    output: tuple[int, ...]
 
 
-def _along(value: Pair, elsewhere: int = 1) -> tuple[int, int]:
-    """An option of a sequence's one axis, for both axes of the row."""
-    return elsewhere, value[0] if isinstance(value, Sequence) else value
-
-
-def _pool_geometry(
+def _windows(
     size: Sequence[int],
     kernel_size: Pair,
     stride: Pair | None,
     padding: Padding,
     dilation: Pair,
     ceil_mode: bool,
-) -> tuple[tuple[int, ...], Pair, Sides, Sides, tuple[int, int]]:
-    """(kernel, stride, padding, padding and what ceil mode overhangs, output size)."""
-    kernel = _pair(kernel_size)
-    stride = kernel if stride is None else stride
-    sides = _sides(padding, kernel, dilation)
-    reach: list[tuple[int, int]] = []
-    output: list[int] = []
-    for n, k, s, d, (before, after) in zip(
-        size, kernel, _pair(stride), _pair(dilation), sides, strict=True
-    ):
+) -> _Windows:
+    ndim = len(size)
+    kernel, dilations = _each(kernel_size, ndim), _each(dilation, ndim)
+    strides = kernel if stride is None else _each(stride, ndim)
+    sides = _pool_sides(padding, size, kernel, strides, dilations)
+    reach, output = [], []
+    for n, k, s, d, (before, after) in zip(size, kernel, strides, dilations, sides, strict=True):
         room = n + before + after - d * (k - 1) - 1
         last = -(-room // s) if ceil_mode else room // s
         if last * s >= n + before:  # only in ceil mode: the window would start past the input
             last -= 1
         output.append(last + 1)
         reach.append((before, after + max(0, last * s - room)))
-    return kernel, stride, sides, (reach[0], reach[1]), (output[0], output[1])
+    return _Windows(kernel, strides, dilations, sides, reach, tuple(output))
 
 
 def _running_max(taps: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
@@ -389,20 +400,360 @@ def _running_max(taps: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
     return best.copy(), where.copy()
 
 
-def _plane_index(input: Array) -> NDArray[np.int64]:
-    """The flat index of every pixel in its plane: (H, W)."""
-    h, w = input.shape[-2:]
-    return np.arange(h * w, dtype=np.int64).reshape(h, w)
+def _plane_index(size: Sequence[int]) -> NDArray[np.int64]:
+    """The flat index of every pixel of a plane of this size."""
+    return np.arange(prod(size), dtype=np.int64).reshape(size)
 
 
-def _scatter(grad_output: Array, indices: Array, input_shape: Sequence[int]) -> Array:
+def _in_planes(indices: Array, plane: int, ndim: int) -> Array:
+    """Indices into planes as indices into all of them, one plane after another."""
+    planes = prod(indices.shape[:-ndim])
+    return indices + plane * np.arange(planes).reshape(*indices.shape[:-ndim], *(1,) * ndim)
+
+
+def _scatter(grad_output: Array, indices: Array, input_shape: Sequence[int], ndim: int) -> Array:
     """Add each output gradient to the input pixel it came from."""
-    h, w = input_shape[-2:]
     grad_input = np.zeros(tuple(input_shape), grad_output.dtype)
-    plane = np.arange(grad_input.size // (h * w)).reshape(*input_shape[:-2], 1, 1) * (h * w)
+    at = _in_planes(indices, prod(input_shape[-ndim:]), ndim)
     real = indices >= 0
-    np.add.at(grad_input.reshape(-1), (plane + indices)[real], grad_output[real])
+    np.add.at(grad_input.reshape(-1), at[real], grad_output[real])
     return grad_input
+
+
+def _max_pool(
+    ndim: int, input: Array, return_indices: bool, *options: Any
+) -> Array | tuple[Array, Array]:
+    size = input.shape[-ndim:]
+    w = _windows(size, *options)
+    values = _taps(_pad(input, w.reach, -np.inf), w.kernel, w.stride, w.dilation, w.output)
+    if not return_indices:
+        return reduce(np.maximum, values).copy()
+    plane = _pad(_plane_index(size), w.reach, -1)
+    indices = _taps(plane, w.kernel, w.stride, w.dilation, w.output)
+    return _running_max(zip(values, indices, strict=True))
+
+
+def _avg_divisor(
+    size: Sequence[int], w: _Windows, count_include_pad: bool, divisor_override: int | None
+) -> Array:
+    """The number each window's sum is divided by: (OH, OW), for two axes.
+
+    Pixels that ceil mode overhangs beyond the padding never count; padding counts if asked to.
+    """
+    if divisor_override is not None:
+        return np.full(w.output, divisor_override)
+    counts = []
+    for n, k, s, (before, after), o in zip(
+        size, w.kernel, w.stride, w.sides, w.output, strict=True
+    ):
+        start = np.arange(o) * s - before
+        low, high = (-before, n + after) if count_include_pad else (0, n)
+        counts.append(np.minimum(start + k, high) - np.maximum(start, low))
+    return np.maximum(reduce(np.multiply.outer, counts), 1)  # a window of padding alone sums to 0
+
+
+def _avg_pool(
+    ndim: int, input: Array, include_pad: bool, divisor_override: int | None, *options: Any
+) -> Array:
+    size = input.shape[-ndim:]
+    w = _windows(size, *options)
+    divisor = _avg_divisor(size, w, include_pad, divisor_override)
+    taps = _taps(_pad(input, w.reach, 0), w.kernel, w.stride, w.dilation, w.output)
+    return reduce(np.add, taps) / divisor.astype(input.dtype)
+
+
+def _avg_backward(
+    ndim: int,
+    grad_output: Array,
+    input_shape: Sequence[int],
+    include_pad: bool,
+    divisor_override: int | None,
+    *options: Any,
+) -> Array:
+    size = input_shape[-ndim:]
+    w = _windows(size, *options)
+    divisor = _avg_divisor(size, w, include_pad, divisor_override)
+    share = grad_output / divisor.astype(grad_output.dtype)
+    grad_input = _pad(np.zeros(tuple(input_shape), grad_output.dtype), w.reach, 0)
+    for tap in _taps(grad_input, w.kernel, w.stride, w.dilation, w.output):
+        tap += share
+    return _crop(grad_input, w.reach)
+
+
+def _grid(size: Sequence[int], output_size: OutputSize) -> list[list[slice]]:
+    """For every axis [floor(i size / output), ceil((i + 1) size / output)) for every i.
+
+    None among the sizes keeps the input's.
+    """
+    outputs = output_size if isinstance(output_size, Sequence) else (output_size,) * len(size)
+    return [
+        [slice(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
+        for n, o in ((n, n if o is None else o) for n, o in zip(size, outputs, strict=True))
+    ]
+
+
+def _areas(grid: list[list[slice]]) -> Array:
+    """How many pixels each block of the grid has."""
+    return reduce(np.multiply.outer, [np.array([s.stop - s.start for s in a]) for a in grid])
+
+
+def _adaptive_avg(ndim: int, input: Array, output_size: OutputSize) -> Array:
+    grid = _grid(input.shape[-ndim:], output_size)
+    total = input
+    for axis, spans in enumerate(grid, -ndim):
+        sums = [total[(..., span, *(slice(None),) * (-1 - axis))].sum(axis) for span in spans]
+        total = np.stack(sums, axis=axis)
+    return total / _areas(grid).astype(input.dtype)
+
+
+def _adaptive_avg_backward(ndim: int, grad_output: Array, input_shape: Sequence[int]) -> Array:
+    grid = _grid(input_shape[-ndim:], grad_output.shape[-ndim:])
+    share = grad_output / _areas(grid).astype(grad_output.dtype)
+    grad_input = np.zeros(tuple(input_shape), grad_output.dtype)
+    for block in product(*map(enumerate, grid)):
+        at = tuple(slice(i, i + 1) for i, _ in block)
+        grad_input[(..., *(span for _, span in block))] += share[(..., *at)]
+    return grad_input
+
+
+def _adaptive_max(
+    ndim: int, input: Array, output_size: OutputSize, return_indices: bool
+) -> Array | tuple[Array, Array]:
+    grid = _grid(input.shape[-ndim:], output_size)
+    plane = _plane_index(input.shape[-ndim:])
+
+    def taps() -> Iterator[tuple[Array, Array]]:
+        """Like a pool's taps, but a short block visits its last row or column again."""
+        for tap in product(*(range(max(s.stop - s.start for s in spans)) for spans in grid)):
+            at = np.ix_(
+                *(
+                    [min(s.start + i, s.stop - 1) for s in spans]
+                    for i, spans in zip(tap, grid, strict=True)
+                )
+            )
+            yield input[(..., *at)], plane[at]
+
+    if return_indices:
+        return _running_max(taps())
+    return reduce(np.maximum, (value for value, _ in taps()))
+
+
+def _lp_sums(ndim: int, input: Array, norm_type: float, *options: Any) -> Array:
+    """Of input ** norm_type; a window that overhangs counts as if it went on with its mean."""
+    kernel = _windows(input.shape[-ndim:], *options).kernel
+    return _avg_pool(ndim, input**norm_type, True, None, *options) * prod(kernel)
+
+
+def _lp_pool(
+    ndim: int, input: Array, norm_type: float, kernel: Pair, stride: Pair | None, ceil_mode: bool
+) -> Array:
+    options = kernel, stride, 0, 1, ceil_mode
+    if np.isinf(norm_type):
+        sign = np.sign(norm_type)
+        return sign * np.asarray(_max_pool(ndim, sign * np.abs(input), False, *options))
+    with np.errstate(all="ignore"):
+        return _lp_sums(ndim, input, norm_type, *options) ** (1 / norm_type)
+
+
+def _lp_backward(
+    ndim: int,
+    grad_output: Array,
+    input: Array,
+    norm_type: float,
+    kernel: Pair,
+    stride: Pair | None,
+    ceil_mode: bool,
+) -> Array:
+    options = kernel, stride, 0, 1, ceil_mode
+    if np.isinf(norm_type):
+        magnitudes = np.sign(norm_type) * np.abs(input)
+        _, indices = _max_pool(ndim, magnitudes, True, *options)
+        return _scatter(grad_output, indices, input.shape, ndim) * np.sign(input)
+    with np.errstate(all="ignore"):
+        sums = _lp_sums(ndim, input, norm_type, *options)
+        share = np.where(sums == 0, 0, grad_output * sums ** (1 / norm_type - 1))
+        taps = prod(_windows(input.shape[-ndim:], *options).kernel)
+        spread = _avg_backward(ndim, share * taps, input.shape, True, None, *options)
+        return spread * input ** (norm_type - 1)
+
+
+def _unpool(
+    ndim: int,
+    input: Array,
+    indices: Array,
+    kernel_size: Pair,
+    stride: Pair | None,
+    padding: Pair,
+    output_size: Sequence[int] | None,
+) -> Array:
+    """The last of the elements for one place is there."""
+    kernel = _each(kernel_size, ndim)
+    size: Sequence[int] = [
+        (n - 1) * s - 2 * p + k
+        for n, k, s, p in zip(
+            input.shape[-ndim:],
+            kernel,
+            kernel if stride is None else _each(stride, ndim),
+            _each(padding, ndim),
+            strict=True,
+        )
+    ]
+    if output_size is not None:
+        size = output_size[-ndim:]
+    output = np.zeros((*input.shape[:-ndim], *size), input.dtype)
+    flat = output.reshape(-1)
+    for at, index, value in zip(
+        _in_planes(indices, prod(size), ndim).flat, indices.flat, input.flat, strict=True
+    ):
+        if index >= 0:
+            flat[at] = value
+    return output
+
+
+def _unpool_backward(ndim: int, grad_output: Array, indices: Array) -> Array:
+    at = _in_planes(indices, prod(grad_output.shape[-ndim:]), ndim)
+    return np.where(indices < 0, 0, grad_output.reshape(-1)[np.maximum(at, 0)])
+
+
+# ---- over 1 axis
+
+
+def max_pool1d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Array | tuple[Array, Array]:
+    """The largest element of every window; padding is -inf. Indices are flat per plane."""
+    options = kernel_size, stride, padding, dilation, ceil_mode
+    return _max_pool(1, input, return_indices, *options)
+
+
+def max_pool1d_backward(grad_output: Array, indices: Array, input_shape: Sequence[int]) -> Array:
+    """Each window's gradient goes to its largest element alone."""
+    return _scatter(grad_output, indices, input_shape, 1)
+
+
+def avg_pool1d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """The sum of every window over its divisor."""
+    options = kernel_size, stride, padding, 1, ceil_mode
+    return _avg_pool(1, input, count_include_pad, None, *options)
+
+
+def avg_pool1d_backward(
+    grad_output: Array,
+    input_shape: Sequence[int],
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """Every element of a window receives the window's gradient over its divisor."""
+    options = kernel_size, stride, padding, 1, ceil_mode
+    divisor = count_include_pad, None
+    return _avg_backward(1, grad_output, input_shape, *divisor, *options)
+
+
+def adaptive_avg_pool1d(input: Array, output_size: OutputSize) -> Array:
+    """The mean of each of output_size near-equal, perhaps overlapping, blocks."""
+    return _adaptive_avg(1, input, output_size)
+
+
+def adaptive_avg_pool1d_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+    """Every element of a block receives the block's gradient over its size."""
+    return _adaptive_avg_backward(1, grad_output, input_shape)
+
+
+def adaptive_max_pool1d(
+    input: Array, output_size: OutputSize, return_indices: bool = False
+) -> Array | tuple[Array, Array]:
+    """The maximum of each of output_size near-equal, perhaps overlapping, blocks."""
+    return _adaptive_max(1, input, output_size, return_indices)
+
+
+def adaptive_max_pool1d_backward(
+    grad_output: Array, indices: Array, input_shape: Sequence[int]
+) -> Array:
+    """Each block's gradient goes to its largest element alone."""
+    return _scatter(grad_output, indices, input_shape, 1)
+
+
+def global_avg_pool1d(input: Array) -> Array:
+    """The mean of every sequence: (N, C, 1)."""
+    return input.mean(axis=(-1,), keepdims=True)
+
+
+def global_avg_pool1d_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+    """Every element receives its sequence's gradient over the sequence's size."""
+    share = grad_output / grad_output.dtype.type(prod(input_shape[-1:]))
+    return np.broadcast_to(share, tuple(input_shape)).copy()
+
+
+def global_max_pool1d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
+    """The maximum of every sequence: (N, C, 1)."""
+    return _adaptive_max(1, input, 1, return_indices)
+
+
+def global_max_pool1d_backward(
+    grad_output: Array, indices: Array, input_shape: Sequence[int]
+) -> Array:
+    """Each sequence's gradient goes to its largest element alone."""
+    return _scatter(grad_output, indices, input_shape, 1)
+
+
+def lp_pool1d(
+    input: Array,
+    norm_type: float,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    ceil_mode: bool = False,
+) -> Array:
+    """(sum of x**p over every window)**(1/p)."""
+    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool1d_backward(
+    grad_output: Array,
+    input: Array,
+    norm_type: float,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    ceil_mode: bool = False,
+) -> Array:
+    """The gradient times (x / y)**(p - 1), summed over windows; 0 where a window's y is."""
+    options = norm_type, kernel_size, stride, ceil_mode
+    return _lp_backward(1, grad_output, input, *options)
+
+
+def max_unpool1d(
+    input: Array,
+    indices: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    output_size: Sequence[int] | None = None,
+) -> Array:
+    """Elements where their indices say, zeros elsewhere."""
+    return _unpool(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool1d_backward(grad_output: Array, indices: Array) -> Array:
+    """Each element's gradient is that of its place."""
+    return _unpool_backward(1, grad_output, indices)
+
+
+# ---- over 2 axes
 
 
 def max_pool2d(
@@ -415,42 +766,13 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Array | tuple[Array, Array]:
     """The largest pixel of every window; padding is -inf. Indices are flat per plane."""
-    kernel, stride, _, reach, size = _pool_geometry(
-        input.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode
-    )
-    values = _taps(_pad(input, reach, -np.inf), kernel, stride, dilation, size)
-    if not return_indices:
-        return reduce(np.maximum, values).copy()
-    indices = _taps(_pad(_plane_index(input), reach, -1), kernel, stride, dilation, size)
-    return _running_max(zip(values, indices, strict=True))
+    options = kernel_size, stride, padding, dilation, ceil_mode
+    return _max_pool(2, input, return_indices, *options)
 
 
 def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: Sequence[int]) -> Array:
     """Each window's gradient goes to its largest pixel alone."""
-    return _scatter(grad_output, indices, input_shape)
-
-
-def _avg_divisor(
-    size: Sequence[int],
-    kernel: Sequence[int],
-    stride: Pair,
-    sides: Sides,
-    output: Sequence[int],
-    count_include_pad: bool,
-    divisor_override: int | None,
-) -> Array:
-    """The number each window's sum is divided by: (OH, OW).
-
-    Pixels that ceil mode overhangs beyond the padding never count; padding counts if asked to.
-    """
-    if divisor_override is not None:
-        return np.full(tuple(output), divisor_override)
-    counts = []
-    for n, k, s, (before, after), o in zip(size, kernel, _pair(stride), sides, output, strict=True):
-        start = np.arange(o) * s - before
-        low, high = (-before, n + after) if count_include_pad else (0, n)
-        counts.append(np.minimum(start + k, high) - np.maximum(start, low))
-    return np.maximum(np.outer(*counts), 1)  # a window of padding alone sums to 0
+    return _scatter(grad_output, indices, input_shape, 2)
 
 
 def avg_pool2d(
@@ -463,14 +785,8 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> Array:
     """The sum of every window over its divisor."""
-    kernel, stride, sides, reach, size = _pool_geometry(
-        input.shape[-2:], kernel_size, stride, padding, 1, ceil_mode
-    )
-    divisor = _avg_divisor(
-        input.shape[-2:], kernel, stride, sides, size, count_include_pad, divisor_override
-    )
-    total = reduce(np.add, _taps(_pad(input, reach, 0), kernel, stride, 1, size))
-    return total / divisor.astype(input.dtype)
+    options = kernel_size, stride, padding, 1, ceil_mode
+    return _avg_pool(2, input, count_include_pad, divisor_override, *options)
 
 
 def avg_pool2d_backward(
@@ -484,128 +800,33 @@ def avg_pool2d_backward(
     divisor_override: int | None = None,
 ) -> Array:
     """Every pixel of a window receives the window's gradient over its divisor."""
-    kernel, stride, sides, reach, size = _pool_geometry(
-        input_shape[-2:], kernel_size, stride, padding, 1, ceil_mode
-    )
-    divisor = _avg_divisor(
-        input_shape[-2:], kernel, stride, sides, size, count_include_pad, divisor_override
-    )
-    share = grad_output / divisor.astype(grad_output.dtype)
-    grad_input = _pad(np.zeros(tuple(input_shape), grad_output.dtype), reach, 0)
-    for tap in _taps(grad_input, kernel, stride, 1, size):
-        tap += share
-    return _crop(grad_input, reach)
-
-
-def max_pool1d(
-    input: Array,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Array | tuple[Array, Array]:
-    """`max_pool2d` of one row."""
-    step = _along(kernel_size if stride is None else stride)
-    options = step, _along(padding, 0), _along(dilation), ceil_mode, return_indices
-    result = max_pool2d(_row(input), _along(kernel_size), *options)
-    if isinstance(result, tuple):
-        return result[0][..., 0, :], result[1][..., 0, :]
-    return result[..., 0, :]
-
-
-def max_pool1d_backward(grad_output: Array, indices: Array, input_shape: Sequence[int]) -> Array:
-    """Each window's gradient goes to its largest element alone."""
-    shape = (*input_shape[:-1], 1, input_shape[-1])
-    return _scatter(_row(grad_output), _row(indices), shape)[..., 0, :]
-
-
-def avg_pool1d(
-    input: Array,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-) -> Array:
-    """`avg_pool2d` of one row."""
-    step = _along(kernel_size if stride is None else stride)
-    options = step, _along(padding, 0), ceil_mode, count_include_pad
-    return avg_pool2d(_row(input), _along(kernel_size), *options)[..., 0, :]
-
-
-def avg_pool1d_backward(
-    grad_output: Array,
-    input_shape: Sequence[int],
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-) -> Array:
-    """`avg_pool2d_backward` of one row."""
-    step = _along(kernel_size if stride is None else stride)
-    options = _along(kernel_size), step, _along(padding, 0), ceil_mode, count_include_pad
-    shape = (*input_shape[:-1], 1, input_shape[-1])
-    return avg_pool2d_backward(_row(grad_output), shape, *options)[..., 0, :]
-
-
-def _adaptive_spans(size: int, output: int) -> list[tuple[int, int]]:
-    """[floor(i size / output), ceil((i + 1) size / output)) for every i."""
-    return [(i * size // output, -(-(i + 1) * size // output)) for i in range(output)]
-
-
-def _sizes(output_size: OutputSize, input: Array) -> tuple[int, ...]:
-    """An output's (OH, OW), where None keeps the input's."""
-    if not isinstance(output_size, Sequence):
-        return output_size, output_size
-    return tuple(n if o is None else o for o, n in zip(output_size, input.shape[-2:], strict=True))
+    options = kernel_size, stride, padding, 1, ceil_mode
+    divisor = count_include_pad, divisor_override
+    return _avg_backward(2, grad_output, input_shape, *divisor, *options)
 
 
 def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> Array:
-    """The mean of each of output_size near-equal, perhaps overlapping, rectangles."""
-    rows, cols = map(_adaptive_spans, input.shape[-2:], _sizes(output_size, input))
-    total = np.stack([input[..., a:b, :].sum(-2) for a, b in rows], axis=-2)
-    total = np.stack([total[..., a:b].sum(-1) for a, b in cols], axis=-1)
-    area = np.outer([b - a for a, b in rows], [b - a for a, b in cols])
-    return total / area.astype(input.dtype)
+    """The mean of each of output_size near-equal, perhaps overlapping, blocks."""
+    return _adaptive_avg(2, input, output_size)
 
 
 def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
-    """Every pixel of a rectangle receives the rectangle's gradient over its area."""
-    rows, cols = map(_adaptive_spans, input_shape[-2:], grad_output.shape[-2:])
-    area = np.outer([b - a for a, b in rows], [b - a for a, b in cols])
-    share = grad_output / area.astype(grad_output.dtype)
-    grad_input = np.zeros(tuple(input_shape), grad_output.dtype)
-    for (i, (a, b)), (j, (c, d)) in product(enumerate(rows), enumerate(cols)):
-        grad_input[..., a:b, c:d] += share[..., i : i + 1, j : j + 1]
-    return grad_input
+    """Every pixel of a block receives the block's gradient over its size."""
+    return _adaptive_avg_backward(2, grad_output, input_shape)
 
 
 def adaptive_max_pool2d(
     input: Array, output_size: OutputSize, return_indices: bool = False
 ) -> Array | tuple[Array, Array]:
-    """The maximum of each of output_size near-equal, perhaps overlapping, rectangles."""
-    rows, cols = map(_adaptive_spans, input.shape[-2:], _sizes(output_size, input))
-    plane = _plane_index(input)
-
-    def taps() -> Iterator[tuple[Array, Array]]:
-        """Like a pool's taps, but a short rectangle visits its last row or column again."""
-        for i, j in product(range(max(b - a for a, b in rows)), range(max(b - a for a, b in cols))):
-            at = np.ix_([min(a + i, b - 1) for a, b in rows], [min(a + j, b - 1) for a, b in cols])
-            yield input[..., at[0], at[1]], plane[at]
-
-    if return_indices:
-        return _running_max(taps())
-    return reduce(np.maximum, (value for value, _ in taps()))
+    """The maximum of each of output_size near-equal, perhaps overlapping, blocks."""
+    return _adaptive_max(2, input, output_size, return_indices)
 
 
 def adaptive_max_pool2d_backward(
     grad_output: Array, indices: Array, input_shape: Sequence[int]
 ) -> Array:
-    """Each rectangle's gradient goes to its largest pixel alone."""
-    return _scatter(grad_output, indices, input_shape)
+    """Each block's gradient goes to its largest pixel alone."""
+    return _scatter(grad_output, indices, input_shape, 2)
 
 
 def global_avg_pool2d(input: Array) -> Array:
@@ -614,21 +835,202 @@ def global_avg_pool2d(input: Array) -> Array:
 
 
 def global_avg_pool2d_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
-    """Every pixel of a plane receives the plane's gradient over H W."""
-    share = grad_output / grad_output.dtype.type(input_shape[-2] * input_shape[-1])
+    """Every pixel receives its plane's gradient over the plane's size."""
+    share = grad_output / grad_output.dtype.type(prod(input_shape[-2:]))
     return np.broadcast_to(share, tuple(input_shape)).copy()
 
 
 def global_max_pool2d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
     """The maximum of every plane: (N, C, 1, 1)."""
-    return adaptive_max_pool2d(input, 1, return_indices)
+    return _adaptive_max(2, input, 1, return_indices)
 
 
 def global_max_pool2d_backward(
     grad_output: Array, indices: Array, input_shape: Sequence[int]
 ) -> Array:
     """Each plane's gradient goes to its largest pixel alone."""
-    return _scatter(grad_output, indices, input_shape)
+    return _scatter(grad_output, indices, input_shape, 2)
+
+
+def lp_pool2d(
+    input: Array,
+    norm_type: float,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    ceil_mode: bool = False,
+) -> Array:
+    """(sum of x**p over every window)**(1/p)."""
+    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d_backward(
+    grad_output: Array,
+    input: Array,
+    norm_type: float,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    ceil_mode: bool = False,
+) -> Array:
+    """The gradient times (x / y)**(p - 1), summed over windows; 0 where a window's y is."""
+    options = norm_type, kernel_size, stride, ceil_mode
+    return _lp_backward(2, grad_output, input, *options)
+
+
+def max_unpool2d(
+    input: Array,
+    indices: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    output_size: Sequence[int] | None = None,
+) -> Array:
+    """Elements where their indices say, zeros elsewhere."""
+    return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d_backward(grad_output: Array, indices: Array) -> Array:
+    """Each element's gradient is that of its place."""
+    return _unpool_backward(2, grad_output, indices)
+
+
+# ---- over 3 axes
+
+
+def max_pool3d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Array | tuple[Array, Array]:
+    """The largest voxel of every window; padding is -inf. Indices are flat per plane."""
+    options = kernel_size, stride, padding, dilation, ceil_mode
+    return _max_pool(3, input, return_indices, *options)
+
+
+def max_pool3d_backward(grad_output: Array, indices: Array, input_shape: Sequence[int]) -> Array:
+    """Each window's gradient goes to its largest voxel alone."""
+    return _scatter(grad_output, indices, input_shape, 3)
+
+
+def avg_pool3d(
+    input: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """The sum of every window over its divisor."""
+    options = kernel_size, stride, padding, 1, ceil_mode
+    return _avg_pool(3, input, count_include_pad, divisor_override, *options)
+
+
+def avg_pool3d_backward(
+    grad_output: Array,
+    input_shape: Sequence[int],
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """Every voxel of a window receives the window's gradient over its divisor."""
+    options = kernel_size, stride, padding, 1, ceil_mode
+    divisor = count_include_pad, divisor_override
+    return _avg_backward(3, grad_output, input_shape, *divisor, *options)
+
+
+def adaptive_avg_pool3d(input: Array, output_size: OutputSize) -> Array:
+    """The mean of each of output_size near-equal, perhaps overlapping, blocks."""
+    return _adaptive_avg(3, input, output_size)
+
+
+def adaptive_avg_pool3d_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+    """Every voxel of a block receives the block's gradient over its size."""
+    return _adaptive_avg_backward(3, grad_output, input_shape)
+
+
+def adaptive_max_pool3d(
+    input: Array, output_size: OutputSize, return_indices: bool = False
+) -> Array | tuple[Array, Array]:
+    """The maximum of each of output_size near-equal, perhaps overlapping, blocks."""
+    return _adaptive_max(3, input, output_size, return_indices)
+
+
+def adaptive_max_pool3d_backward(
+    grad_output: Array, indices: Array, input_shape: Sequence[int]
+) -> Array:
+    """Each block's gradient goes to its largest voxel alone."""
+    return _scatter(grad_output, indices, input_shape, 3)
+
+
+def global_avg_pool3d(input: Array) -> Array:
+    """The mean of every volume: (N, C, 1, 1, 1)."""
+    return input.mean(axis=(-3, -2, -1), keepdims=True)
+
+
+def global_avg_pool3d_backward(grad_output: Array, input_shape: Sequence[int]) -> Array:
+    """Every voxel receives its volume's gradient over the volume's size."""
+    share = grad_output / grad_output.dtype.type(prod(input_shape[-3:]))
+    return np.broadcast_to(share, tuple(input_shape)).copy()
+
+
+def global_max_pool3d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
+    """The maximum of every volume: (N, C, 1, 1, 1)."""
+    return _adaptive_max(3, input, 1, return_indices)
+
+
+def global_max_pool3d_backward(
+    grad_output: Array, indices: Array, input_shape: Sequence[int]
+) -> Array:
+    """Each volume's gradient goes to its largest voxel alone."""
+    return _scatter(grad_output, indices, input_shape, 3)
+
+
+def lp_pool3d(
+    input: Array,
+    norm_type: float,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    ceil_mode: bool = False,
+) -> Array:
+    """(sum of x**p over every window)**(1/p)."""
+    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d_backward(
+    grad_output: Array,
+    input: Array,
+    norm_type: float,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    ceil_mode: bool = False,
+) -> Array:
+    """The gradient times (x / y)**(p - 1), summed over windows; 0 where a window's y is."""
+    options = norm_type, kernel_size, stride, ceil_mode
+    return _lp_backward(3, grad_output, input, *options)
+
+
+def max_unpool3d(
+    input: Array,
+    indices: Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    output_size: Sequence[int] | None = None,
+) -> Array:
+    """Elements where their indices say, zeros elsewhere."""
+    return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d_backward(grad_output: Array, indices: Array) -> Array:
+    """Each element's gradient is that of its place."""
+    return _unpool_backward(3, grad_output, indices)
 
 
 # ------------------------------------------------------------- activations

@@ -50,6 +50,7 @@ cdef bint along_rows(const Pool *p) noexcept nogil:
     for i in range(AXES):
         pixels *= p.axis[i].size // p.axis[i].out
     return (p.axis[W].size >= p.kernels.lanes and pixels <= POOL_MAX_ROW_TILE
+            and p.axis[W].size // p.axis[W].out <= p.kernels.lanes
             and p.x.stride[W] == size and p.y.stride[W] == size
             and p.indices.stride[W] == sizeof(int64_t))
 

@@ -222,6 +222,8 @@ void FC_NAME(max_slide)(const fc_pool_slide *p) {
     if (p->lo < p->hi) {
         if (p->stride <= VL && (!p->indices || !p->at))
             FC_EACH_STRIDE(p->stride, slide_max_apart(p, &a));
+        else if (p->indices && !p->at)
+            slide_max(p, 1, p->lo, p->hi);
         else if (p->stride == 1)
             slide_max_regular(p, 1);
         else if (p->stride == 2)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import _ops
 from fastconv._arguments import to_array
-from fastconv._geometry import Pooling, adaptive_pooling, pooling
+from fastconv._geometry import Pooling, adaptive_pooling
 from fastconv._geometry_options import per_axis, pool_stride, sizes
 from fastconv.functional._check import (
     Array,
@@ -124,9 +124,7 @@ def avg_backward(
     return dx if batched else dx[0]
 
 
-def adaptive_avg_backward(
-    ndim: int, grad_output: Array, input_shape: tuple[int, ...]
-) -> Array:
+def adaptive_avg_backward(ndim: int, grad_output: Array, input_shape: tuple[int, ...]) -> Array:
     dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
     size = dy.shape[-ndim:]
     return avg_backward(ndim, dy, input_shape, True, None, adaptive_pooling, size)

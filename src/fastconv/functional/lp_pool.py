@@ -93,7 +93,9 @@ def lp_pool1d_backward(
     >>> F.lp_pool1d_backward(np.ones((1, 2)), x, 2, 2)
     array([[0.6, 0.8, 0. , 0. ]])
     """
-    return _pool.lp_backward(1, grad_output, input, norm_type, pooling, kernel_size, stride, ceil_mode)
+    return _pool.lp_backward(
+        1, grad_output, input, norm_type, pooling, kernel_size, stride, ceil_mode
+    )
 
 
 def lp_pool2d(
@@ -166,7 +168,9 @@ def lp_pool2d_backward(
     array([[[0.6, 0. ],
             [0. , 0.8]]])
     """
-    return _pool.lp_backward(2, grad_output, input, norm_type, pooling, kernel_size, stride, ceil_mode)
+    return _pool.lp_backward(
+        2, grad_output, input, norm_type, pooling, kernel_size, stride, ceil_mode
+    )
 
 
 def lp_pool3d(
@@ -238,4 +242,6 @@ def lp_pool3d_backward(
     >>> F.lp_pool3d_backward(np.ones((1, 1, 1, 1)), x, 2, (2, 1, 1)).ravel()
     array([0.6, 0.8])
     """
-    return _pool.lp_backward(3, grad_output, input, norm_type, pooling, kernel_size, stride, ceil_mode)
+    return _pool.lp_backward(
+        3, grad_output, input, norm_type, pooling, kernel_size, stride, ceil_mode
+    )

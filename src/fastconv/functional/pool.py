@@ -63,7 +63,7 @@ def max_pool1d(
     kernel_size, dilation : int or (int,)
     stride : int or (int,), optional
         `kernel_size` if None.
-    padding : int, (before, after), "same", "same_lower" or "valid"
+    padding : int, (before, after) or a name
         As in `max_pool2d`.
     ceil_mode, return_indices : as in `max_pool2d`
 
@@ -421,7 +421,7 @@ def max_pool3d(
     kernel_size, dilation : int or (depth, height, width)
     stride : int or (depth, height, width), optional
         `kernel_size` if None.
-    padding : int, one for each axis, six sides, or three pairs of sides, "same", "same_lower" or "valid"
+    padding : int, one for each axis, six sides, three pairs of sides, or a name
         As in `max_pool2d`.
     ceil_mode, return_indices : as in `max_pool2d`
 
