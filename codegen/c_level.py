@@ -67,7 +67,7 @@ STATUSES = [
         "the packed weight is of another dtype, size or groups than the geometry's",
     ),
     ("WORKSPACE_TOO_SMALL", 14, "the workspace is smaller than this call needs"),
-    ("UNSUPPORTED", 15, "poolings of three dimensions are not offered yet"),
+    ("UNSUPPORTED", 15, "what is asked for is not offered; no function says so at present"),
 ]
 
 #: what drivers return, but no function of the C level
@@ -239,6 +239,23 @@ FUNCTIONS = sections(
                     Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
                     Py_ssize_t kernel_d, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
                     Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation, Py_ssize_t groups)
+    int pool3d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t in_d,
+                    Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t kernel_d, Py_ssize_t kernel_h,
+                    Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding)
+    int adaptive_pool3d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channels,
+                             Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_d,
+                             Py_ssize_t out_h, Py_ssize_t out_w)
+
+    # ---- back from a max_pool's output to its input: elements where `indices` say, zeros
+    # elsewhere; of several for one place the last is there. Backward takes from those places.
+    int max_unpool_{T}(const PoolGeometry *geometry, const {real} *output, const int64_t *indices,
+                       {real} *input, Workspace *workspace, int num_threads)
+        -> max_unpool(geometry, {dtype}, output, indices, input, False, workspace, num_threads)
+    int max_unpool_backward_{T}(const PoolGeometry *geometry, const {real} *grad_input,
+                                const int64_t *indices, {real} *grad_output, Workspace *workspace,
+                                int num_threads)
+        -> max_unpool(geometry, {dtype}, grad_output, indices, grad_input, True, workspace,
+                      num_threads)
     """,
     DTYPES,
 )

@@ -72,6 +72,16 @@ int conv3d_init(conv_geometry *geometry, Py_ssize_t batch, Py_ssize_t in_channel
     Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels, Py_ssize_t kernel_d,
     Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding,
     Py_ssize_t dilation, Py_ssize_t groups)
+int pool3d_init(pool_geometry *geometry, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t in_d,
+    Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t kernel_d, Py_ssize_t kernel_h,
+    Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding)
+int adaptive_pool3d_init(pool_geometry *geometry, Py_ssize_t batch, Py_ssize_t channels,
+    Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_d, Py_ssize_t out_h,
+    Py_ssize_t out_w)
+int max_unpool_T(const pool_geometry *geometry, const real *output, const int64_t *indices,
+    real *input, workspace *workspace, int num_threads)
+int max_unpool_backward_T(const pool_geometry *geometry, const real *grad_input,
+    const int64_t *indices, real *grad_output, workspace *workspace, int num_threads)
 """
 FIELDS = {
     Axis: "size kernel stride pad_before pad_after dilation out",

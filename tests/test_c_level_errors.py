@@ -105,10 +105,10 @@ def test_invalid_convolutions_are_refused(fields, status):
         ({"dilation_w": 2**62}, "KERNEL_TOO_LARGE"),
         ({"dilation_w": 2**62, "ceil_mode": 1}, "KERNEL_TOO_LARGE"),
         ({"channels": 2**62}, "TOO_LARGE"),
-        ({"size_d": 2}, "UNSUPPORTED"),
-        ({"kernel_d": 3, "pad_before_d": 1, "pad_after_d": 1}, "UNSUPPORTED"),
-        ({"adaptive": 1, "size_d": 2}, "UNSUPPORTED"),
-        ({"adaptive": 1, "out_d": 2}, "UNSUPPORTED"),
+        ({"size_d": 0}, "INVALID_SIZE"),
+        ({"kernel_d": 2}, "KERNEL_TOO_LARGE"),
+        ({"kernel_d": 3, "pad_before_d": 2}, "INVALID_PADDING"),
+        ({"adaptive": 1, "out_d": 0}, "INVALID_SIZE"),
         ({"adaptive": 1, "out_h": 0}, "INVALID_SIZE"),
         ({"adaptive": 1, "out_h": 2**40, "out_w": 2**40}, "TOO_LARGE"),
     ],
@@ -124,6 +124,8 @@ def test_invalid_poolings_are_refused(fields, status):
     assert call_op("max_pool_backward_f64", geometry, x, x, x) == STATUSES[status]
     assert call_op("avg_pool_f64", geometry, x, x) == STATUSES[status]
     assert call_op("avg_pool_backward_f64", geometry, x, x) == STATUSES[status]
+    assert call_op("max_unpool_f64", geometry, x, x, x) == STATUSES[status]
+    assert call_op("max_unpool_backward_f64", geometry, x, x, x) == STATUSES[status]
 
 
 def test_huge_strides_give_one_output_pixel(rng):

@@ -201,7 +201,7 @@ MAY_IMPORT["optim"] |= {"_ops"}
 MAY_IMPORT["_geometry_options"] = {"_arguments"}
 MAY_IMPORT |= {"_import": {"_native"}, "_native": set()}
 MAY_IMPORT["runtime"] |= {"_import"}
-for top in ("_ops", "_geometry", "nn"):
+for top in ("_ops", "_geometry", "functional", "nn"):
     MAY_IMPORT[top] |= {"_geometry_options"}
 MAY_IMPORT["training"] |= ASIDE
 MAY_IMPORT["cli"] |= {*ASIDE, "__init__"}

@@ -6,10 +6,11 @@ from fastconv._capi cimport (
     INVALID_PADDING, INVALID_SIZE, INVALID_STRIDE, KERNEL_TOO_LARGE, MemoryFormat, NULL_POINTER, OK,
     OUT_OF_MEMORY, PackedConv, PoolGeometry, Status, TOO_LARGE, UNSUPPORTED, WEIGHT_MISMATCH,
     WINOGRAD, WORKSPACE_TOO_SMALL, Workspace, adaptive_pool1d_init, adaptive_pool2d_init,
-    avg_pool_backward_f32, avg_pool_backward_f64, avg_pool_f32, avg_pool_f64, conv1d_init,
-    conv2d_init, conv3d_init, conv_backward_bias_f32, conv_backward_bias_f64,
+    adaptive_pool3d_init, avg_pool_backward_f32, avg_pool_backward_f64, avg_pool_f32, avg_pool_f64,
+    conv1d_init, conv2d_init, conv3d_init, conv_backward_bias_f32, conv_backward_bias_f64,
     conv_backward_input_f32, conv_backward_input_f64, conv_backward_weight_f32,
     conv_backward_weight_f64, conv_check, conv_f32, conv_f64, conv_pack_f32, conv_pack_f64,
     conv_packed_f32, conv_packed_f64, conv_packed_free, max_pool_backward_f32,
-    max_pool_backward_f64, max_pool_f32, max_pool_f64, pool1d_init, pool2d_init, pool_check,
-    status_text)
+    max_pool_backward_f64, max_pool_f32, max_pool_f64, max_unpool_backward_f32,
+    max_unpool_backward_f64, max_unpool_f32, max_unpool_f64, pool1d_init, pool2d_init, pool3d_init,
+    pool_check, status_text)

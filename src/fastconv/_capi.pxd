@@ -128,3 +128,22 @@ cdef int conv3d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_cha
                      Py_ssize_t kernel_d, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
                      Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
                      Py_ssize_t groups) noexcept nogil
+cdef int pool3d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t in_d,
+                     Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t kernel_d, Py_ssize_t kernel_h,
+                     Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding) noexcept nogil
+cdef int adaptive_pool3d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channels,
+                              Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_d,
+                              Py_ssize_t out_h, Py_ssize_t out_w) noexcept nogil
+
+# ---- back from a max_pool's output to its input: elements where `indices` say, zeros elsewhere; of
+# several for one place the last is there. Backward takes from those places.
+cdef int max_unpool_f32(const PoolGeometry *geometry, const float *output, const int64_t *indices,
+                        float *input, Workspace *workspace, int num_threads) noexcept nogil
+cdef int max_unpool_f64(const PoolGeometry *geometry, const double *output, const int64_t *indices,
+                        double *input, Workspace *workspace, int num_threads) noexcept nogil
+cdef int max_unpool_backward_f32(const PoolGeometry *geometry, const float *grad_input,
+                                 const int64_t *indices, float *grad_output, Workspace *workspace,
+                                 int num_threads) noexcept nogil
+cdef int max_unpool_backward_f64(const PoolGeometry *geometry, const double *grad_input,
+                                 const int64_t *indices, double *grad_output, Workspace *workspace,
+                                 int num_threads) noexcept nogil

@@ -14,7 +14,8 @@ from fastconv._drivers.kernels cimport FC_FLOAT32, FC_FLOAT64, fc_kernels, fc_si
 from fastconv._drivers.memory cimport Arena, use_arena
 from fastconv._drivers.packed cimport PackedFilters, fits, free_filters, pack_filters, use_packed
 from fastconv._drivers.pool cimport (
-    Pool, average_backward, max_backward as run_max_backward, pool_form, pool_forward)
+    Pool, average_backward, max_backward as run_max_backward, pool_form, pool_forward, unpool,
+    unpool_backward)
 from fastconv._drivers.runtime cimport hold_signals, kernels, release_signals
 from fastconv._drivers.strided cimport Strided, dense
 from fastconv._geometry cimport validate_conv, validate_pool
@@ -107,19 +108,36 @@ cdef int pool2d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channe
     return pool_check(geometry)
 
 
+cdef int pool3d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t in_d,
+                     Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t kernel_d, Py_ssize_t kernel_h,
+                     Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding) noexcept nogil:
+    cdef int status = pool2d_init(geometry, batch, channels, in_h, in_w, kernel_h, kernel_w,
+                                  stride, padding)
+    if status == NULL_POINTER:
+        return status
+    set_axis(&geometry.axis[D], in_d, kernel_d, stride, padding, 1)
+    return pool_check(geometry)
+
+
 cdef int adaptive_pool1d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channels,
                               Py_ssize_t in_w, Py_ssize_t out_w) noexcept nogil:
-    return adaptive_pool2d_init(geometry, batch, channels, 1, in_w, 1, out_w)
+    return adaptive_pool3d_init(geometry, batch, channels, 1, 1, in_w, 1, 1, out_w)
 
 
 cdef int adaptive_pool2d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channels,
                               Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_h,
                               Py_ssize_t out_w) noexcept nogil:
-    cdef int status = pool2d_init(geometry, batch, channels, in_h, in_w, 1, 1, 1, 0)
+    return adaptive_pool3d_init(geometry, batch, channels, 1, in_h, in_w, 1, out_h, out_w)
+
+
+cdef int adaptive_pool3d_init(PoolGeometry *geometry, Py_ssize_t batch, Py_ssize_t channels,
+                              Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_d,
+                              Py_ssize_t out_h, Py_ssize_t out_w) noexcept nogil:
+    cdef int status = pool3d_init(geometry, batch, channels, in_d, in_h, in_w, 1, 1, 1, 1, 0)
     if status == NULL_POINTER:
         return status
     geometry.adaptive = 1
-    geometry.axis[D].out, geometry.axis[H].out, geometry.axis[W].out = 1, out_h, out_w
+    geometry.axis[D].out, geometry.axis[H].out, geometry.axis[W].out = out_d, out_h, out_w
     return pool_check(geometry)
 
 
@@ -388,6 +406,26 @@ cdef int max_backward(const PoolGeometry *geometry, int dtype, const void *grad_
     p.indices = pool_output(&g, sizeof(int64_t), indices)
     begin(workspace, &arena)
     return end(workspace, &arena, run_max_backward(&p, num_threads))
+
+
+cdef int max_unpool(const PoolGeometry *geometry, int dtype, const void *y, const int64_t *indices,
+                    const void *x, bint backward, Workspace *workspace,
+                    int num_threads) noexcept nogil:
+    """Reads y and writes x; backward, reads x, the gradient of the larger array, and writes y."""
+    cdef PoolGeometry g
+    cdef Arena arena
+    cdef Pool p
+    cdef const fc_kernels *k = kernels(dtype)
+    cdef int status = validated_pool(geometry, &g, num_threads)
+    if status != OK:
+        return status
+    if g.batch and not is_query(workspace) and (x == NULL or indices == NULL or y == NULL):
+        return NULL_POINTER
+    p = pool_form(&g, k, pool_input(&g, k, x), pool_output(&g, k.itemsize, y))
+    p.indices = pool_output(&g, sizeof(int64_t), indices)
+    begin(workspace, &arena)
+    status = unpool_backward(&p, num_threads) if backward else unpool(&p, num_threads)
+    return end(workspace, &arena, status)
 
 
 cdef int average(const PoolGeometry *geometry, int dtype, const void *x, const void *y,

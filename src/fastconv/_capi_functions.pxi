@@ -31,7 +31,7 @@ cdef const char *status_text(int status) noexcept nogil:
     if status == WORKSPACE_TOO_SMALL:
         return "the workspace is smaller than this call needs"
     if status == UNSUPPORTED:
-        return "poolings of three dimensions are not offered yet"
+        return "what is asked for is not offered; no function says so at present"
     return "unknown status"
 
 
@@ -155,6 +155,30 @@ cdef int avg_pool_backward_f64(const PoolGeometry *geometry, const double *grad_
     return average(geometry, FC_FLOAT64, grad_input, grad_output, True, workspace, num_threads)
 
 
+cdef int max_unpool_f32(const PoolGeometry *geometry, const float *output, const int64_t *indices,
+                        float *input, Workspace *workspace, int num_threads) noexcept nogil:
+    return max_unpool(geometry, FC_FLOAT32, output, indices, input, False, workspace, num_threads)
+
+
+cdef int max_unpool_f64(const PoolGeometry *geometry, const double *output, const int64_t *indices,
+                        double *input, Workspace *workspace, int num_threads) noexcept nogil:
+    return max_unpool(geometry, FC_FLOAT64, output, indices, input, False, workspace, num_threads)
+
+
+cdef int max_unpool_backward_f32(const PoolGeometry *geometry, const float *grad_input,
+                                 const int64_t *indices, float *grad_output, Workspace *workspace,
+                                 int num_threads) noexcept nogil:
+    return max_unpool(geometry, FC_FLOAT32, grad_output, indices, grad_input, True, workspace,
+                      num_threads)
+
+
+cdef int max_unpool_backward_f64(const PoolGeometry *geometry, const double *grad_input,
+                                 const int64_t *indices, double *grad_output, Workspace *workspace,
+                                 int num_threads) noexcept nogil:
+    return max_unpool(geometry, FC_FLOAT64, grad_output, indices, grad_input, True, workspace,
+                      num_threads)
+
+
 # ---------------------------------------------------------------- the table of include/fastconv.h
 
 ctypedef void *entry
@@ -173,6 +197,8 @@ cdef extern from "fastconv.h" nogil:
         entry conv_pack_f32, conv_pack_f64, conv_packed_free, conv_packed_f32, conv_packed_f64
         entry max_pool_f32, max_pool_f64, max_pool_backward_f32, max_pool_backward_f64
         entry avg_pool_f32, avg_pool_f64, avg_pool_backward_f32, avg_pool_backward_f64, conv3d_init
+        entry pool3d_init, adaptive_pool3d_init, max_unpool_f32, max_unpool_f64
+        entry max_unpool_backward_f32, max_unpool_backward_f64
 
 cdef fastconv_api api
 api.abi_version, api.size = FASTCONV_ABI_VERSION, sizeof(fastconv_api)
@@ -207,4 +233,10 @@ api.avg_pool_f64 = <entry> avg_pool_f64
 api.avg_pool_backward_f32 = <entry> avg_pool_backward_f32
 api.avg_pool_backward_f64 = <entry> avg_pool_backward_f64
 api.conv3d_init = <entry> conv3d_init
+api.pool3d_init = <entry> pool3d_init
+api.adaptive_pool3d_init = <entry> adaptive_pool3d_init
+api.max_unpool_f32 = <entry> max_unpool_f32
+api.max_unpool_f64 = <entry> max_unpool_f64
+api.max_unpool_backward_f32 = <entry> max_unpool_backward_f32
+api.max_unpool_backward_f64 = <entry> max_unpool_backward_f64
 _C_API = PyCapsule_New(&api, "fastconv._capi._C_API", NULL)

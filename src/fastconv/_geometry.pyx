@@ -16,7 +16,7 @@ from fastconv._drivers.geometry cimport (
     ACTIVATION_NONE, ACTIVATION_RELU, AUTO, CHANNELS_LAST, CONTIGUOUS, DIRECT, WINOGRAD)
 from fastconv._drivers.status cimport (
     INVALID_GROUPS, INVALID_OPTION, INVALID_PADDING, INVALID_SIZE, INVALID_STRIDE,
-    KERNEL_TOO_LARGE, OK, TOO_LARGE, UNSUPPORTED)
+    KERNEL_TOO_LARGE, OK, TOO_LARGE)
 
 from fastconv import _geometry_options as options
 
@@ -59,12 +59,6 @@ cdef int validate_axis(Axis *a, bint ceil_mode) noexcept nogil:
     if a.kernel == 1:
         a.dilation = 1
     return OK
-
-
-cdef bint absent(const Axis *a) noexcept nogil:
-    """Whether a valid axis is one that the op lacks: drivers do without it."""
-    return (a.size == 1 and a.kernel == 1 and a.pad_before == 0 and a.pad_after == 0
-            and a.out == 1)
 
 
 cdef bint addressable(Py_ssize_t n, Py_ssize_t c, Py_ssize_t d, Py_ssize_t h,
@@ -196,7 +190,6 @@ cdef dict MESSAGES = {
     INVALID_SIZE: options.invalid_size, INVALID_STRIDE: options.invalid_stride,
     INVALID_PADDING: options.invalid_padding, INVALID_GROUPS: options.invalid_groups,
     KERNEL_TOO_LARGE: options.kernel_too_large, TOO_LARGE: options.too_large,
-    UNSUPPORTED: options.unsupported,
 }
 
 cdef dict TRANSPOSED_MESSAGES = {

@@ -128,6 +128,42 @@ def output_sizes(value: object, input_sizes: tuple[int, ...]) -> tuple[int, ...]
     return per_axis("output_size", value, len(input_sizes))
 
 
+def unpooled_size(
+    size: tuple[int, ...], kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> tuple[int, ...]:
+    """The sizes of an image from those of its pooling."""
+    ndim = len(size)
+    kernel = per_axis("kernel_size", kernel_size, ndim)
+    steps = per_axis("stride", pool_stride(stride, kernel_size), ndim)
+    pads = per_axis("padding", padding, ndim)
+    for name, values, least in (("kernel_size", kernel, 1), ("stride", steps, 1)):
+        if min(values) < least:
+            raise ValueError(f"{name} must be at least {least}, got {values}")
+    default = tuple(
+        (n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel, steps, pads, strict=True)
+    )
+    if output_size is None:
+        result = default
+    else:
+        whole_shape = isinstance(output_size, tuple | list) and len(output_size) == ndim + 2
+        rank = ndim + 2 if whole_shape else ndim
+        given = sizes("output_size", output_size, rank)
+        result = given[-ndim:]
+        for asked, usual, s in zip(result, default, steps, strict=True):
+            if not usual - s < asked < usual + s:
+                raise ValueError(
+                    f"output_size={output_size!r} must be less than a stride from {default}, "
+                    f"what kernel_size={kernel_size!r}, stride={steps}, padding={padding!r} "
+                    f"make of {size}"
+                )
+    if min(result) < 1:
+        raise ValueError(
+            f"output must have positive sizes, got {result} of input sizes {size}, "
+            f"kernel_size={kernel_size!r}, stride={steps}, padding={padding!r}"
+        )
+    return result
+
+
 class Asked(NamedTuple):
     """One axis as it was asked for; the validator lowers some values."""
 
@@ -212,10 +248,6 @@ def too_large(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
         return f"padding={most} is too large: {_context(said)}, padding={said['padding']!r}"
     name, shape = _name(about, said)
     return f"{name} of shape {shape} is too large to address"
-
-
-def unsupported(about: str, axis: int, asked: Asked, said: dict[str, Any]) -> str:
-    return f"three dimensions are not offered yet: {_context(said)}"
 
 
 # ---- of a transposed convolution: "output" is the geometry's input, and "input" its output

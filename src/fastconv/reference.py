@@ -337,19 +337,17 @@ def conv2d_naive_backward(
 # ----------------------------------------------------------------- pooling
 
 
-def _pool_sides(
-    padding: Padding, size: Sequence[int], *options: tuple[int, ...]
-) -> list[tuple[int, int]]:
+def _pool_sides(padding: Padding, size: Sequence[int], *options: tuple[int, ...]) -> Sides:
     """(before, after) of every axis; "same" makes outputs of ceil(size / stride)."""
     kernel, _, dilation = options
     if padding not in ("same", "same_lower"):
-        return list(_sides(padding, kernel, dilation))
+        return _sides(padding, kernel, dilation)
     sides = []
     for n, k, s, d in zip(size, *options, strict=True):
         total = max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
         less, more = total // 2, total - total // 2
         sides.append((more, less) if padding == "same_lower" else (less, more))
-    return sides
+    return tuple(sides)
 
 
 class _Windows(NamedTuple):
@@ -358,8 +356,8 @@ class _Windows(NamedTuple):
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
-    sides: list[tuple[int, int]]  # the padding
-    reach: list[tuple[int, int]]  # the padding and what ceil mode overhangs
+    sides: Sides  # the padding
+    reach: Sides  # the padding and what ceil mode overhangs
     output: tuple[int, ...]
 
 
@@ -383,7 +381,7 @@ def _windows(
             last -= 1
         output.append(last + 1)
         reach.append((before, after + max(0, last * s - room)))
-    return _Windows(kernel, strides, dilations, sides, reach, tuple(output))
+    return _Windows(kernel, strides, dilations, sides, tuple(reach), tuple(output))
 
 
 def _running_max(taps: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
@@ -501,7 +499,8 @@ def _adaptive_avg(ndim: int, input: Array, output_size: OutputSize) -> Array:
     grid = _grid(input.shape[-ndim:], output_size)
     total = input
     for axis, spans in enumerate(grid, -ndim):
-        sums = [total[(..., span, *(slice(None),) * (-1 - axis))].sum(axis) for span in spans]
+        rest: Any = (slice(None),) * (-1 - axis)
+        sums = [total[(..., span, *rest)].sum(axis) for span in spans]
         total = np.stack(sums, axis=axis)
     return total / _areas(grid).astype(input.dtype)
 
@@ -511,8 +510,9 @@ def _adaptive_avg_backward(ndim: int, grad_output: Array, input_shape: Sequence[
     share = grad_output / _areas(grid).astype(grad_output.dtype)
     grad_input = np.zeros(tuple(input_shape), grad_output.dtype)
     for block in product(*map(enumerate, grid)):
-        at = tuple(slice(i, i + 1) for i, _ in block)
-        grad_input[(..., *(span for _, span in block))] += share[(..., *at)]
+        here: Any = [slice(i, i + 1) for i, _ in block]
+        spans: Any = [span for _, span in block]
+        grad_input[(..., *spans)] += share[(..., *here)]
     return grad_input
 
 

@@ -147,6 +147,8 @@ POOLINGS = [
     ((2, 5, 8, 9), {"kernel_size": 2}),
     ((2, 40, 9, 9), {"kernel_size": 3, "stride": 2, "padding": 1}),
     ((1, 3, 10, 7), {"kernel_size": (3, 2), "stride": (2, 1), "padding": 1, "ceil_mode": True}),
+    ((2, 20, 6, 5, 8), {"kernel_size": 2}),
+    ((1, 3, 5, 6, 7), {"kernel_size": (3, 2, 3), "stride": (2, 1, 1), "padding": (1, 0, 1)}),
 ]
 AXES = {"d": 0, "h": 1, "w": 2}
 
@@ -200,12 +202,12 @@ def conv_geometry(case, channels_last=False, **fields):
 
 
 def pool_geometry(input_shape, options, channels_last=False, **fields):
-    """A checked PoolGeometry of the keywords of the reference's `max_pool1d` or `max_pool2d`.
+    """A checked PoolGeometry of the keywords of the reference's `max_pool2d` and its like.
 
     Fields are set before the check, as `change` takes them.
     """
     g, rank = PoolGeometry(), len(input_shape) - 2
-    kernel = reference._pair(options["kernel_size"])[-rank:]
+    kernel = reference._each(options["kernel_size"], rank)[-rank:]
     stride = options.get("stride")
     call(f"pool{rank}d_init", g, *input_shape, *kernel, 1, 0)
     stride = options["kernel_size"] if stride is None else stride

@@ -14,7 +14,7 @@ import numpy as np
 from fastconv import _ops
 from fastconv._arguments import to_array
 from fastconv._geometry import Pooling, adaptive_pooling
-from fastconv._geometry_options import per_axis, pool_stride, sizes
+from fastconv._geometry_options import per_axis, unpooled_size
 from fastconv.functional._check import (
     Array,
     as_array,
@@ -156,7 +156,8 @@ def lp_pool(
         sign = x.dtype.type(math.copysign(1, p))
         largest = max_pool(ndim, sign * np.abs(x), False, geometry, *options)
         assert not isinstance(largest, tuple)
-        return sign * largest
+        largest *= sign
+        return largest
     with np.errstate(all="ignore"):  # infinity and NaN are answers
         return _root(_sums(ndim, x, p, geometry, options), p)
 
@@ -179,7 +180,8 @@ def lp_backward(
     if math.isinf(p):
         sign = x.dtype.type(math.copysign(1, p))
         _, indices = max_pool(ndim, sign * np.abs(x), True, geometry, *options)
-        return max_backward(ndim, dy, indices, x.shape) * np.sign(x)
+        routed: Array = max_backward(ndim, dy, indices, x.shape) * np.sign(x)
+        return routed
     with np.errstate(all="ignore"):
         sums = _sums(ndim, x, p, geometry, options)
         check_shape("grad_output", dy, sums.shape)
@@ -187,7 +189,8 @@ def lp_backward(
         dy = dy * np.where(sums == 0, 0, _power(sums, 1 / p - 1) * _taps(ndim, kernel_size))
         dy = dy.astype(x.dtype, copy=False)
         dx = avg_backward(ndim, dy, x.shape, True, None, geometry, *options)
-        return dx * _power(x, p - 1)
+        dx *= _power(x, p - 1)
+        return dx
 
 
 def _sums(ndim: int, x: Array, p: float, geometry: Geometry, options: tuple[Any, ...]) -> Array:
@@ -236,45 +239,6 @@ def max_unpool(
     except IndexError:
         raise outside(idx, shape, f"output of shape {shape}") from None
     return y if batched else y[0]
-
-
-def unpooled_size(
-    size: tuple[int, ...], kernel_size: Any, stride: Any, padding: Any, output_size: Any
-) -> tuple[int, ...]:
-    """The sizes of an image from those of its pooling."""
-    ndim = len(size)
-    kernel = per_axis("kernel_size", kernel_size, ndim)
-    steps = per_axis("stride", pool_stride(stride, kernel_size), ndim)
-    pads = per_axis("padding", padding, ndim)
-    for name, values, least in (("kernel_size", kernel, 1), ("stride", steps, 1)):
-        if min(values) < least:
-            raise ValueError(f"{name} must be at least {least}, got {values}")
-    default = tuple(
-        (n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel, steps, pads, strict=True)
-    )
-    if output_size is None:
-        result = default
-    else:
-        given = sizes("output_size", output_size, _rank(output_size, ndim))
-        result = given[-ndim:]
-        for asked, usual, s in zip(result, default, steps, strict=True):
-            if not usual - s < asked < usual + s:
-                raise ValueError(
-                    f"output_size={output_size!r} must be less than a stride from {default}, "
-                    f"what kernel_size={kernel_size!r}, stride={steps}, padding={padding!r} "
-                    f"make of {size}"
-                )
-    if min(result) < 1:
-        raise ValueError(
-            f"output must have positive sizes, got {result} of input sizes {size}, "
-            f"kernel_size={kernel_size!r}, stride={steps}, padding={padding!r}"
-        )
-    return result
-
-
-def _rank(output_size: Any, ndim: int) -> int:
-    whole_shape = isinstance(output_size, tuple | list) and len(output_size) == ndim + 2
-    return ndim + 2 if whole_shape else ndim
 
 
 def unpool_backward(ndim: int, grad_output: Array, indices: Array) -> Array:

@@ -217,6 +217,29 @@ typedef struct {
                        Py_ssize_t kernel_d, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
                        Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
                        Py_ssize_t groups);
+    int (*pool3d_init)(fastconv_pool_geometry *geometry, Py_ssize_t batch, Py_ssize_t channels,
+                       Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t kernel_d,
+                       Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride,
+                       Py_ssize_t padding);
+    int (*adaptive_pool3d_init)(fastconv_pool_geometry *geometry, Py_ssize_t batch,
+                                Py_ssize_t channels, Py_ssize_t in_d, Py_ssize_t in_h,
+                                Py_ssize_t in_w, Py_ssize_t out_d, Py_ssize_t out_h,
+                                Py_ssize_t out_w);
+
+    /* ---- back from a max_pool's output to its input: elements where `indices` say, zeros
+     * elsewhere; of several for one place the last is there. Backward takes from those places. */
+    int (*max_unpool_f32)(const fastconv_pool_geometry *geometry, const float *output,
+                          const int64_t *indices, float *input, fastconv_workspace *workspace,
+                          int num_threads);
+    int (*max_unpool_f64)(const fastconv_pool_geometry *geometry, const double *output,
+                          const int64_t *indices, double *input, fastconv_workspace *workspace,
+                          int num_threads);
+    int (*max_unpool_backward_f32)(const fastconv_pool_geometry *geometry, const float *grad_input,
+                                   const int64_t *indices, float *grad_output,
+                                   fastconv_workspace *workspace, int num_threads);
+    int (*max_unpool_backward_f64)(const fastconv_pool_geometry *geometry, const double *grad_input,
+                                   const int64_t *indices, double *grad_output,
+                                   fastconv_workspace *workspace, int num_threads);
 } fastconv_api;
 
 /* The table, or NULL with an ImportError set. Needs the GIL. */

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from fastconv.nn import models as models
 from fastconv.nn.activation import *
+from fastconv.nn.adaptive_pool import *
 from fastconv.nn.containers import *
 from fastconv.nn.conv import *
 from fastconv.nn.dropout import *
@@ -34,6 +35,7 @@ from fastconv.nn.module import *
 from fastconv.nn.norm import *
 from fastconv.nn.pool import *
 from fastconv.nn.shape import *
+from fastconv.nn.unpool import *
 
 # What is public is said once, in the `__all__` of each module. Type checkers take a star import
 # for a re-export; an `__all__` that they cannot read hides it.

@@ -37,7 +37,7 @@ class PoolOptions(NamedTuple):
 
     kernel_size: PerAxis
     stride: PerAxis
-    padding: PerAxis
+    padding: Any
     dilation: PerAxis
 
 
@@ -80,7 +80,7 @@ def pool_options(
     ndim: int,
     kernel_size: Sizes,
     stride: Sizes | None,
-    padding: Sizes,
+    padding: Any,
     dilation: Sizes = 1,
 ) -> PoolOptions:
     """The options of a pooling over `ndim` axes; a stride of None or () is the kernel's size.
@@ -102,7 +102,7 @@ def pool_options(
     return PoolOptions(
         kept("kernel_size", kernel_size),
         kept("stride", stride),
-        kept("padding", padding),
+        _tuples(padding, ndim),
         kept("dilation", dilation),
     )
 

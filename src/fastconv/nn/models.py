@@ -11,13 +11,14 @@ from fastconv import init
 from fastconv._arguments import generator, real, whole
 from fastconv.init import Rng
 from fastconv.nn.activation import ReLU
+from fastconv.nn.adaptive_pool import GlobalAvgPool2d
 from fastconv.nn.containers import Residual, Sequential
 from fastconv.nn.conv import Conv2d
 from fastconv.nn.dropout import Dropout
 from fastconv.nn.linear import Linear
 from fastconv.nn.module import Module
 from fastconv.nn.norm import BatchNorm2d
-from fastconv.nn.pool import GlobalAvgPool2d, MaxPool2d
+from fastconv.nn.pool import MaxPool2d
 from fastconv.nn.shape import Flatten
 
 __all__ = ["lenet5", "mobilenet", "resnet18", "vgg11"]

@@ -1,85 +1,39 @@
-"""Pooling over windows, over a grid, and over whole images."""
+"""Pooling over windows."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from fastconv import functional as F
-from fastconv.functional._options import check_divisor
-from fastconv.nn._check import Sizes, check_output_size, pool_options
-from fastconv.nn.module import Array, Module, is_grad_enabled
+from fastconv.functional._options import check_divisor, check_norm_type
+from fastconv.nn._check import Sizes, pool_options
+from fastconv.nn._pool import Maximum, Mean, PoolNd
+from fastconv.nn.module import Array
 
 __all__ = [
-    "AdaptiveAvgPool2d",
-    "AdaptiveMaxPool2d",
     "AvgPool1d",
     "AvgPool2d",
-    "GlobalAvgPool2d",
+    "AvgPool3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
 ]
 
 
-class _PoolNd(Module):
-    """What poolings over any number of axes share; a subclass says how many, and which op."""
-
-    #: how many axes a window has, and the op's name
-    _ndim: ClassVar[int]
-    _op: ClassVar[str]
-
-    def _options(self) -> tuple[Any, ...]:
-        """What the op takes after its input."""
-        return ()
-
-
-class _Maximum(_PoolNd):
-    """The passes of a pooling whose gradient goes to where the maxima were."""
-
-    def forward(self, input: Array) -> Array:
-        output: Array
-        if not is_grad_enabled():
-            self._remember()
-            output = getattr(F, self._op)(input, *self._options())
-        else:
-            output, indices = getattr(F, self._op)(input, *self._options(), return_indices=True)
-            self._remember(indices, input.shape)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        grad_input: Array = getattr(F, f"{self._op}_backward")(grad_output, *self._recall())
-        return grad_input
-
-
-class _Mean(_PoolNd):
-    """The passes of a pooling whose gradient is shared out over the window."""
-
-    def forward(self, input: Array) -> Array:
-        output: Array = getattr(F, self._op)(input, *self._options())
-        self._remember(input.shape)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        (input_shape,) = self._recall()
-        options = self._backward_options()
-        grad_input: Array = getattr(F, f"{self._op}_backward")(grad_output, input_shape, *options)
-        return grad_input
-
-    def _backward_options(self) -> tuple[Any, ...]:
-        """What the gradient takes after the input's shape: nothing, if the output's says it all."""
-        return ()
-
-
-class _MaxPoolNd(_Maximum):
+class _MaxPoolNd(Maximum):
     def __init__(
         self,
         kernel_size: Sizes,
         stride: Sizes | None = None,
-        padding: Sizes = 0,
+        padding: Any = 0,
         dilation: Sizes = 1,
-        *,
+        return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
         options = pool_options(self._ndim, kernel_size, stride, padding, dilation)
         self.kernel_size, self.stride, self.padding, self.dilation = options
+        self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
     def _options(self) -> tuple[Any, ...]:
@@ -87,17 +41,17 @@ class _MaxPoolNd(_Maximum):
 
     def extra_repr(self) -> str:
         return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding!r}, "
             f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
         )
 
 
-class _AvgPoolNd(_Mean):
+class _AvgPoolNd(Mean):
     def __init__(
         self,
         kernel_size: Sizes,
         stride: Sizes | None = None,
-        padding: Sizes = 0,
+        padding: Any = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
@@ -124,21 +78,42 @@ class _AvgPoolNd(_Mean):
     def extra_repr(self) -> str:
         divisor = self.divisor_override
         return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding!r}, "
             f"ceil_mode={self.ceil_mode}, count_include_pad={self.count_include_pad}"
             + (f", divisor_override={divisor}" if divisor is not None else "")
         )
 
 
-class _AdaptivePoolNd(_PoolNd):
-    def __init__(self, output_size: int | Sequence[int | None]) -> None:
-        self.output_size = check_output_size(self._ndim, output_size)
+class _LPPoolNd(PoolNd):
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        ceil_mode: bool = False,
+    ) -> None:
+        self.norm_type = check_norm_type(norm_type)
+        self.kernel_size, self.stride, _, _ = pool_options(self._ndim, kernel_size, stride, 0)
+        self.ceil_mode = ceil_mode
 
     def _options(self) -> tuple[Any, ...]:
-        return (self.output_size,)
+        return self.norm_type, self.kernel_size, self.stride, self.ceil_mode
+
+    def forward(self, input: Array) -> Array:
+        output: Array = getattr(F, self._op)(input, *self._options())
+        self._remember(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        backward = getattr(F, f"{self._op}_backward")
+        grad_input: Array = backward(grad_output, *self._recall(), *self._options())
+        return grad_input
 
     def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+        return (
+            f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
 
 
 class MaxPool1d(_MaxPoolNd):
@@ -150,8 +125,12 @@ class MaxPool1d(_MaxPoolNd):
         Positive.
     stride : int, (int,) or None
         None for ``kernel_size``.
-    padding : int or (int,)
-        At most half of what the kernel spans; the border counts as −∞.
+    padding : int, (int,), sides of every axis, or a name
+        As :func:`fastconv.functional.max_pool1d` takes it: at most half of what the kernel spans,
+        or ``"same"``. The border counts as −∞.
+    return_indices : bool
+        Whether forward also returns where the maxima were, for :class:`MaxUnpool1d`. Backward
+        takes the gradient of the maxima alone.
     ceil_mode : bool
         Whether a last window may hang over the edge.
 
@@ -171,7 +150,7 @@ class MaxPool1d(_MaxPoolNd):
 
 
 class MaxPool2d(_MaxPoolNd):
-    """Largest pixel of every window; parameters as :func:`fastconv.functional.max_pool2d`.
+    """Largest pixel of every window of an image (N, C, H, W).
 
     Parameters
     ----------
@@ -179,8 +158,12 @@ class MaxPool2d(_MaxPoolNd):
         Rows and columns.
     stride : int, (int, int) or None
         None for ``kernel_size``.
-    padding : int or (int, int)
-        At most half of what the kernel spans; the border counts as −∞.
+    padding : int, (int, int), sides of every axis, or a name
+        As :func:`fastconv.functional.max_pool2d` takes it: at most half of what the kernel spans,
+        or ``"same"``. The border counts as −∞.
+    return_indices : bool
+        Whether forward also returns where the maxima were, for :class:`MaxUnpool2d`. Backward
+        takes the gradient of the maxima alone.
     ceil_mode : bool
         Whether a last window may hang over the edge.
 
@@ -200,6 +183,39 @@ class MaxPool2d(_MaxPoolNd):
     _ndim, _op = 2, "max_pool2d"
 
 
+class MaxPool3d(_MaxPoolNd):
+    """Largest voxel of every window of a volume (N, C, D, H, W).
+
+    Parameters
+    ----------
+    kernel_size, dilation : int or (int, int, int)
+        Slices, rows and columns.
+    stride : int, (int, int, int) or None
+        None for ``kernel_size``.
+    padding : int, (int, int, int), sides of every axis, or a name
+        As :func:`fastconv.functional.max_pool3d` takes it: at most half of what the kernel spans,
+        or ``"same"``. The border counts as −∞.
+    return_indices : bool
+        Whether forward also returns where the maxima were, for :class:`MaxUnpool3d`. Backward
+        takes the gradient of the maxima alone.
+    ceil_mode : bool
+        Whether a last window may hang over the edge.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be pooled so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MaxPool3d(2)(np.arange(16.0).reshape(1, 1, 4, 2, 2)).ravel()
+    array([ 7., 15.])
+    """
+
+    _ndim, _op = 3, "max_pool3d"
+
+
 class AvgPool1d(_AvgPoolNd):
     """Mean of every window of a signal (N, C, L).
 
@@ -209,8 +225,8 @@ class AvgPool1d(_AvgPoolNd):
         Positive.
     stride : int, (int,) or None
         None for ``kernel_size``.
-    padding : int or (int,)
-        At most half the kernel.
+    padding : int, (int,), sides of every axis, or a name
+        As :func:`fastconv.functional.max_pool1d` takes it.
     ceil_mode : bool
         Whether a last window may hang over the edge.
     count_include_pad : bool
@@ -234,7 +250,7 @@ class AvgPool1d(_AvgPoolNd):
         self,
         kernel_size: Sizes,
         stride: Sizes | None = None,
-        padding: Sizes = 0,
+        padding: Any = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
@@ -245,7 +261,7 @@ class AvgPool1d(_AvgPoolNd):
 
 
 class AvgPool2d(_AvgPoolNd):
-    """Mean of every window; parameters as :func:`fastconv.functional.avg_pool2d`.
+    """Mean of every window of an image (N, C, H, W).
 
     Parameters
     ----------
@@ -253,8 +269,8 @@ class AvgPool2d(_AvgPoolNd):
         Rows and columns.
     stride : int, (int, int) or None
         None for ``kernel_size``.
-    padding : int or (int, int)
-        At most half the kernel.
+    padding : int, (int, int), sides of every axis, or a name
+        As :func:`fastconv.functional.max_pool2d` takes it.
     ceil_mode : bool
         Whether a last window may hang over the edge.
     count_include_pad : bool
@@ -278,60 +294,118 @@ class AvgPool2d(_AvgPoolNd):
     _ndim, _op = 2, "avg_pool2d"
 
 
-class AdaptiveAvgPool2d(_AdaptivePoolNd, _Mean):
-    """Mean over a grid of near-equal rectangles, whatever the input's size.
+class AvgPool3d(_AvgPoolNd):
+    """Mean of every window of a volume (N, C, D, H, W).
 
     Parameters
     ----------
-    output_size : int or (int or None, int or None)
-        Rows and columns of the grid; None keeps the input's.
+    kernel_size : int or (int, int, int)
+        Slices, rows and columns.
+    stride : int, (int, int, int) or None
+        None for ``kernel_size``.
+    padding : int, (int, int, int), sides of every axis, or a name
+        As :func:`fastconv.functional.max_pool3d` takes it.
+    ceil_mode : bool
+        Whether a last window may hang over the edge.
+    count_include_pad : bool
+        Whether the border counts in the mean.
+    divisor_override : int or None
+        What to divide by, instead of the number of voxels.
 
     Raises
     ------
     ValueError, TypeError
-        If a size is not a positive integer.
+        Naming the argument and its value, if no input could be pooled so.
 
     Examples
     --------
     >>> import numpy as np
-    >>> AdaptiveAvgPool2d(2)(np.ones((1, 3, 7, 9))).shape
-    (1, 3, 2, 2)
+    >>> AvgPool3d(2)(np.arange(16.0).reshape(1, 1, 4, 2, 2)).ravel()
+    array([ 3.5, 11.5])
     """
 
-    _ndim, _op = 2, "adaptive_avg_pool2d"
+    _ndim, _op = 3, "avg_pool3d"
 
 
-class AdaptiveMaxPool2d(_AdaptivePoolNd, _Maximum):
-    """Maximum over a grid of near-equal rectangles, whatever the input's size.
+class LPPool1d(_LPPoolNd):
+    """The p-norm of every window; as :func:`fastconv.functional.lp_pool1d`.
 
     Parameters
     ----------
-    output_size : int or (int or None, int or None)
-        Rows and columns of the grid; None keeps the input's.
+    norm_type : float
+        The p, not zero; infinity for the largest magnitude.
+    kernel_size : int or (int,)
+    stride : int, (int,) or None
+        None for ``kernel_size``.
+    ceil_mode : bool
+        Whether a last window may hang over the edge.
 
     Raises
     ------
     ValueError, TypeError
-        If a size is not a positive integer.
+        Naming the argument and its value, if no input could be pooled so.
 
     Examples
     --------
     >>> import numpy as np
-    >>> AdaptiveMaxPool2d(1)(np.arange(6.0).reshape(1, 1, 2, 3))
+    >>> LPPool1d(2, 2)(np.array([[[3.0, 4.0]]]))
+    array([[[5.]]])
+    """
+
+    _ndim, _op = 1, "lp_pool1d"
+
+
+class LPPool2d(_LPPoolNd):
+    """The p-norm of every window; as :func:`fastconv.functional.lp_pool2d`.
+
+    Parameters
+    ----------
+    norm_type : float
+        The p, not zero; infinity for the largest magnitude.
+    kernel_size : int or (int, int)
+    stride : int, (int, int) or None
+        None for ``kernel_size``.
+    ceil_mode : bool
+        Whether a last window may hang over the edge.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be pooled so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LPPool2d(2, (1, 2))(np.array([[[[3.0, 4.0]]]]))
     array([[[[5.]]]])
     """
 
-    _ndim, _op = 2, "adaptive_max_pool2d"
+    _ndim, _op = 2, "lp_pool2d"
 
 
-class GlobalAvgPool2d(_Mean):
-    """Mean of every channel's plane: (N, C, H, W) to (N, C, 1, 1).
+class LPPool3d(_LPPoolNd):
+    """The p-norm of every window; as :func:`fastconv.functional.lp_pool3d`.
+
+    Parameters
+    ----------
+    norm_type : float
+        The p, not zero; infinity for the largest magnitude.
+    kernel_size : int or (int, int, int)
+    stride : int, (int, int, int) or None
+        None for ``kernel_size``.
+    ceil_mode : bool
+        Whether a last window may hang over the edge.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and its value, if no input could be pooled so.
 
     Examples
     --------
     >>> import numpy as np
-    >>> GlobalAvgPool2d()(np.ones((2, 8, 7, 7))).shape
-    (2, 8, 1, 1)
+    >>> LPPool3d(2, (1, 1, 2))(np.array([[[[[3.0, 4.0]]]]])).item()
+    5.0
     """
 
-    _ndim, _op = 2, "global_avg_pool2d"
+    _ndim, _op = 3, "lp_pool3d"
