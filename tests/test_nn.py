@@ -42,6 +42,7 @@ def small_net(rng=0, dtype=np.float64):
 
 IMAGE = (2, 4, 5, 6)
 SIGNAL = (2, 4, 7)
+VOLUME = (2, 3, 4, 3, 5)
 LAYERS = [
     (lambda: nn.Conv2d(4, 2, 3, **F64), IMAGE),
     (lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), groups=2, **F64), IMAGE),
@@ -93,7 +94,48 @@ LAYERS = [
     (lambda: nn.MaxPool1d(2, 1, dilation=2), SIGNAL),
     (lambda: nn.AvgPool1d(2), SIGNAL),
     (lambda: nn.AvgPool1d(3, 2, 1, True, False), SIGNAL),
+    (lambda: nn.MaxPool3d(2, 1), VOLUME),
+    (lambda: nn.MaxPool2d(3, 2, "same"), IMAGE),
+    (lambda: nn.AvgPool3d((2, 3, 2), 2, ((0, 1), (1, 1), (1, 0))), VOLUME),
+    (lambda: nn.AdaptiveAvgPool1d(3), SIGNAL),
+    (lambda: nn.AdaptiveMaxPool1d((3,)), SIGNAL[1:]),
+    (lambda: nn.AdaptiveAvgPool3d((2, None, 3)), VOLUME),
+    (lambda: nn.AdaptiveMaxPool3d(2), VOLUME),
+    (lambda: nn.GlobalAvgPool1d(), SIGNAL),
+    (lambda: nn.GlobalAvgPool3d(), VOLUME),
+    (lambda: nn.GlobalMaxPool1d(), SIGNAL),
+    (lambda: nn.GlobalMaxPool2d(), IMAGE),
+    (lambda: nn.GlobalMaxPool3d(), VOLUME),
+    (lambda: nn.LPPool1d(2, 3, 2), SIGNAL),
+    (lambda: nn.LPPool2d(float("inf"), 2), IMAGE),
+    (lambda: nn.LPPool3d(2, 2, 1), VOLUME),
 ]
+
+
+@pytest.mark.parametrize(
+    ("pool", "unpool", "shape"),
+    [
+        (nn.MaxPool1d, nn.MaxUnpool1d, SIGNAL),
+        (nn.MaxPool2d, nn.MaxUnpool2d, IMAGE),
+        (nn.MaxPool3d, nn.MaxUnpool3d, VOLUME),
+    ],
+)
+def test_unpooling_goes_back_through_pooling(pool, unpool, shape, rng):
+    x = apart(rng, shape)
+    down, up = pool(3, 2, 1, return_indices=True), unpool(3, 2, 1)
+    y, indices = down(x)
+    z = up(y, indices, x.shape)
+    np.testing.assert_array_equal(z[z != 0], x[z != 0])
+    g = rng.standard_normal(x.shape)
+    chosen = np.zeros(x.shape)
+    np.put_along_axis(chosen.reshape(*shape[:2], -1), indices.reshape(*shape[:2], -1), 1.0, axis=-1)
+    once = np.unique(indices.reshape(*shape[:2], -1)[0, 0]).size == indices[0, 0].size
+    grad = down.backward(up.backward(g))
+    if once:
+        np.testing.assert_array_equal(grad[0, 0], (g * chosen)[0, 0])
+    assert not grad[chosen == 0].any()
+    with nn.no_grad():
+        assert len(down(x)) == 2
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS)

@@ -193,6 +193,16 @@ def _packed(*, weight, groups):
         pass
 
 
+def _unpooling(kind):
+    def use(*, input, indices, output_size=None, **options):
+        layer = kind(**options)
+        output = layer(input, indices, output_size)
+        repr(layer)
+        return output, layer.backward(np.ones_like(output))
+
+    return use
+
+
 USES = {
     "show_config": _silent,
     "threads": _entered(fastconv.threads),
@@ -203,6 +213,10 @@ USES = {
     "nn.models.lenet5": lambda *, input, **options: _pass(
         nn.models.lenet5(**options), input, None, True
     ),
+    **{
+        f"nn.{kind.__name__}": _unpooling(kind)
+        for kind in (nn.MaxUnpool1d, nn.MaxUnpool2d, nn.MaxUnpool3d)
+    },
     "optim.StepLR": _scheduler(optim.StepLR),
     "optim.CosineAnnealingLR": _scheduler(optim.CosineAnnealingLR),
     "optim.clip_grad_norm": lambda *, grad, **options: optim.clip_grad_norm(

@@ -23,9 +23,6 @@ def calls(dtype=np.float32):
         normal(32, 1, 3, 3),
     )
     g = normal(4, 48, 28, 29)
-    pooled, indices = F.max_pool2d(x, 3, 2, return_indices=True)
-    top, where = F.global_max_pool2d(x, return_indices=True)
-    few, spots = F.adaptive_max_pool2d(x, (5, 7), return_indices=True)
     rows, matrix, offset, outward = normal(96, 300), normal(200, 300), normal(200), normal(96, 200)
     scores, labels = normal(500, 40), rng.integers(0, 40, 500)
     shares = F.softmax(x, 1)
@@ -33,8 +30,6 @@ def calls(dtype=np.float32):
     mask = F.dropout(x, 0.4, rng=1, return_mask=True)[1]
     packed = F.pack_conv2d_weight(w)
     line, filters, traced = normal(4, 32, 3000), normal(48, 32, 3), normal(4, 48, 3000)
-    highest, places = F.max_pool1d(line, 3, 2, return_indices=True)
-    short = normal(4, 32, 1500)
     volume, cubes, filled = (
         normal(2, 32, 6, 14, 15),
         normal(48, 32, 3, 3, 3),
@@ -42,13 +37,7 @@ def calls(dtype=np.float32):
     )
 
     return {
-        "adaptive_avg_pool2d": lambda: F.adaptive_avg_pool2d(x, (5, 7)),
-        "adaptive_avg_pool2d_backward": lambda: F.adaptive_avg_pool2d_backward(few, x.shape),
-        "adaptive_max_pool2d": lambda: F.adaptive_max_pool2d(x, (5, 7), return_indices=True),
-        "adaptive_max_pool2d_backward": lambda: F.adaptive_max_pool2d_backward(few, spots, x.shape),
         "add": lambda: F.add(x, last, activation="relu"),
-        "avg_pool2d": lambda: (F.avg_pool2d(x, 3, 2, 1), F.avg_pool2d(last, 2)),
-        "avg_pool2d_backward": lambda: F.avg_pool2d_backward(pooled, x.shape, 3, 2),
         "batch_norm": lambda: F.batch_norm(
             x, mean.copy(), variance.copy(), gain, shift, training=True, return_statistics=True
         ),
@@ -57,8 +46,6 @@ def calls(dtype=np.float32):
         "binary_cross_entropy_with_logits_backward": lambda: (
             F.binary_cross_entropy_with_logits_backward(1.0, x, shares)
         ),
-        "avg_pool1d": lambda: F.avg_pool1d(line, 3, 2, 1),
-        "avg_pool1d_backward": lambda: F.avg_pool1d_backward(short, line.shape, 3, 2, 1),
         "conv1d": lambda: F.conv1d(line, filters, bias, padding=1),
         "conv1d_backward_bias": lambda: F.conv1d_backward_bias(line),
         "conv1d_backward_input": lambda: F.conv1d_backward_input(
@@ -102,23 +89,12 @@ def calls(dtype=np.float32):
         ),
         "gelu": lambda: F.gelu(x),
         "gelu_backward": lambda: F.gelu_backward(other, x),
-        "global_avg_pool2d": lambda: F.global_avg_pool2d(x),
-        "global_avg_pool2d_backward": lambda: F.global_avg_pool2d_backward(top, x.shape),
-        "global_max_pool2d": lambda: F.global_max_pool2d(x, return_indices=True),
-        "global_max_pool2d_backward": lambda: F.global_max_pool2d_backward(top, where, x.shape),
         "leaky_relu": lambda: F.leaky_relu(x),
         "leaky_relu_backward": lambda: F.leaky_relu_backward(other, x),
         "linear": lambda: F.linear(rows, matrix, offset),
         "linear_backward": lambda: F.linear_backward(outward, rows, matrix),
         "log_softmax": lambda: F.log_softmax(x, 1),
         "log_softmax_backward": lambda: F.log_softmax_backward(other, x, 1),
-        "max_pool1d": lambda: F.max_pool1d(line, 3, 2, return_indices=True),
-        "max_pool1d_backward": lambda: F.max_pool1d_backward(highest, places, line.shape),
-        "max_pool2d": lambda: (
-            F.max_pool2d(x, 3, 2, return_indices=True),
-            F.max_pool2d(last, 2),
-        ),
-        "max_pool2d_backward": lambda: F.max_pool2d_backward(pooled, indices, x.shape),
         "mse_loss": lambda: F.mse_loss(x, other),
         "mse_loss_backward": lambda: F.mse_loss_backward(1.0, x, other),
         "pack_conv1d_weight": lambda: F.conv1d(line, F.pack_conv1d_weight(filters), bias),
@@ -139,6 +115,60 @@ def calls(dtype=np.float32):
         "softplus_backward": lambda: F.softplus_backward(other, x),
         "tanh": lambda: F.tanh(x),
         "tanh_backward": lambda: F.tanh_backward(other, shares),
+        **{
+            name: call
+            for array in (line, x, normal(2, 32, 9, 20, 21))
+            for name, call in _poolings(array).items()
+        },
+    }
+
+
+def _poolings(x):
+    """Calls of every pooling over as many axes as x has."""
+    n = x.ndim - 2
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+    def op(name, suffix=""):
+        return getattr(F, f"{name}{n}d{suffix}")
+
+    max_pool, avg_pool, lp_pool = op("max_pool"), op("avg_pool"), op("lp_pool")
+    y, indices = max_pool(x, 3, 2, return_indices=True)
+    y_last, indices_last = max_pool(last, 2, return_indices=True)
+    few, spots = op("adaptive_max_pool")(x, 5, return_indices=True)
+    top, where = op("global_max_pool")(x, return_indices=True)
+    calls = {
+        "max_pool": lambda: (
+            max_pool(x, 3, 2, return_indices=True),
+            max_pool(x, 2),
+            max_pool(last, 2, padding="same", return_indices=True),
+        ),
+        "max_pool_backward": lambda: (
+            op("max_pool", "_backward")(y, indices, x.shape),
+            op("max_pool", "_backward")(y_last, indices_last, x.shape),
+        ),
+        "avg_pool": lambda: (avg_pool(x, 3, 2, 1), avg_pool(last, 2), avg_pool(x, 2)),
+        "avg_pool_backward": lambda: (
+            op("avg_pool", "_backward")(y, x.shape, 3, 2),
+            op("avg_pool", "_backward")(y_last, x.shape, 2),
+        ),
+        "lp_pool": lambda: (lp_pool(x, 2, 2), lp_pool(last, 3.5, 2)),
+        "lp_pool_backward": lambda: op("lp_pool", "_backward")(y, x, 2, 3, 2),
+        "adaptive_max_pool": lambda: op("adaptive_max_pool")(x, 5, return_indices=True),
+        "adaptive_max_pool_backward": lambda: op("adaptive_max_pool", "_backward")(
+            few, spots, x.shape
+        ),
+        "adaptive_avg_pool": lambda: op("adaptive_avg_pool")(x, 5),
+        "adaptive_avg_pool_backward": lambda: op("adaptive_avg_pool", "_backward")(few, x.shape),
+        "global_max_pool": lambda: op("global_max_pool")(x, return_indices=True),
+        "global_max_pool_backward": lambda: op("global_max_pool", "_backward")(top, where, x.shape),
+        "global_avg_pool": lambda: op("global_avg_pool")(x),
+        "global_avg_pool_backward": lambda: op("global_avg_pool", "_backward")(top, x.shape),
+        "max_unpool": lambda: op("max_unpool")(y, indices, 3, 2, output_size=x.shape),
+        "max_unpool_backward": lambda: op("max_unpool", "_backward")(x, indices),
+    }
+    return {
+        f"{name}{n}d".replace(f"_backward{n}d", f"{n}d_backward"): call
+        for name, call in calls.items()
     }
 
 

@@ -84,19 +84,33 @@ def convolutions(draw, *, small=False):
 
 
 @st.composite
-def poolings(draw, *, dilated):
-    """(input shape, options): options as `max_pool2d` takes them by keyword, less ceil's like."""
-    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    stride = draw(st.one_of(st.none(), _pairs(1, 4)))
-    dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3))) if dilated else (1, 1)
+def poolings(draw, *, dilated, axes=2, any_padding=False):
+    """(input shape, options): options as `max_pool2d` takes them by keyword, less ceil's like.
+
+    With `any_padding` it may differ between the sides of an axis, or be a name.
+    """
+
+    def each(numbers):
+        return st.tuples(*[numbers] * axes)
+
+    kernel = draw(each(st.integers(1, 5)))
+    stride = draw(st.one_of(st.none(), st.integers(1, 4), each(st.integers(1, 4))))
+    dilation = draw(each(st.integers(1, 3))) if dilated else (1,) * axes
     extent = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     padding = draw(st.tuples(*[st.integers(0, e // 2) for e in extent]))
-    size = draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
+    size = draw(each(st.integers(1, {1: 70, 2: 20, 3: 11}[axes])))
     ceil_mode = draw(st.booleans())
-    steps = reference._pair(kernel if stride is None else stride)
-    for n, p, e, s in zip(size, padding, extent, steps, strict=True):
+    steps = reference._each(kernel if stride is None else stride, axes)
+    sides = [(p, p) for p in padding]
+    if any_padding:
+        sides = [(p, draw(st.integers(0, e // 2))) for p, e in zip(padding, extent, strict=True)]
+        named = st.sampled_from(["same", "same_lower", "valid"])
+        padding = draw(st.one_of(st.just(tuple(sides)), named))
+        if isinstance(padding, str):
+            sides = reference._pool_sides(padding, size, kernel, steps, dilation)
+    for n, p, e, s in zip(size, sides, extent, steps, strict=True):
         # in ceil mode the only window may reach beyond the padding
-        assume(n + 2 * p + (s - 1 if ceil_mode else 0) >= e)
+        assume(n + sum(p) + (s - 1 if ceil_mode else 0) >= e)
     options = {
         "kernel_size": kernel,
         "stride": stride,

@@ -83,9 +83,7 @@ def check_samples(name, compute):
     count = 0
     for sample in samples(name):
         outputs, grads = compute(sample)
-        for ours, theirs in zip(
-            (*outputs, *grads), (*sample.outputs, *sample.grads), strict=True
-        ):
+        for ours, theirs in zip((*outputs, *grads), (*sample.outputs, *sample.grads), strict=True):
             assert ours.shape == theirs.shape, sample
             assert ours.dtype == theirs.dtype, sample
             np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12, err_msg=str(sample))

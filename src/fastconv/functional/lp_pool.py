@@ -78,7 +78,7 @@ def lp_pool1d_backward(
 
     Returns
     -------
-    array of the shape and memory format of `input`
+    array of the shape of `input`, in the memory format of `grad_output`
 
     Raises
     ------
@@ -152,7 +152,7 @@ def lp_pool2d_backward(
 
     Returns
     -------
-    array of the shape and memory format of `input`
+    array of the shape of `input`, in the memory format of `grad_output`
 
     Raises
     ------
@@ -227,7 +227,7 @@ def lp_pool3d_backward(
 
     Returns
     -------
-    array of the shape and memory format of `input`
+    array of the shape of `input`, in the memory format of `grad_output`
 
     Raises
     ------

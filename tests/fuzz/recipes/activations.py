@@ -81,8 +81,3 @@ def leaky_layer(d):
 def softmax_layer(d):
     s = shape(d) or (3,)
     return {"dim": d.integer(-len(s), len(s) - 1), **module(d, s)}
-
-
-@recipe("nn.GlobalAvgPool2d")
-def global_layer(d):
-    return module(d, d.image_shape())
