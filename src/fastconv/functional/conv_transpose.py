@@ -254,7 +254,7 @@ def conv_transpose2d(
     algorithm: str = "auto",
     out: Array | None = None,
 ) -> Array:
-    r"""2-D transposed convolution: each pixel of the input stamps the kernel, scaled, on the output.
+    r"""2-D transposed convolution: each input pixel stamps the kernel, scaled, on the output.
 
     .. math:: y_{n,k,p,q} = b_k + \sum_{c,i,j,r,s} w_{c,k,r,s}\, x_{n,c,i,j}
         \quad\text{over}\quad i\,\mathrm{stride} + r\,\mathrm{dilation} - \mathrm{pad} = p,\;
