@@ -114,4 +114,99 @@ VOLUMES = [
     layer(_OTHER, "ResNeXt 3-D", 4, 128, 128, 3, (8, 28, 28), groups=32),
 ]
 
-ROWS = [*IMAGE_ROWS, *SEQUENCES, *VOLUMES]
+
+def upward(
+    kind: str,
+    group: str,
+    batch: int,
+    channels: int,
+    filters: int,
+    kernel: int,
+    size: Shape,
+    stride: int = 2,
+    padding: int = 0,
+    output_padding: int = 0,
+) -> Row:
+    """A transposed convolution, labelled as "2x2 s2 128→64 @28x28"."""
+    axes = len(size)
+    kernels = (kernel,) * axes
+    stride_label = f" s{stride}" * (stride > 1)
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "groups": 1,
+        "dilation": 1,
+    }
+    return Row(
+        group,
+        f"transposed {_by(kernels)}{stride_label} {channels}→{filters} @{_by(size)}",
+        kind,
+        f"conv_transpose{axes}d",
+        (channels, *size),
+        options,
+        (channels, filters, *kernels),
+        FORMATS,
+        batch,
+    )
+
+
+_UP, _UP_OTHER = "transposed, images", "transposed, sequences and volumes"
+TRANSPOSED = [
+    upward(_UP, "U-Net", 4, 1024, 512, 2, (14, 14)),
+    upward(_UP, "U-Net", 2, 512, 256, 2, (28, 28)),
+    upward(_UP, "U-Net", 8, 128, 64, 2, (28, 28)),
+    upward(_UP, "U-Net", 1, 128, 64, 2, (112, 112)),
+    upward(_UP, "DCGAN", 32, 100, 512, 4, (1, 1), stride=1),
+    upward(_UP, "DCGAN", 8, 512, 256, 4, (8, 8), padding=1),
+    upward(_UP, "DCGAN", 8, 256, 128, 4, (16, 16), padding=1),
+    upward(_UP, "DCGAN", 8, 128, 64, 4, (32, 32), padding=1),
+    upward(_UP, "DCGAN", 8, 64, 3, 4, (32, 32), padding=1),
+    upward(_UP, "decoder", 8, 256, 128, 3, (14, 14), padding=1, output_padding=1),
+    upward(_UP, "decoder", 8, 128, 64, 3, (28, 28), padding=1, output_padding=1),
+    upward(_UP, "decoder", 4, 64, 32, 3, (56, 56), padding=1, output_padding=1),
+    upward(_UP_OTHER, "HiFi-GAN", 4, 512, 256, 16, (128,), stride=8, padding=4),
+    upward(_UP_OTHER, "HiFi-GAN", 1, 128, 64, 4, (8192,), padding=1),
+    upward(_UP_OTHER, "U-Net 3-D", 1, 256, 128, 2, (8, 16, 16)),
+    upward(_UP_OTHER, "U-Net 3-D", 1, 64, 64, 2, (16, 32, 32)),
+]
+
+
+def pooled(label: str, op: str, batch: int, shape: Shape, **options: Any) -> Row:
+    axes = len(shape) - 1
+    label = f"{label} {shape[0]}@{_by(shape[1:])}"
+    group = f"pooling {axes}-D"
+    return Row(group, label, group, f"{op}{axes}d", shape, options, None, FORMATS, batch)
+
+
+_MAX, _AVG = "max_pool", "avg_pool"
+POOLING = [
+    pooled("max 4/4", _MAX, 8, (128, 4000), kernel_size=4),
+    pooled("max 2/2", _MAX, 8, (256, 1024), kernel_size=2),
+    pooled("max 3/2", _MAX, 8, (64, 2048), kernel_size=3, stride=2, padding=1),
+    pooled("max 3/1", _MAX, 8, (128, 1000), kernel_size=3, stride=1, padding=1),
+    pooled("average 4/4", _AVG, 8, (128, 4000), kernel_size=4),
+    pooled("average 25/1", _AVG, 8, (64, 512), kernel_size=25, stride=1, padding=12),
+    pooled("adaptive average to 1", "adaptive_avg_pool", 8, (512, 250), output_size=1),
+    pooled("adaptive max to 50", "adaptive_max_pool", 8, (256, 1000), output_size=50),
+    pooled("max 1x2x2", _MAX, 1, (64, 16, 112, 112), kernel_size=(1, 2, 2)),
+    pooled("max 2/2", _MAX, 1, (128, 16, 56, 56), kernel_size=2),
+    pooled("max 2/2", _MAX, 1, (32, 32, 64, 64), kernel_size=2),
+    pooled(
+        "max 1x3x3/1x2x2",
+        _MAX,
+        1,
+        (64, 8, 112, 112),
+        kernel_size=(1, 3, 3),
+        stride=(1, 2, 2),
+        padding=(0, 1, 1),
+    ),
+    pooled("max 3/2", _MAX, 1, (480, 8, 28, 28), kernel_size=3, stride=2, padding=1),
+    pooled("max 3/1", _MAX, 1, (192, 8, 28, 28), kernel_size=3, stride=1, padding=1),
+    pooled("average 2/2", _AVG, 1, (64, 16, 56, 56), kernel_size=2),
+    pooled("average 2x7x7/1", _AVG, 4, (1024, 8, 7, 7), kernel_size=(2, 7, 7), stride=1),
+    pooled("adaptive average to 1", "adaptive_avg_pool", 8, (512, 4, 7, 7), output_size=1),
+    pooled("adaptive max to 2", "adaptive_max_pool", 4, (256, 8, 14, 14), output_size=2),
+]
+
+ROWS = [*IMAGE_ROWS, *SEQUENCES, *VOLUMES, *TRANSPOSED, *POOLING]

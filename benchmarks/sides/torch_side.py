@@ -159,6 +159,8 @@ def _max_pool_backward(
 def _adaptive_max_pool_backward(
     grad_output: torch.Tensor, indices: torch.Tensor, input_shape: tuple[int, ...]
 ) -> Call:
+    if indices.ndim == 5:  # as torch's own forward leaves them; others its operator misreads
+        indices = indices.contiguous()
     tensors = [grad_output, _like(grad_output, input_shape), indices]
     return _pooling("adaptive_max_pool{}d_backward", tensors)
 
