@@ -334,6 +334,38 @@ def conv2d_naive_backward(
     return _crop(grad_x, sides), grad_weight, grad_bias
 
 
+# ----------------------------------------------------------------- padding
+
+
+def _padded(x: Array, pad: Sequence[int], mode: str, value: float) -> Array:
+    sides = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[-2::-2], pad[::-2], strict=True))
+    more = [(max(a, 0), max(b, 0)) for a, b in sides]
+    fewer = tuple((max(-a, 0), max(-b, 0)) for a, b in sides)
+    if mode == "circular":  # goes round what is left
+        return np.pad(_crop(x, fewer), more, "wrap")
+    if mode == "constant":
+        return _crop(np.pad(x, more, constant_values=value), fewer)
+    return _crop(np.pad(x, more, "edge" if mode == "replicate" else "reflect"), fewer)
+
+
+def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float = 0) -> Array:
+    """More elements at the ends of the last axes, or, where `pad` is negative, fewer."""
+    return _padded(input, pad, mode, value)
+
+
+def pad_backward(
+    grad_output: Array, input_shape: Sequence[int], pad: Sequence[int], mode: str = "constant"
+) -> Array:
+    """Each element gets the sum over its copies, which are found by padding the elements' numbers.
+
+    The constant's number, -1, is that of one element after all others.
+    """
+    count = prod(input_shape)
+    grad = np.zeros(count + 1, grad_output.dtype)
+    np.add.at(grad, _padded(np.arange(count).reshape(input_shape), pad, mode, -1), grad_output)
+    return grad[:-1].reshape(input_shape)
+
+
 # ----------------------------------------------------------------- pooling
 
 

@@ -30,6 +30,7 @@ def calls(dtype=np.float32):
     mask = F.dropout(x, 0.4, rng=1, return_mask=True)[1]
     packed = F.pack_conv2d_weight(w)
     line, filters, traced = normal(4, 32, 3000), normal(48, 32, 3), normal(4, 48, 3000)
+    edges, modes = (3, 5, 2, 1), ("constant", "reflect", "replicate", "circular")
     volume, cubes, filled = (
         normal(2, 32, 6, 14, 15),
         normal(48, 32, 3, 3, 3),
@@ -102,6 +103,10 @@ def calls(dtype=np.float32):
         "pack_conv2d_weight": lambda: (
             F.conv2d(x, packed, bias, algorithm="direct"),
             F.conv2d(x, F.pack_conv2d_weight(w), bias, algorithm="winograd"),
+        ),
+        "pad": lambda: tuple(F.pad(a, edges, mode) for a in (x, last) for mode in modes),
+        "pad_backward": lambda: tuple(
+            F.pad_backward(a, (4, 32, 27, 23), edges, mode) for a in (x, last) for mode in modes
         ),
         "relu": lambda: F.relu(x),
         "relu_backward": lambda: F.relu_backward(other, x),

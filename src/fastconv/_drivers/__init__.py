@@ -21,7 +21,8 @@ depends on the shape, the strides in memory, the dtype and the instruction set, 
                 average_backward    pool_planes, pool_spread
                 max_backward        pool_tiles, pool_scatter             (conditions: pool.pyx)
 
-    others      matrix (fully connected layers), elementwise, norm, loss, update (optimisers), sums
+    others      matrix (fully connected layers), elementwise, norm, loss, pad, update (optimisers),
+                sums
 
 Each of them makes a plan of the call, a struct named after it, and hands tasks to
 runtime.parallel_for; a task computes one block of the result with the kernels of kernels.pxd, in

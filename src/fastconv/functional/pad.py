@@ -132,7 +132,7 @@ def pad_backward(
     return dy.transpose(plan.back)
 
 
-def _constant(value: float | None, mode: str, dtype: np.dtype[Any]) -> float:
+def _constant(value: Any, mode: str, dtype: np.dtype[Any]) -> float:
     if value is None:
         return 0.0
     if isinstance(value, Real) and value != value:  # NaN is a number to pad with
@@ -141,7 +141,7 @@ def _constant(value: float | None, mode: str, dtype: np.dtype[Any]) -> float:
         number = real("value", value)
     if mode != "constant" and number != 0:
         raise ValueError(f"value must be 0 with mode={mode!r}, got {value!r}")
-    if math.isfinite(number) and abs(number) > np.finfo(dtype).max:
+    if math.isfinite(number) and abs(number) > float(np.finfo(dtype).max):
         raise ValueError(f"value is too large for {dtype}: {value!r}")
     return number
 
@@ -152,7 +152,7 @@ def _channel_axis(a: Array, numbers: tuple[int, ...], mode: str) -> int | None:
     Channels are the axis before those that are padded; "constant" leaves open which that is.
     """
     for axis in (1, 0) if mode == "constant" else (a.ndim - len(numbers) // 2 - 1,):
-        if a.ndim >= axis + 2 and is_channels_last(a if axis else a[None]):
+        if 0 <= axis <= a.ndim - 2 and is_channels_last(a if axis else a[None]):
             return axis
     return None
 

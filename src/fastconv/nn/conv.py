@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 from fastconv import functional as F
 from fastconv import init
 from fastconv._arguments import choice, generator, whole
+from fastconv._geometry_options import sides
 from fastconv.functional._check import as_array
 from fastconv.functional.conv import PackedWeight
 from fastconv.init import Rng
@@ -17,6 +18,8 @@ from fastconv.nn._check import Sizes, conv_options
 from fastconv.nn.module import Array, Module, Parameter
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "packed"]
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 class _ConvNd(Module):
@@ -29,6 +32,9 @@ class _ConvNd(Module):
     #: the weight as :func:`packed` left it
     _packed: PackedWeight | None = None
 
+    #: what :func:`fastconv.functional.pad` adds first, unless the op pads with zeros itself
+    _edges: tuple[int, ...] | None = None
+
     def __init__(
         self,
         in_channels: int,
@@ -39,7 +45,7 @@ class _ConvNd(Module):
         dilation: Sizes = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: Literal["zeros"] = "zeros",
+        padding_mode: PaddingMode = "zeros",
         *,
         dtype: DTypeLike = np.float32,
         rng: Rng = None,
@@ -55,12 +61,16 @@ class _ConvNd(Module):
                 f"groups={groups} must divide in_channels={in_channels} and "
                 f"out_channels={out_channels}"
             )
-        choice("padding_mode", padding_mode, "zeros")
+        choice("padding_mode", padding_mode, "zeros", "reflect", "replicate", "circular")
         self.kernel_size = options.kernel_size
         self.stride = options.stride
         self.padding = options.padding
+        self.padding_mode = padding_mode
         self.dilation = options.dilation
         self.groups = options.groups
+        around = sides(self.padding, self.kernel_size, self.stride, self.dilation)
+        if padding_mode != "zeros" and any(map(any, around)):
+            self._edges = tuple(edge for pair in reversed(around) for edge in pair)
         self.algorithm = algorithm
         rng = generator(rng)
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
@@ -75,35 +85,40 @@ class _ConvNd(Module):
         return self._convolve(input, "relu")
 
     def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
+        padded = input
+        if self._edges is not None:
+            padded = F.pad(input, self._edges, self._edge_mode())
         output: Array = getattr(F, self._op)(
-            input,
+            padded,
             self.weight.data if self._packed is None else self._packed,
             None if self.bias is None else self.bias.data,
             *self._geometry(),
             activation=activation,
             algorithm=self.algorithm,
         )
-        self._remember(input)
+        self._remember(padded, np.shape(input))
         return output
 
     def backward(self, grad_output: Array) -> Array:
         self.backward_parameters(grad_output)
-        (input,) = self._recall()
+        padded, input_shape = self._recall()
         grad_input: Array = getattr(F, f"{self._op}_backward_input")(
             grad_output,
             self.weight.data,
-            input.shape,
+            np.shape(padded),
             *self._geometry(),
             algorithm=self.algorithm,
         )
+        if self._edges is not None:
+            grad_input = F.pad_backward(grad_input, input_shape, self._edges, self._edge_mode())
         return grad_input
 
     def backward_parameters(self, grad_output: Array) -> None:
-        (input,) = self._recall()
+        padded, _ = self._recall()
         self.weight.accumulate(
             getattr(F, f"{self._op}_backward_weight")(
                 grad_output,
-                input,
+                padded,
                 self.weight.data.shape,
                 *self._geometry(),
                 algorithm=self.algorithm,
@@ -113,7 +128,11 @@ class _ConvNd(Module):
             self.bias.accumulate(getattr(F, f"{self._op}_backward_bias")(grad_output))
 
     def _geometry(self) -> tuple[tuple[int, ...], Any, tuple[int, ...], int]:
-        return self.stride, self.padding, self.dilation, self.groups
+        padding = self.padding if self._edges is None else 0
+        return self.stride, padding, self.dilation, self.groups
+
+    def _edge_mode(self) -> Any:
+        return self.padding_mode
 
     def extra_repr(self) -> str:
         ones = (1,) * self._ndim
@@ -123,6 +142,7 @@ class _ConvNd(Module):
         parts += [f"dilation={self.dilation}"] * (self.dilation != ones)
         parts += [f"groups={self.groups}"] * (self.groups != 1)
         parts += ["bias=False"] * (self.bias is None)
+        parts += [f"padding_mode={self.padding_mode!r}"] * (self.padding_mode != "zeros")
         return ", ".join(parts)
 
 
@@ -141,8 +161,8 @@ class Conv1d(_ConvNd):
         Channels are split into so many convolutions side by side.
     bias : bool
         Whether to add one number per output channel.
-    padding_mode : {"zeros"}
-        torch's other modes are not offered.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What stands in the padding: see :func:`fastconv.functional.pad`.
     dtype : dtype
         float32 or float64, of the parameters and of the input.
     rng : numpy.random.Generator, int or None
@@ -190,8 +210,8 @@ class Conv2d(_ConvNd):
         Channels are split into so many convolutions side by side.
     bias : bool
         Whether to add one number per output channel.
-    padding_mode : {"zeros"}
-        torch's other modes are not offered.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What stands in the padding: see :func:`fastconv.functional.pad`.
     dtype : dtype
         float32 or float64, of the parameters and of the input.
     rng : numpy.random.Generator, int or None
@@ -242,8 +262,8 @@ class Conv3d(_ConvNd):
         Channels are split into so many convolutions side by side.
     bias : bool
         Whether to add one number per output channel.
-    padding_mode : {"zeros"}
-        torch's other modes are not offered.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What stands in the padding: see :func:`fastconv.functional.pad`.
     dtype : dtype
         float32 or float64, of the parameters and of the input.
     rng : numpy.random.Generator, int or None

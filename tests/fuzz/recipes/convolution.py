@@ -145,6 +145,13 @@ def pack_conv2d_weight(d):
     return {"weight": d.array(*w), "groups": options["groups"]}
 
 
+def padding_mode(d, x, options):
+    """One that these sizes allow."""
+    if options["padding"] == "same" or min(x[-2:]) < 4:
+        return d.choice(("zeros", "replicate"))
+    return d.choice(("zeros", "reflect", "replicate", "circular"))  # at most 3 are added
+
+
 @recipe("nn.Conv2d")
 def conv2d_layer(d):
     x, w, options, _ = convolution(d)
@@ -154,7 +161,7 @@ def conv2d_layer(d):
         "kernel_size": w[2:],
         **options,
         "bias": d.chance(0.5),
-        "padding_mode": "zeros",
+        "padding_mode": padding_mode(d, x, options),
         "algorithm": algorithm(d, w, options),
         "dtype": d.dtype,
         "rng": 0,
