@@ -68,8 +68,7 @@ cdef bint is_usable(const Correlation *c) noexcept nogil:
             and (lanes % c.channels == 0 or c.channels % lanes == 0)
             # where groups are few, vectors of pixels or filters are fuller than vectors of channels
             and (c.channels == 1 or c.groups * c.channels >= lanes)
-            # pointers to the rows of a filter, and a staged row, have a place in the cache
-            and h.taps <= GROUPED_MAX_TAPS and w.taps <= GROUPED_MAX_TAPS
+            # a staged row has a place in the cache
             and pixels * max(lanes, c.channels) * c.kernels.itemsize <= GROUPED_MAX_STAGED_BYTES)
 
 

@@ -15,6 +15,11 @@ enum {
     GRAD_COLUMNS = 4, /* of the weight gradient */
     GRAD_SUMS = FC_REGISTERS == 32 ? 15 : 9, /* sums that may stay in registers there */
     MAX_TAPS = 7,
+    BLOCK_TAPS = 4, /* of a longer row that are taken at a time */
+    SPREAD_TAPS = 3, /* ... of wider groups, of each of a few channels: */
+    SPREAD_PARTS = FC_REGISTERS == 32 ? 2 : 1,
+    GRAD_ROW_TAPS = 6, /* of one row, in the weight gradient */
+    GRAD_TAPS = FC_REGISTERS == 32 ? 4 : 3, /* of each of three rows there */
     L1_BYTES = 24 * 1024, /* of input rows */
     MAX_PARTS = 4, /* channels of a group taken at a time */
     KEPT_PARTS = FC_REGISTERS == 32 ? 4 : 1 /* ... with their filters or sums in registers */
@@ -52,61 +57,80 @@ FC_INLINE fc_size first_input(const int mode, fc_size channel, fc_size group) {
     return mode == EACH ? channel / group * group : channel;
 }
 
-/* Outputs j .. j + columns of a row, one vector of channels. `checked`: taps may leave the image,
- * and the row may have no more than `n` of these outputs. */
-FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b, fc_size j,
-                       fc_size n, char *out, const int columns, const int checked, const int mode,
-                       const int taps, const int step, const int parts) {
-    const fc_size c = first_channel(b, p->channels), group = mode == SAME ? 1 : p->group;
-    const fc_size col = p->col0 + j * step, taps_h = p->taps_h, x_w = p->x_w, out_w = p->out_w;
-    const int relu = p->relu;
-    const stored *w = (const stored *)p->w + b * taps_h * taps * group * VL;
-    const fc_size x_at =
-        p->x_at + col * x_w + first_input(mode, c, group) * (fc_size)sizeof(stored);
-    int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64); /* columns inside */
-    vreal acc[COLUMNS];
-    const vreal bias = p->bias ? v_load((const stored *)p->bias + c) : v_zero();
-#pragma GCC unroll 16
-    for (int q = 0; q < columns; q++) acc[q] = bias;
-    for (fc_size h = 0; h < taps_h; h++, w += taps * group * VL) {
-        if (!lines[h]) continue;
-        for (fc_size u = 0; u < group; u += parts) {
-            vreal tap[MAX_TAPS][MAX_PARTS];
-            vindex pick[MAX_PARTS] = {{0}};
-            pickers(pick, mode, parts, group, u);
+/* Adds what `taps` taps, w_tap apart, make of the columns from x on: output q meets column k through
+ * tap s where k = q step + s. `checked`: only columns lo .. hi exist. */
+FC_INLINE void multiply(vreal *acc, const char *x, const fc_size x_w, const stored *w,
+                        const fc_size w_tap, const fc_size group, int lo, int hi,
+                        const int columns, const int checked, const int mode, const int taps,
+                        const int step, const int parts) {
+    const char *const first = x;
+    for (fc_size u = 0; u < group; u += parts) {
+        vreal tap[MAX_TAPS][MAX_PARTS];
+        vindex pick[MAX_PARTS] = {{0}};
+        pickers(pick, mode, parts, group, u);
 #pragma GCC unroll 8
-            for (int s = 0; s < taps; s++)
+        for (int s = 0; s < taps; s++)
 #pragma GCC unroll 4
-                for (int v = 0; v < parts; v++) tap[s][v] = v_load(w + (s * group + u + v) * VL);
-            const char *x = lines[h] + x_at;
+            for (int v = 0; v < parts; v++) tap[s][v] = v_load(w + s * w_tap + (u + v) * VL);
+        x = first;
 #pragma GCC unroll 40
-            for (int k = 0; k < (columns - 1) * step + taps; k++, x += x_w) {
-                FC_KEEP(x);
-                if (checked) {
-                    FC_KEEP(lo);
-                    FC_KEEP(hi);
-                    if (k < lo || k >= hi) continue;
-                }
+        for (int k = 0; k < (columns - 1) * step + taps; k++, x += x_w) {
+            FC_KEEP(x);
+            if (checked) {
+                FC_KEEP(lo);
+                FC_KEEP(hi);
+                if (k < lo || k >= hi) continue;
+            }
 #pragma GCC unroll 4
-                for (int v = 0; v < parts; v++) {
-                    vreal xv = spread((const stored *)x, mode, pick[v], u + v);
-                    FC_KEEP_VECTOR(xv);
+            for (int v = 0; v < parts; v++) {
+                vreal xv = spread((const stored *)x, mode, pick[v], u + v);
+                FC_KEEP_VECTOR(xv);
 #pragma GCC unroll 8
-                    for (int s = 0; s < taps; s++) /* output q meets column k through this tap */
-                        if (k >= s && (k - s) % step == 0 && (k - s) / step < columns)
-                            acc[(k - s) / step] = v_fma(xv, tap[s][v], acc[(k - s) / step]);
-                }
+                for (int s = 0; s < taps; s++)
+                    if (k >= s && (k - s) % step == 0 && (k - s) / step < columns)
+                        acc[(k - s) / step] = v_fma(xv, tap[s][v], acc[(k - s) / step]);
             }
         }
     }
-    out += j * out_w + c * (fc_size)sizeof(stored);
-    if (relu) {
+}
+
+FC_INLINE void begin(const fc_grouped *p, fc_size c, vreal *acc, const int columns) {
+    const vreal bias = p->bias ? v_load((const stored *)p->bias + c) : v_zero();
+#pragma GCC unroll 16
+    for (int q = 0; q < columns; q++) acc[q] = bias;
+}
+
+/* The first n outputs, or all of them. */
+FC_INLINE void finish(const fc_grouped *p, vreal *acc, char *out, fc_size out_w, fc_size n,
+                      const int columns, const int checked) {
+    if (p->relu) {
 #pragma GCC unroll 16
         for (int q = 0; q < columns; q++) acc[q] = v_max(v_zero(), acc[q]);
     }
 #pragma GCC unroll 16
     for (int q = 0; q < columns; q++, out += out_w)
         if (!checked || q < n) v_store((stored *)out, acc[q]);
+}
+
+/* Outputs j .. j + columns of a row, one vector of channels. `checked`: taps may leave the image,
+ * and the row may have no more than `n` of these outputs. */
+FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b, fc_size j,
+                       fc_size n, char *out, const int columns, const int checked, const int mode,
+                       const int taps, const int step, const int parts) {
+    const fc_size c = first_channel(b, p->channels), group = mode == SAME ? 1 : p->group;
+    const fc_size col = p->col0 + j * step, taps_h = p->taps_h, x_w = p->x_w;
+    const stored *w = (const stored *)p->w + b * taps_h * taps * group * VL;
+    const fc_size x_at =
+        p->x_at + col * x_w + first_input(mode, c, group) * (fc_size)sizeof(stored);
+    const int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64);
+    vreal acc[COLUMNS];
+    begin(p, c, acc, columns);
+    for (fc_size h = 0; h < taps_h; h++, w += taps * group * VL)
+        if (lines[h])
+            multiply(acc, lines[h] + x_at, x_w, w, group * VL, group, lo, hi, columns, checked,
+                     mode, taps, step, parts);
+    finish(p, acc, out + j * p->out_w + c * (fc_size)sizeof(stored), p->out_w, n, columns,
+           checked);
 }
 
 /* Some columns of all rows before the next ones, and of as many channels as keep the input under an
@@ -138,30 +162,127 @@ FC_INLINE void rows(const fc_grouped *p, const int mode, const int taps, const i
     }
 }
 
-/* Any number of taps, any step, any dilation: one output at a time. */
-FC_INLINE void rows_any(const fc_grouped *p, const int mode) {
-    const fc_size blocks = (p->channels + VL - 1) / VL, group = p->group;
-    for (fc_size i = 0; i < p->count; i++)
-        for (fc_size j = 0; j < p->out_width; j++)
-            for (fc_size b = 0; b < blocks; b++) {
-                const fc_size c = first_channel(b, p->channels);
-                const stored *w = (const stored *)p->w + b * p->taps_h * p->taps_w * group * VL;
-                vreal acc = p->bias ? v_load((const stored *)p->bias + c) : v_zero();
-                for (fc_size h = 0; h < p->taps_h; h++)
-                    for (fc_size s = 0; s < p->taps_w; s++, w += group * VL) {
-                        const char *line = p->rows[i * p->taps_h + h];
-                        const fc_size col = p->col0 + j * p->step + s * p->col_dx;
-                        if (!line || col < 0 || col >= p->width) continue;
-                        const stored *x = (const stored *)(line + p->x_at + col * p->x_w) +
-                                          first_input(mode, c, group);
-                        for (fc_size u = 0; u < group; u++)
-                            acc = v_fma(spread(x, mode, v_picker((int)group, (int)u), u),
-                                        v_load(w + u * VL), acc);
-                    }
-                stored *out = (stored *)((char *)p->out + i * p->out_h + j * p->out_w) + c;
-                v_store(out, p->relu ? v_max(v_zero(), acc) : acc);
-            }
+/* ---- any number of taps, any step, any dilation ----
+ * Taps whose columns lie a multiple of the step apart are a class: to them, every step-th column is
+ * the next one. Where the distance of such taps is not one of those columns but `apart`, every
+ * apart-th output is the next one as well. A class is then a row of taps without step or dilation,
+ * and is taken in blocks of a few taps, whose filters stay in registers. */
+
+typedef struct {
+    fc_size period, apart; /* from tap to tap of a class; from their columns to the next, in steps */
+} classes;
+
+FC_INLINE classes find_classes(fc_size step, fc_size col_dx) {
+    fc_size divisor = step, rest = col_dx;
+    while (rest) {
+        const fc_size next = divisor % rest;
+        divisor = rest;
+        rest = next;
+    }
+    const classes k = {step / divisor, col_dx / divisor};
+    return k;
 }
+
+/* What outputs o, o + apart, ... see through the taps of a class, the first of which is tap r. */
+typedef struct {
+    fc_size x_at, first, width; /* column 0; what tap 0 of output 0 sees; columns that exist */
+    fc_size taps;
+} class_view;
+
+#define FC_CLASS_VIEW(p, k, o, r)                                                 class_view_of((p)->x_at, (p)->x_w, (p)->width, (p)->taps_w, (k),                            (p)->col0 + (o) * (p)->step + (r) * (p)->col_dx, (k).apart * (p)->step, (r))
+
+FC_INLINE class_view class_view_of(fc_size x_at, fc_size x_w, fc_size width, fc_size taps_w,
+                                   classes k, fc_size first, fc_size every, fc_size r) {
+    const fc_size rest = (first % every + every) % every;
+    const class_view c = {x_at + rest * x_w, (first - rest) / every,
+                          (width - rest + every - 1) / every, (taps_w - r + k.period - 1) / k.period};
+    return c;
+}
+
+/* Taps of the next block, of those that are left. */
+FC_INLINE int block_of(fc_size left, const int most) {
+    const fc_size blocks = (left + most - 1) / most;
+    return (int)((left + blocks - 1) / blocks);
+}
+
+/* Outputs o, o + apart, ... of a row, from the j-th on, and no more than n; COLUMNS of them are all
+ * inside. */
+FC_INLINE void outputs_any(const fc_grouped *p, classes k, fc_size o, const char *const *lines,
+                           fc_size b, fc_size j, fc_size n, char *out, const int columns,
+                           const int mode, const int parts) {
+    const fc_size c = first_channel(b, p->channels), group = mode == SAME ? 1 : p->group;
+    const fc_size taps_h = p->taps_h, every = p->step * k.apart, x_w = every * p->x_w;
+    const fc_size c_at = first_input(mode, c, group) * (fc_size)sizeof(stored);
+    const fc_size tap = group * VL, w_tap = k.period * tap;
+    const stored *w = (const stored *)p->w + b * taps_h * p->taps_w * tap;
+    vreal acc[COLUMNS];
+    begin(p, c, acc, columns);
+    for (fc_size r = 0; r < fc_min(k.period, p->taps_w); r++) {
+        const class_view view = FC_CLASS_VIEW(p, k, o, r);
+        int taps;
+        for (fc_size t = 0; t < view.taps; t += taps) {
+            const fc_size col = view.first + j + t;
+            taps = block_of(view.taps - t, mode == SAME ? BLOCK_TAPS : SPREAD_TAPS);
+            const int lo = (int)fc_min(-col, 64), hi = (int)fc_min(view.width - col, 64);
+            if (lo >= columns - 1 + taps || hi <= 0) continue;
+            const int inside = lo <= 0 && hi >= columns - 1 + taps;
+            for (fc_size h = 0; h < taps_h; h++) {
+                if (!lines[h]) continue;
+                const char *x = lines[h] + view.x_at + col * x_w + c_at;
+                const stored *wt = w + (h * p->taps_w + r + t * k.period) * tap;
+#define FC_TAPS(taps, checked)                                                              \
+    case taps:                                                                              \
+        multiply(acc, x, x_w, wt, w_tap, group, lo, hi, columns, checked, mode, taps, 1, parts); \
+        break;
+                if (mode != SAME)
+                    switch (taps) { FC_TAPS(1, 1) FC_TAPS(2, 1) FC_TAPS(3, 1) }
+                else if (columns == COLUMNS || inside)
+                    switch (taps) { FC_TAPS(1, 0) FC_TAPS(2, 0) FC_TAPS(3, 0) FC_TAPS(4, 0) }
+                else
+                    switch (taps) { FC_TAPS(1, 1) FC_TAPS(2, 1) FC_TAPS(3, 1) FC_TAPS(4, 1) }
+#undef FC_TAPS
+            }
+        }
+    }
+    finish(p, acc, out + (o + j * k.apart) * p->out_w + c * (fc_size)sizeof(stored),
+           k.apart * p->out_w, n, columns, 1);
+}
+
+FC_INLINE void rows_any(const fc_grouped *p, const int mode, const int parts) {
+    const fc_size blocks = (p->channels + VL - 1) / VL;
+    const classes k = find_classes(p->step, p->col_dx);
+    for (fc_size o = 0; o < fc_min(k.apart, p->out_width); o++) {
+        const fc_size width = (p->out_width - o + k.apart - 1) / k.apart;
+        for (fc_size b = 0; b < blocks; b++)
+            for (fc_size j = 0, n, columns; (n = width - j) > 0; j += columns) {
+                const fc_size first = p->col0 + (o + j * k.apart) * p->step;
+                const fc_size last = first + (COLUMNS - 1) * k.apart * p->step;
+                /* at the borders, fewer columns keep out of more taps' way */
+                columns = mode == SAME && n >= COLUMNS && first >= 0 &&
+                                  last + (p->taps_w - 1) * p->col_dx < p->width
+                              ? COLUMNS
+                              : FEW_COLUMNS;
+                for (fc_size i = 0; i < p->count; i++) {
+                    const char *const *lines = (const char *const *)p->rows + i * p->taps_h;
+                    char *out = (char *)p->out + i * p->out_h;
+                    if (columns == FEW_COLUMNS)
+                        outputs_any(p, k, o, lines, b, j, n, out, FEW_COLUMNS, mode, parts);
+                    else if (mode == SAME)
+                        outputs_any(p, k, o, lines, b, j, n, out, COLUMNS, mode, parts);
+                }
+            }
+    }
+}
+
+#define FC_ANY(any, p, mode)              \
+    {                                     \
+        if (mode == SAME)                 \
+            any(p, SAME, 1);              \
+        else if (mode == PICK)            \
+            any(p, PICK, SPREAD_PARTS);   \
+        else                              \
+            any(p, EACH, SPREAD_PARTS);   \
+    }
 
 /* Geometries that networks have; each is code of its own. */
 #define FC_CASES_OF_ALL(X, mode, parts) \
@@ -221,13 +342,7 @@ void FC_NAME(grouped)(const fc_grouped *p) {
         if (d > 1) FC_TAKE_EVERY(r, p, d, o, out, out_w, out_width);
         done = mode == SAME ? rows_same(&r) : mode == PICK ? rows_pick(&r) : rows_each(&r);
     }
-    if (done) return;
-    if (mode == SAME)
-        rows_any(p, SAME);
-    else if (mode == PICK)
-        rows_any(p, PICK);
-    else
-        rows_any(p, EACH);
+    if (!done) FC_ANY(rows_any, p, mode)
 }
 
 /* ---- weight gradient ----
@@ -272,9 +387,11 @@ FC_INLINE void add_columns(const fc_grouped_grad *p, vreal (*sum)[MAX_TAPS][MAX_
     }
 }
 
-/* Rows h0 .. h0 + lines of taps, `parts` channels of every group from u on. */
-FC_INLINE void add_rows(const fc_grouped_grad *p, fc_size h0, fc_size b, fc_size u, const int mode,
-                        const int lines, const int taps, const int step, const int parts) {
+/* Rows h0 .. h0 + lines of taps, `parts` channels of every group from u on; the sums' rows are dw_h
+ * vectors apart, and a row's taps dw_w. */
+FC_INLINE void add_rows(const fc_grouped_grad *p, fc_size h0, fc_size b, fc_size u, fc_size dw_h,
+                        fc_size dw_w, const int mode, const int lines, const int taps,
+                        const int step, const int parts) {
     const fc_size c = first_channel(b, p->channels), n = p->dy_width;
     vreal sum[3][MAX_TAPS][MAX_PARTS];
     vindex pick[MAX_PARTS] = {{0}};
@@ -300,14 +417,14 @@ FC_INLINE void add_rows(const fc_grouped_grad *p, fc_size h0, fc_size b, fc_size
                             parts);
             j += columns;
         }
-    stored *dw = (stored *)((char *)p->dw + b * p->dw_block) + (h0 * taps * p->group + u) * VL;
+    stored *dw = (stored *)((char *)p->dw + b * p->dw_block) + (h0 * dw_h + u) * VL;
 #pragma GCC unroll 3
     for (int h = 0; h < lines; h++)
 #pragma GCC unroll 8
         for (int s = 0; s < taps; s++)
 #pragma GCC unroll 4
             for (int v = 0; v < parts; v++) {
-                stored *to = dw + ((h * taps + s) * p->group + v) * VL;
+                stored *to = dw + (h * dw_h + s * dw_w + v) * VL;
                 v_store(to, v_add(v_load(to), sum[h][s][v]));
             }
 }
@@ -320,42 +437,63 @@ FC_INLINE void grad(const fc_grouped_grad *p, const int mode, const int taps, co
         for (fc_size u = 0; u < p->group; u += parts)
             for (fc_size h = 0; h < p->taps_h;) {
                 if (h + 3 <= p->taps_h && 3 * taps * parts <= GRAD_SUMS) {
-                    add_rows(p, h, b, u, mode, 3, taps, step, parts);
+                    add_rows(p, h, b, u, taps * p->group, p->group, mode, 3, taps, step, parts);
                     h += 3;
                 } else if (h + 2 <= p->taps_h && 2 * taps * parts <= GRAD_SUMS) {
-                    add_rows(p, h, b, u, mode, 2, taps, step, parts);
+                    add_rows(p, h, b, u, taps * p->group, p->group, mode, 2, taps, step, parts);
                     h += 2;
                 } else {
-                    add_rows(p, h, b, u, mode, 1, taps, step, parts);
+                    add_rows(p, h, b, u, taps * p->group, p->group, mode, 1, taps, step, parts);
                     h += 1;
                 }
             }
 }
 
-FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode) {
-    const fc_size blocks = (p->channels + VL - 1) / VL, group = p->group;
-    for (fc_size b = 0; b < blocks; b++) {
-        const fc_size c = first_channel(b, p->channels);
-        stored *dw = (stored *)((char *)p->dw + b * p->dw_block);
-        for (fc_size h = 0; h < p->taps_h; h++)
-            for (fc_size s = 0; s < p->taps_w; s++)
-                for (fc_size u = 0; u < group; u++, dw += VL) {
-                    vreal sum = v_zero();
-                    for (fc_size i = 0; i < p->count; i++) {
-                        const char *line = p->rows[i * p->taps_h + h];
-                        const char *dy = (const char *)p->dy + i * p->dy_h;
-                        for (fc_size j = 0; line && j < p->dy_width; j++) {
-                            const fc_size col = p->col0 + j * p->step + s * p->col_dx;
-                            if (col < 0 || col >= p->width) continue;
-                            const stored *x = (const stored *)(line + p->x_at + col * p->x_w) +
-                                              first_input(mode, c, group);
-                            sum = v_fma(spread(x, mode, v_picker((int)group, (int)u), u),
-                                        v_load((const stored *)(dy + j * p->dy_w) + c), sum);
+/* A block of taps at a time, and of them as many rows as have room for their sums. */
+FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode, const int parts) {
+    const fc_size blocks = (p->channels + VL - 1) / VL, group = mode == SAME ? 1 : p->group;
+    const classes k = find_classes(p->step, p->col_dx);
+    for (fc_size o = 0; o < fc_min(k.apart, p->dy_width); o++)
+        for (fc_size r = 0; r < fc_min(k.period, p->taps_w); r++) {
+            const class_view view = FC_CLASS_VIEW(p, k, o, r);
+            fc_grouped_grad q = *p;
+            q.x_at = view.x_at;
+            q.x_w = p->x_w * p->step * k.apart;
+            q.width = view.width;
+            q.step = q.col_dx = 1;
+            q.dy = (const char *)p->dy + o * p->dy_w;
+            q.dy_w = p->dy_w * k.apart;
+            q.dy_width = (p->dy_width - o + k.apart - 1) / k.apart;
+            const int most = mode != SAME ? SPREAD_TAPS : p->taps_h < 3 ? GRAD_ROW_TAPS : GRAD_TAPS;
+            for (fc_size t = 0, taps; t < view.taps; t += taps) {
+                taps = block_of(view.taps - t, most);
+                q.col0 = view.first + t;
+                q.dw = (char *)p->dw + (r + t * k.period) * group * VL * (fc_size)sizeof(stored);
+                for (fc_size b = 0; b < blocks; b++)
+                    for (fc_size u = 0; u < group; u += parts)
+                        for (fc_size h = 0, lines; h < p->taps_h; h += lines) {
+                            lines = mode == SAME && taps <= GRAD_TAPS && h + 3 <= p->taps_h ? 3 : 1;
+#define FC_LINES(lines, taps)                                                                  \
+    case 4 * taps + lines:                                                                     \
+        add_rows(&q, h, b, u, p->taps_w * group, k.period * group, mode, lines, taps, 1, parts); \
+        break;
+                            if (mode == SAME)
+                                switch (4 * taps + lines) {
+                                    FC_LINES(1, 1) FC_LINES(1, 2) FC_LINES(1, 3) FC_LINES(1, 4)
+                                    FC_LINES(1, 5) FC_LINES(1, 6)
+                                    FC_LINES(3, 1) FC_LINES(3, 2) FC_LINES(3, 3)
+#if FC_REGISTERS == 32
+                                    FC_LINES(3, 4)
+#endif
+                                }
+                            else
+                                switch (4 * taps + 1) {
+                                    FC_LINES(1, 1) FC_LINES(1, 2) FC_LINES(1, 3)
+                                }
+#undef FC_LINES
                         }
-                    }
-                    v_store(dw, v_add(v_load(dw), sum));
-                }
-    }
+            }
+        }
 }
 
 #define FC_GRAD_CASE(mode, taps, step_, parts)                       \
@@ -412,11 +550,5 @@ void FC_NAME(grouped_weight)(const fc_grouped_grad *p) {
         if (d > 1) FC_TAKE_EVERY(r, p, d, o, dy, dy_w, dy_width);
         done = mode == SAME ? grad_same(&r) : mode == PICK ? grad_pick(&r) : grad_each(&r);
     }
-    if (done) return;
-    if (mode == SAME)
-        grad_any(p, SAME);
-    else if (mode == PICK)
-        grad_any(p, PICK);
-    else
-        grad_any(p, EACH);
+    if (!done) FC_ANY(grad_any, p, mode)
 }
