@@ -98,6 +98,20 @@ cdef enum:
     PHASES_MAX_PERCENT = 80  # of the time that all phases take one by one
 
 
+# ---- planes
+
+cdef enum:
+    PLANES_BLOCK_BYTES = L2 // 4   # of the input under a block of outputs
+    PLANES_TAP_ROWS = 64           # of a class of taps, that one block of the input is copied for
+    PLANES_TAP_COLS = 256
+    PLANES_MIN_ROWS = 12           # of a block that may be cut in two
+    PLANES_MIN_COLS = 4            # vectors of one
+    PLANES_MAX_FILTERS = 3         # of a group
+    PLANES_FOLD_TAPS = 10          # with fewer, folding costs more than rows that share nothing
+    PLANES_MIN_FOLD = 8            # columns below each other
+    PLANES_WEIGHT_SLOTS = TASKS    # of the weight gradient, over all groups
+
+
 # ---- matrix
 
 cdef enum:
@@ -217,7 +231,6 @@ cdef enum:
 
 cdef enum:
     GROUPED_MAX_CHANNELS = 16          # of a group
-    GROUPED_MAX_TAPS = 64              # rows or columns of a filter
     GROUPED_IN_PLACE_BYTES = L2 // 4   # of a task's outputs, which stay in L2 with its input
     GROUPED_STAGED_BYTES = L2 // 8     # of what a task copies to the kernels' layout
     GROUPED_MAX_STAGED_BYTES = 2 * L2  # of that for one row

@@ -7,7 +7,8 @@ ask one after the other; the diagram of the package's __init__.py shows the orde
 """
 
 from fastconv._drivers cimport (
-    direct, few_filters, grouped, pointwise, weight, winograd, winograd_weight)
+    direct, few_filters, grouped, planes, planes_weight, pointwise, weight, winograd,
+    winograd_weight)
 from fastconv._drivers.axis cimport AXES, D, H, W, Axis
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, Shuffle, absorb_depth, flip_taps, fold_steps, outputs_of,
@@ -143,6 +144,8 @@ cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept no
             return winograd.run_winograd(&c, tile, num_threads)
         if grouped.is_usable(&c):
             return grouped.run_grouped(&c, 1, 1, num_threads)
+        if planes.is_usable(&c):
+            return planes.run_planes(&c, num_threads)
     fold_steps(&c)
     if c.shuffle == NULL and pointwise.is_usable(&c):
         return pointwise.run_pointwise(&c, num_threads)
@@ -161,6 +164,8 @@ cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, 
         return winograd_weight.run_winograd_weight(&c, tile, num_threads)
     if grouped.is_usable(&c):
         return grouped.run_grouped_weight(&c, num_threads)
+    if planes_weight.is_usable(&c):
+        return planes_weight.run_planes_weight(&c, num_threads)
     return weight.run_weight(&c, num_threads)
 
 

@@ -14,13 +14,15 @@ from libc.string cimport memcpy, memset
 from fastconv._drivers.axis cimport H, W
 from fastconv._drivers.blocking cimport (
     GROUPED_ALIAS, GROUPED_IN_PLACE_BYTES, GROUPED_MAX_CHANNELS, GROUPED_MAX_STAGED_BYTES,
-    GROUPED_MAX_TAPS, GROUPED_MIN_ROWS, GROUPED_STAGED_BYTES, GROUPED_WEIGHT_CHANNELS,
+    GROUPED_MIN_ROWS, GROUPED_STAGED_BYTES, GROUPED_WEIGHT_CHANNELS,
     GROUPED_WEIGHT_PIXELS, TASKS, ceil_div, next_index, part, round_up)
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, is_planar, span, taps_of, work)
+from fastconv._drivers.depthwise_costs cimport planes_are_faster
 from fastconv._drivers.filters cimport store_taps
 from fastconv._drivers.kernels cimport fc_grouped, fc_grouped_grad, fc_kernels, fc_size
 from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.planes cimport fills_vectors
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 
 
@@ -68,6 +70,8 @@ cdef bint is_usable(const Correlation *c) noexcept nogil:
             and (lanes % c.channels == 0 or c.channels % lanes == 0)
             # where groups are few, vectors of pixels or filters are fuller than vectors of channels
             and (c.channels == 1 or c.groups * c.channels >= lanes)
+            # where channels are few or planes wide, vectors of pixels are fuller
+            and not (c.channels == 1 and fills_vectors(c) and planes_are_faster(c))
             # a staged row has a place in the cache
             and pixels * max(lanes, c.channels) * c.kernels.itemsize <= GROUPED_MAX_STAGED_BYTES)
 

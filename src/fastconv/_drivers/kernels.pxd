@@ -82,6 +82,39 @@ cdef extern from "kernels.h" nogil:
         fc_size dw_block
         fc_size channels, group
 
+    enum:
+        FC_PLANES_ROWS
+
+    ctypedef struct fc_planes_run:
+        fc_size x, x_s
+        fc_size w, w_s
+        fc_size count
+        int lo, hi
+
+    ctypedef struct fc_planes:
+        const fc_planes_run *runs
+        fc_size count
+        const void *x
+        fc_size x_row
+        const void *w
+        void *out
+        fc_size out_row, rows, cols
+        const void *bias
+        int accumulate, relu
+
+    ctypedef struct fc_planes_grad_run:
+        fc_size x, dy
+        int lo, hi
+
+    ctypedef struct fc_planes_grad:
+        const fc_planes_grad_run *runs
+        fc_size count
+        const void *x
+        fc_size x_s, taps
+        const void *dy
+        fc_size dy_row, cols
+        void *dw
+
     ctypedef struct fc_pool_slide:
         void *row
         const void *at
@@ -231,6 +264,8 @@ cdef extern from "kernels.h" nogil:
                                fc_size n, fc_size channels, fc_size taps) noexcept nogil
         void (*grouped)(const fc_grouped *rows) noexcept nogil
         void (*grouped_weight)(const fc_grouped_grad *rows) noexcept nogil
+        void (*planes)(const fc_planes *rows) noexcept nogil
+        void (*planes_weight)(const fc_planes_grad *rows) noexcept nogil
         const fc_winograd *winograd
         void (*add_fold)(void *sum, const void *rows, fc_size next, fc_size n, fc_size count,
                          int first) noexcept nogil

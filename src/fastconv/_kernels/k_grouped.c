@@ -60,7 +60,7 @@ FC_INLINE fc_size first_input(const int mode, fc_size channel, fc_size group) {
 /* Adds what `taps` taps, w_tap apart, make of the columns from x on: output q meets column k through
  * tap s where k = q step + s. `checked`: only columns lo .. hi exist. */
 FC_INLINE void multiply(vreal *acc, const char *x, const fc_size x_w, const stored *w,
-                        const fc_size w_tap, const fc_size group, int lo, int hi,
+                        const fc_size w_tap, const fc_size group, int *lo, int *hi,
                         const int columns, const int checked, const int mode, const int taps,
                         const int step, const int parts) {
     const char *const first = x;
@@ -77,9 +77,9 @@ FC_INLINE void multiply(vreal *acc, const char *x, const fc_size x_w, const stor
         for (int k = 0; k < (columns - 1) * step + taps; k++, x += x_w) {
             FC_KEEP(x);
             if (checked) {
-                FC_KEEP(lo);
-                FC_KEEP(hi);
-                if (k < lo || k >= hi) continue;
+                FC_KEEP(*lo);
+                FC_KEEP(*hi);
+                if (k < *lo || k >= *hi) continue;
             }
 #pragma GCC unroll 4
             for (int v = 0; v < parts; v++) {
@@ -122,13 +122,14 @@ FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b,
     const stored *w = (const stored *)p->w + b * taps_h * taps * group * VL;
     const fc_size x_at =
         p->x_at + col * x_w + first_input(mode, c, group) * (fc_size)sizeof(stored);
-    const int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64);
+    int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64);
     vreal acc[COLUMNS];
     begin(p, c, acc, columns);
-    for (fc_size h = 0; h < taps_h; h++, w += taps * group * VL)
-        if (lines[h])
-            multiply(acc, lines[h] + x_at, x_w, w, group * VL, group, lo, hi, columns, checked,
-                     mode, taps, step, parts);
+    for (fc_size h = 0; h < taps_h; h++, w += taps * group * VL) {
+        if (!lines[h]) continue;
+        multiply(acc, lines[h] + x_at, x_w, w, group * VL, group, &lo, &hi, columns, checked, mode,
+                 taps, step, parts);
+    }
     finish(p, acc, out + j * p->out_w + c * (fc_size)sizeof(stored), p->out_w, n, columns,
            checked);
 }
@@ -223,7 +224,7 @@ FC_INLINE void outputs_any(const fc_grouped *p, classes k, fc_size o, const char
         for (fc_size t = 0; t < view.taps; t += taps) {
             const fc_size col = view.first + j + t;
             taps = block_of(view.taps - t, mode == SAME ? BLOCK_TAPS : SPREAD_TAPS);
-            const int lo = (int)fc_min(-col, 64), hi = (int)fc_min(view.width - col, 64);
+            int lo = (int)fc_min(-col, 64), hi = (int)fc_min(view.width - col, 64);
             if (lo >= columns - 1 + taps || hi <= 0) continue;
             const int inside = lo <= 0 && hi >= columns - 1 + taps;
             for (fc_size h = 0; h < taps_h; h++) {
@@ -232,7 +233,8 @@ FC_INLINE void outputs_any(const fc_grouped *p, classes k, fc_size o, const char
                 const stored *wt = w + (h * p->taps_w + r + t * k.period) * tap;
 #define FC_TAPS(taps, checked)                                                              \
     case taps:                                                                              \
-        multiply(acc, x, x_w, wt, w_tap, group, lo, hi, columns, checked, mode, taps, 1, parts); \
+        multiply(acc, x, x_w, wt, w_tap, group, &lo, &hi, columns, checked, mode, taps, 1, \
+                 parts);                                                                     \
         break;
                 if (mode != SAME)
                     switch (taps) { FC_TAPS(1, 1) FC_TAPS(2, 1) FC_TAPS(3, 1) }

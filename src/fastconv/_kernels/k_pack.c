@@ -78,6 +78,11 @@ FC_INLINE void repeat(stored *d, const stored value, fc_size n) {
     for (fc_size i = 0; i < n; i++) d[i] = value;
 }
 
+/* Every second element, n of them. */
+FC_INLINE void copy_even(stored *d, const stored *s, fc_size n) {
+    for (; n > 0; n -= VL, d += VL, s += 2 * VL) v_store_upto(d, v_load_even(s, upto(n)), n);
+}
+
 FC_INLINE void swap(fc_size *a, fc_size *b) {
     const fc_size t = *a;
     *a = *b;
@@ -103,6 +108,9 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
             copy_run((stored *)(d + i * d_i), (const stored *)(s + i * s_i), cols);
     } else if (d_j == one && s_i == one) {
         transpose(d, d_i, s, s_j, cols, rows);
+    } else if (d_j == one && s_j == 2 * one) {
+        for (fc_size i = 0; i < rows; i++)
+            copy_even((stored *)(d + i * d_i), (const stored *)(s + i * s_i), cols);
     } else {
         for (fc_size i = 0; i < rows; i++, d += d_i, s += s_i) {
             if (d_j == one && s_j == -one)

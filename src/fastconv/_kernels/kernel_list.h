@@ -37,6 +37,11 @@ FC_KERNEL(void, unpack_filters, (void *dst, fc_size d_n, fc_size d_c, const void
 FC_KERNEL(void, grouped, (const fc_grouped *rows))
 FC_KERNEL(void, grouped_weight, (const fc_grouped_grad *rows))
 
+/* ---- convolution of planes (k_planes.c) ---- */
+
+FC_KERNEL(void, planes, (const fc_planes *rows))
+FC_KERNEL(void, planes_weight, (const fc_planes_grad *rows))
+
 /* ---- Winograd's transforms (k_winograd.c) ---- */
 
 /* tiles of 4 x 4 and of 2 x 2 */

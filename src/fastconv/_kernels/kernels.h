@@ -114,6 +114,51 @@ typedef struct {
     fc_size channels, group;
 } fc_grouped_grad;
 
+/* ---- planes: filters slide over planes, pixels contiguous ---- */
+
+enum { FC_PLANES_ROWS = 6 }; /* of outputs, or of taps in the weight gradient, at a time */
+
+/* `count` taps and the pixels that output rows lo .. hi (both included) of a tile see through them:
+ * row a multiplies each pixel with the element a before the tap. */
+typedef struct {
+    fc_size x, x_s; /* where the first tap's pixel lies, from the tile's; from pixel to pixel */
+    fc_size w, w_s; /* where the first tap lies, from fc_planes.w; from tap to tap */
+    fc_size count;
+    int lo, hi;
+} fc_planes_run;
+
+/* out[i][j] = act(the sum of all runs of row i's tile + bias or out[i][j]). As many pixels as a
+ * strip of vectors has can be read beyond the last column. */
+typedef struct {
+    const fc_planes_run *runs;
+    fc_size count;
+    const void *x;
+    fc_size x_row; /* from what an output row reads to what the next one does */
+    const void *w;
+    void *out;
+    fc_size out_row, rows, cols;
+    const void *bias; /* one element, or NULL */
+    int accumulate, relu;
+} fc_planes;
+
+/* A row of input pixels, and the row of the output's gradient that meets it through row 0 of taps;
+ * rows lo .. hi (both included) of taps meet the rows above that one. */
+typedef struct {
+    fc_size x, dy; /* from fc_planes_grad.x and .dy */
+    int lo, hi;
+} fc_planes_grad_run;
+
+/* dw[s][t] += the sum over all runs, for columns s and rows t of taps */
+typedef struct {
+    const fc_planes_grad_run *runs;
+    fc_size count;
+    const void *x;
+    fc_size x_s, taps; /* from tap to tap; columns of taps */
+    const void *dy;
+    fc_size dy_row, cols;
+    void *dw; /* reals: [taps][FC_PLANES_ROWS] */
+} fc_planes_grad;
+
 /* ---- pooling: windows slide along one row, [width][inner], already folded over their rows ---- */
 
 typedef struct {

@@ -1,0 +1,42 @@
+# What depthwise convolutions cost by vectors of pixels (planes) and by vectors of channels (grouped),
+# from the shape alone: nanoseconds for a row of one channel's outputs, on one core with 16 lanes.
+# Only ratios count; docs/performance.md, "Depthwise by pixels or by channels", has what they were
+# fitted to.
+from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.blocking cimport GROUPED_STAGED_BYTES, PLANES_FOLD_TAPS, ceil_div
+from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, span, taps_of
+from fastconv._drivers.kernels cimport fc_size
+
+cdef inline double whole_vectors(const Correlation *c, fc_size n) noexcept nogil:
+    # as many lanes as n elements take
+    return <double> ceil_div(n, c.kernels.lanes) * c.kernels.lanes
+
+cdef inline double planes_cost(const Correlation *c) noexcept nogil:
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize
+    cdef double pixel = 0.1  # for copying what it reads
+    cdef double tap = 0.0178
+    if c.axis[H].taps == 1:  # no other row of taps shares what is loaded
+        tap = 0.04 if w.taps < PLANES_FOLD_TAPS else 0.025
+    if w.x != size:  # channels-last pixels; as vectors of channels, if there are as many
+        pixel = 0.25 + 1.7 / min(c.groups, c.kernels.lanes)
+    elif w.step > 1 or w.y != size:
+        pixel += 0.7
+    if w.step > 2:  # one at a time
+        pixel += 0.7 * min(w.step, w.taps) * min(c.axis[H].step, c.axis[H].taps)
+    return 25 + pixel * w.out + tap * taps_of(c) * whole_vectors(c, w.out)
+
+cdef inline double grouped_cost(const Correlation *c) noexcept nogil:
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize, row_bytes = w.size * c.kernels.lanes * size, rows
+    cdef double pixel = 0.06
+    if c.x_g != size:  # a task copies some rows, and those that it shares with the next task
+        rows = (GROUPED_STAGED_BYTES - span(h, 1) * row_bytes) // (2 * row_bytes)
+        rows = max(1, min(rows, h.out))
+        pixel = 0.11 + 0.11 * (rows * h.step + span(h, 1) - 1) / (rows * h.step)
+    return ((pixel + 0.0178 * taps_of(c)) * w.out
+            * whole_vectors(c, c.groups) / <double> c.groups)
+
+cdef inline bint planes_are_faster(const Correlation *c) noexcept nogil:
+    return 1.15 * planes_cost(c) < grouped_cost(c)
