@@ -292,15 +292,16 @@ def test_average_pooling_equals_reference_on_any_geometry(pooling, one_dimension
 
 
 def check_adaptive_pool(geometry, x, size, channels_last):
-    """`x` of images; `size` has a height and a width."""
+    """`size` has as many sizes as `x` has axes."""
+    n = len(size)
     geometry.input_format = geometry.output_format = int(channels_last)
     images = flat(x, channels_last)
     out = unfilled((*x.shape[:2], *size), np.float32)
     assert call_op("avg_pool_f32", geometry, images, out) == 0
-    expected = flat(reference.adaptive_avg_pool2d(x, size), channels_last)
+    expected = flat(getattr(reference, f"adaptive_avg_pool{n}d")(x, size), channels_last)
     np.testing.assert_allclose(out, expected, rtol=1e-6)
     assert call_op("max_pool_f32", geometry, images, out, None) == 0
-    expected = flat(reference.adaptive_max_pool2d(x, size), channels_last)
+    expected = flat(getattr(reference, f"adaptive_max_pool{n}d")(x, size), channels_last)
     np.testing.assert_array_equal(out, expected)
 
 
@@ -322,6 +323,37 @@ def test_adaptive_pooling_of_sequences_equals_reference(size, channels_last, rng
     assert call("adaptive_pool1d_init", geometry, 2, 5, 9, size) == 0
     assert outs(geometry) == (1, 1, size)
     check_adaptive_pool(geometry, x, (1, size), channels_last)
+
+
+@every_format
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 3, 4), (5, 9, 10)])
+def test_adaptive_pooling_of_volumes_equals_reference(size, channels_last, rng):
+    x = integers(rng, (2, 5, 4, 7, 9), np.float32)
+    geometry = PoolGeometry()
+    assert call("adaptive_pool3d_init", geometry, *x.shape, *size) == 0
+    assert outs(geometry) == size
+    check_adaptive_pool(geometry, x, size, channels_last)
+
+
+@every_format
+@every_dtype
+@pytest.mark.parametrize(("input_shape", "options"), [*POOLINGS, *SEQUENCE_POOLINGS])
+def test_unpooling_equals_reference(input_shape, options, dtype, channels_last, rng):
+    n, kind = len(input_shape) - 2, KINDS[np.dtype(dtype)]
+    geometry = pool_geometry(input_shape, options, channels_last)
+    shape = (*input_shape[:2], *outs(geometry)[-n:])
+    y = integers(rng, shape, dtype)
+    indices = rng.integers(-1, np.prod(input_shape[2:]), shape)
+    where, out = flat(indices, channels_last), unfilled(input_shape, dtype)
+    assert call_op(f"max_unpool_{kind}", geometry, flat(y, channels_last), where, out) == 0
+    unpool = getattr(reference, f"max_unpool{n}d")
+    expected = unpool(y, indices, 1, output_size=input_shape)
+    np.testing.assert_array_equal(out, flat(expected, channels_last))
+    g, out = integers(rng, input_shape, dtype), unfilled(shape, dtype)
+    g_flat = flat(g, channels_last)
+    assert call_op(f"max_unpool_backward_{kind}", geometry, g_flat, where, out) == 0
+    expected = getattr(reference, f"max_unpool{n}d_backward")(g, indices)
+    np.testing.assert_array_equal(out, flat(expected, channels_last))
 
 
 @every_format

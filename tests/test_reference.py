@@ -195,6 +195,68 @@ def test_adaptive_pools_equal_their_loops(shape, size, seed):
         assert_equal(indices[:, i, j], (a + first // (d - c)) * shape[1] + c + first % (d - c))
 
 
+@given(case=poolings(dilated=True, axes=3), seed=st.integers(0, 99))
+def test_max_pool_of_volumes_is_one_of_planes_and_one_along_the_depth(case, seed):
+    shape, options = case
+    x = integers(np.random.default_rng(seed), shape, limit=50)
+    ceil_mode = options.pop("ceil_mode")
+
+    def over(axes, x):
+        """The pooling of (..., axes) along these axes."""
+        each = {
+            name: value[axes] if isinstance(value, tuple) else value
+            for name, value in options.items()
+        }
+        n = len(each["kernel_size"])
+        pooled = getattr(reference, f"max_pool{n}d")(
+            x.reshape(-1, *x.shape[-n:]), **each, ceil_mode=ceil_mode
+        )
+        return pooled.reshape(*x.shape[:-n], *pooled.shape[-n:])
+
+    planes = over(slice(1, 3), x)
+    expected = np.moveaxis(over(slice(0, 1), np.moveaxis(planes, -3, -1)), -1, -3)
+    assert_equal(reference.max_pool3d(x, **options, ceil_mode=ceil_mode), expected)
+
+
+def test_means_of_volumes_and_lines_are_sums_of_their_blocks(rng):
+    x = integers(rng, (2, 3, 4, 6, 9))
+    blocks = x.reshape(2, 3, 2, 2, 2, 3, 3, 3)
+    assert_close(reference.avg_pool3d(x, (2, 3, 3)), blocks.mean((3, 5, 7)))
+    assert_close(reference.adaptive_avg_pool3d(x, (2, 2, 3)), blocks.mean((3, 5, 7)))
+    line = x.reshape(2, 3, -1)
+    assert_close(reference.avg_pool1d(line, 4), line.reshape(2, 3, -1, 4).mean(-1))
+    assert_close(reference.adaptive_avg_pool1d(line, 54), line.reshape(2, 3, 54, 4).mean(-1))
+    top, indices = reference.adaptive_max_pool3d(x, (2, 2, 3), return_indices=True)
+    assert_equal(top, blocks.max((3, 5, 7)))
+    chosen = np.take_along_axis(line, indices.reshape(2, 3, -1), -1)
+    assert_equal(chosen.reshape(top.shape), top)
+
+
+def test_padding_that_keeps_the_size_over_the_stride():
+    """TensorFlow's own example of SAME: 13 elements, windows of 6, stride 5."""
+    x = np.arange(1.0, 14.0)[None]
+    y = reference.avg_pool1d(x, 6, 5, "same", count_include_pad=False)
+    assert_close(y, np.array([[3.0, 7.5, 11.5]]))
+    y = reference.avg_pool1d(x, 6, 5, "same_lower", count_include_pad=False)
+    assert_close(y, np.array([[2.5, 6.5, 11.0]]))
+
+
+def test_unpooling_by_hand():
+    x, indices = np.array([[5.0, 6.0, 7.0]]), np.array([[3, 0, 3]])
+    assert_equal(reference.max_unpool1d(x, indices, 2), np.array([[6.0, 0, 0, 7, 0, 0]]))
+    g = np.arange(6.0)[None]
+    assert_equal(reference.max_unpool1d_backward(g, indices), np.array([[3.0, 0, 3]]))
+
+
+def test_p_norms_by_hand():
+    x = np.array([[3.0, 4.0, 0.0, 0.0, -2.0]])
+    assert_close(reference.lp_pool1d(x, 2, 2), np.array([[5.0, 0.0]]))
+    # what overhangs counts as the mean of what is there
+    assert_close(reference.lp_pool1d(x, 2, 2, ceil_mode=True), np.array([[5, 0, np.sqrt(8)]]))
+    g = reference.lp_pool1d_backward(np.ones((1, 2)), x, 2, 2)
+    assert_close(g, np.array([[0.6, 0.8, 0, 0, 0]]))
+
+
 # ------------------------------------------------------------------ the small ops
 
 
