@@ -86,14 +86,16 @@ cdef int validate_conv(ConvGeometry *g, int *where) noexcept nogil:
         return INVALID_GROUPS
     if (not is_format(g.input_format) or not is_format(g.output_format)
             or g.activation not in (ACTIVATION_NONE, ACTIVATION_RELU)
-            or g.algorithm not in (AUTO, DIRECT, WINOGRAD)
-            or g.algorithm == WINOGRAD and not allows_winograd(g)):
+            or g.algorithm not in (AUTO, DIRECT, WINOGRAD)):
         return INVALID_OPTION
     for i in range(AXES):
         where[0] = i
         status = validate_axis(&a[i], False)
         if status != OK:
             return status
+    where[0] = IN_WEIGHT
+    if g.algorithm == WINOGRAD and not allows_winograd(g):
+        return INVALID_OPTION
     where[0] = IN_INPUT
     if not addressable(g.batch, g.in_channels, a[0].size, a[1].size, a[2].size):
         return TOO_LARGE

@@ -34,7 +34,7 @@ from fastconv._drivers.pool cimport (
 from fastconv._drivers.pool_common cimport rows_follow
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, release_signals
 from fastconv._drivers.strided cimport Strided
-from fastconv._drivers.winograd cimport TILE_4
+from fastconv._drivers.winograd_form cimport LINE_4, TILE_4, TILE_2
 from fastconv._errors cimport raise_for
 from fastconv._geometry cimport Convolution, Pooling, algorithm_code
 
@@ -110,7 +110,7 @@ def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="au
         c = forward_form(&shape.geometry, k, nothing, nothing, nothing)
     cdef int which = algorithm_code(algorithm, 0, &shape.geometry)
     cdef int tile = choose_winograd(&c, which, step == "weight")
-    return "direct" if tile < 0 else "winograd 4x4" if tile == TILE_4 else "winograd 2x2"
+    return {TILE_4: "winograd 4x4", TILE_2: "winograd 2x2", LINE_4: "winograd 4"}.get(tile, "direct")
 
 
 def conv(input, weight, bias, output, Convolution shape not None, *, bint relu=False,

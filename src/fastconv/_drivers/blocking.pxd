@@ -169,11 +169,17 @@ cdef enum:
 
 cdef enum:
     WINOGRAD_RUN = 16            # tiles of an image's row that are transformed together
+    WINOGRAD_LINE_RUN = 64       # likewise of tiles that are one pixel wide
+    # What is summed at the points: taps of the depth over planes, or over lines or segments of one
+    WINOGRAD_MAX_DEPTH_TAPS = 7
+    WINOGRAD_MAX_LINE_TAPS = 16
+    WINOGRAD_MAX_DILATION = 1 << 30
     WINOGRAD_SHARE_VECTORS = 4   # of channels that a task transforms to shared points
     WINOGRAD_PACK_CHANNELS = 64  # of filters, or of their gradient, transformed together
     # A task's tiles: enough to pay for bringing every panel of filters, and few enough that their
     # points and one panel's sums stay in L2 while the panels pass.
     WINOGRAD_BLOCK_TILES = 28
+    WINOGRAD_LINE_BLOCK_TILES = 112
     WINOGRAD_BLOCK_BYTES = L2
     # Where points are shared, a task's panel stays and tiles pass, so many at a time; it transforms
     # its panel in pieces where a filter has more bytes of channels than this.
@@ -193,6 +199,7 @@ cdef enum:
     # cache; a task adds to those of one point and some panels of filters.
     WINOGRAD_WEIGHT_CHANNELS = 256
     WINOGRAD_WEIGHT_PANELS = 4
+    WINOGRAD_WEIGHT_POINT_BYTES = L2 // 2  # of both operands, at one point of a chunk
 
 
 # ---- weight

@@ -6,9 +6,12 @@ unknown. Each driver says by `is_usable` what it takes. `conv_outputs` and `conv
 ask one after the other; the diagram of the package's __init__.py shows the order.
 """
 
+from libc.math cimport INFINITY as inf
+from libc.string cimport memset
+
 from fastconv._drivers cimport (
     direct, few_filters, grouped, planes, planes_weight, pointwise, weight, winograd,
-    winograd_weight)
+    winograd_form, winograd_weight)
 from fastconv._drivers.axis cimport AXES, D, H, W, Axis
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, Shuffle, absorb_depth, flip_taps, fold_steps, outputs_of,
@@ -103,33 +106,41 @@ cdef Correlation phase_form(const ConvGeometry *g, const fc_kernels *kernels, St
 # ---------------------------------------------------------------- which algorithm, which driver
 
 cdef bint allows_winograd(const ConvGeometry *g) noexcept nogil:
-    cdef const Axis *a
-    cdef int i
-    for i in range(H, AXES):
-        a = &g.axis[i]
-        if a.kernel != 3 or a.stride != 1 or a.dilation != 1:
-            return False
-    return g.groups == 1 and g.axis[D].kernel == 1 and g.axis[D].size == 1
+    cdef Strided nothing
+    cdef Correlation c
+    memset(&nothing, 0, sizeof(Strided))
+    c = forward_form(g, NULL, nothing, nothing, nothing)
+    return winograd_form.is_usable(&c)
 
 
 cdef int choose_winograd(const Correlation *c, int algorithm, bint of_weight) noexcept nogil:
-    cdef double four, two
-    if algorithm == DIRECT or not winograd.is_usable(c):
+    cdef double cost, other
+    cdef int tile = winograd_form.TILE_4
+    if algorithm == DIRECT or not winograd_form.is_usable(c):
         return -1
-    if algorithm == WINOGRAD_4:
-        return winograd.TILE_4
-    if algorithm == WINOGRAD_2:
-        return winograd.TILE_2
+    if winograd_form.is_line(c):
+        tile = winograd_form.LINE_4
+        if algorithm >= WINOGRAD:
+            return tile
+    elif algorithm == WINOGRAD_4:
+        return tile
+    elif algorithm == WINOGRAD_2:
+        return winograd_form.TILE_2
     if algorithm == AUTO and (strict_accuracy() or not wide_enough(c)):
         return -1
     cdef Correlation shape = c[0]
     if algorithm == WINOGRAD:  # the same bits, packed or not
         shape.packed = NULL
-    two = winograd_cost(&shape, 2, of_weight)
-    four = winograd_cost(&shape, 4, of_weight) if exact_enough(c, of_weight) else two
-    if algorithm == AUTO and direct_cost(&shape, of_weight) <= min(four, two):
+    cost = inf
+    if exact_enough(c, tile, of_weight):
+        cost = winograd_cost(&shape, tile, of_weight)
+    if tile == winograd_form.TILE_4:
+        other = winograd_cost(&shape, winograd_form.TILE_2, of_weight)
+        if other <= cost:
+            cost, tile = other, winograd_form.TILE_2
+    if algorithm == AUTO and direct_cost(&shape, of_weight) <= cost:
         return -1
-    return winograd.TILE_4 if four < two else winograd.TILE_2
+    return tile
 
 
 cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept nogil:

@@ -13,7 +13,7 @@ ctypedef struct Packed:
     const fc_kernels *kernels  # that they were packed for
     const char *panels         # direct.pyx
     const char *rows           # few_filters.pyx
-    const char *points[2]      # winograd.pyx, by tile
+    const char *points[3]      # winograd.pyx, by tile
 
 # Filters that are phases of a stride as well as channels (phases.pyx): [phases of H][planes][run].
 # A run is what lies y_k apart: the phases of W, with all channels of each where pixels hold them

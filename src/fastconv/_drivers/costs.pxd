@@ -1,16 +1,18 @@
-# What 3 x 3 filters cost by each algorithm, from the shape alone: "auto" takes the least.
+# What convolutions cost by each algorithm, from the shape alone: "auto" takes the least.
 #
-# A pass that multiplies, at each of p points (a direct method's are the taps), r rows of C channels
-# by the filters, with channels and filters in Cv and Kv vectors, takes
+# A pass that multiplies, at each of p points (a direct method's are the taps; where taps are summed
+# at the points, each of these counts), r rows of C channels by the filters, with channels and
+# filters in Cv and Kv vectors, and that moves q points of the input and s of the output, takes
 #
-#     p C Kv (r a + b) + p r (Cv + Kv) c + d
+#     p C Kv (r a + b) + r (q Cv + s Kv) c + d
 #
 # nanoseconds on one core with 16 lanes; only ratios count. docs/performance.md, "Which algorithm",
 # says how a, b, c and d were fitted to measurements.
-from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport L2, ceil_div
-from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, inside
+from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, inside, taps_of
 from fastconv._drivers.kernels cimport fc_size
+from fastconv._drivers.winograd_form cimport LINE_4, TILE_2, TILE_4, WinogradForm, winograd_form
 
 ctypedef struct Costs:
     double product        # a: a row by a channel of a vector of filters
@@ -32,32 +34,40 @@ cdef enum:
     NEAR_SUMS_BYTES = 4 * L2
     MIN_ROWS = 6  # of a register tile: with fewer it waits for its columns
 
-cdef inline double tiles_of(const Correlation *c, fc_size m) noexcept nogil:
-    return <double> c.batch * ceil_div(c.axis[H].out, m) * ceil_div(c.axis[W].out, m)
+cdef inline double tiles_of(const Correlation *c, int tile) noexcept nogil:
+    cdef WinogradForm f = winograd_form(c)
+    cdef fc_size m = 2 if tile == TILE_2 else 4
+    cdef fc_size m_h = 1 if tile == LINE_4 and not f.down else m, m_w = 1 if f.down else m
+    return (<double> c.batch * f.c.axis[D].out * ceil_div(f.c.axis[H].out, m_h)
+            * ceil_div(f.c.axis[W].out, m_w))
 
-cdef inline bint exact_enough(const Correlation *c, bint weight) noexcept nogil:
-    # for tiles of 4 x 4
+cdef inline bint exact_enough(const Correlation *c, int tile, bint weight) noexcept nogil:
+    # for tiles of 4 x 4, and for lines, whose errors are smaller
     if weight:
-        return tiles_of(c, 4) >= MIN_TILES
-    return c.channels >= MIN_CHANNELS
+        return tiles_of(c, tile) >= MIN_TILES
+    return tile == LINE_4 or c.channels * c.axis[D].taps >= MIN_CHANNELS
 
 cdef inline bint wide_enough(const Correlation *c) noexcept nogil:
     # for Winograd's algorithm
     return min(c.channels, c.filters) >= MIN_WIDTH
 
-cdef inline Costs costs_of(fc_size m, bint weight) noexcept nogil:
-    # By the size of tiles; a direct method's are of 1 x 1, under 3 x 3 points.
+cdef inline Costs costs_of(int tile, bint weight) noexcept nogil:
+    # By the tiles; a direct method has none.
     #                a      b     far   packed  c     d
-    if weight and m == 4:
-        return Costs(0.167, 1.69, 4.00, 1.69, 1.99, 1210)
-    if weight and m == 2:
-        return Costs(0.147, 2.18, 4.60, 2.18, 1.75, 840)
     if weight:
+        if tile == TILE_4:
+            return Costs(0.167, 1.69, 4.00, 1.69, 1.99, 1210)
+        if tile == TILE_2:
+            return Costs(0.147, 2.18, 4.60, 2.18, 1.75, 840)
+        if tile == LINE_4:
+            return Costs(0.150, 1.72, 3.53, 1.72, 1.45, 1620)
         return Costs(0.135, 1.91, 1.91, 1.91, 0.29, 790)
-    if m == 4:
+    if tile == TILE_4:
         return Costs(0.183, 0.67, 1.34, 0.40, 1.51, 1380)
-    if m == 2:
+    if tile == TILE_2:
         return Costs(0.153, 1.75, 1.75, 0.60, 1.15, 1230)
+    if tile == LINE_4:
+        return Costs(0.137, 1.40, 2.18, 0.60, 1.84, 1830)
     return Costs(0.137, 2.06, 2.06, 0.85, 0.40, 1270)
 
 cdef inline double filter_cost(const Correlation *c, fc_size points, bint weight,
@@ -70,31 +80,41 @@ cdef inline double filter_cost(const Correlation *c, fc_size points, bint weight
         return costs.packed_filter
     return costs.filter if kept * c.kernels.nr <= NEAR_PANEL_BYTES else costs.far_filter
 
-cdef inline double pass_cost(const Correlation *c, fc_size m, double rows,
-                             bint weight) noexcept nogil:
-    cdef Costs costs = costs_of(m, weight)
-    cdef fc_size points = (m + 2) * (m + 2)
+cdef inline double pass_cost(const Correlation *c, Costs costs, fc_size points, double rows,
+                             fc_size moved_in, fc_size moved_out, bint weight) noexcept nogil:
     cdef double channel_vectors = ceil_div(c.channels, c.kernels.lanes)
     cdef double filter_vectors = ceil_div(c.filters, c.kernels.lanes)
     cdef double pairs = points * c.channels * filter_vectors
-    cdef double image = points * rows * (channel_vectors + filter_vectors)
+    cdef double moved = rows * (moved_in * channel_vectors + moved_out * filter_vectors)
     cdef double mr = c.kernels.mr
     if not weight:
         rows = max(rows, MIN_ROWS * ((rows + mr - 1) // mr))
     return (pairs * (rows * costs.product + filter_cost(c, points, weight, costs))
-            + image * costs.image + costs.call)
+            + moved * costs.image + costs.call)
+
+cdef inline double outputs_inside(const CorrelationAxis *a) noexcept nogil:
+    # of outputs that a tap finds in the image, the mean of all taps
+    cdef double outputs = 0
+    cdef fc_size r, lo, hi
+    for r in range(a.taps):
+        inside(a.first + r * a.dilation, a.step, a.size, a.out, &lo, &hi)
+        outputs += hi - lo
+    return outputs / a.taps
 
 cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil:
-    cdef const CorrelationAxis *h = &c.axis[H]
-    cdef double rows = 0  # of outputs that a row of taps finds in the image, of all rows of taps
-    cdef fc_size r, lo, hi
-    for r in range(h.taps):
-        inside(h.first + r * h.dilation, h.step, h.size, h.out, &lo, &hi)
-        rows += hi - lo
-    return pass_cost(c, 1, c.batch * rows / h.taps * c.axis[W].out, weight)
+    cdef fc_size taps = taps_of(c), moved = min(taps, 9)
+    return pass_cost(c, costs_of(-1, weight), taps,
+                     c.batch * outputs_inside(&c.axis[D]) * outputs_inside(&c.axis[H])
+                     * c.axis[W].out, moved, moved, weight)
 
-cdef inline double winograd_cost(const Correlation *c, fc_size m, bint weight) noexcept nogil:
-    return pass_cost(c, m, tiles_of(c, m), weight)
+cdef inline double winograd_cost(const Correlation *c, int tile, bint weight) noexcept nogil:
+    cdef WinogradForm f = winograd_form(c)
+    cdef const CorrelationAxis *d = &f.c.axis[D]
+    cdef fc_size points = 36 if tile == TILE_4 else 16 if tile == TILE_2 else 6
+    # neighbouring slices share the input's points
+    cdef fc_size sources = 1 if f.segments == 1 and d.step == d.dilation else d.taps
+    return pass_cost(c, costs_of(tile, weight), points * d.taps, tiles_of(c, tile),
+                     points * sources, points, weight)
 
 
 # What one channel of two vectors of pixels costs a direct method, in multiply-adds of a vector,

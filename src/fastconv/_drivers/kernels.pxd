@@ -237,6 +237,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fc_winograd:
         int tile
+        int axes
         void (*input)(const fc_grids *) noexcept nogil
         void (*filter)(const fc_grids *) noexcept nogil
         void (*output)(const fc_grids *) noexcept nogil

@@ -1,12 +1,13 @@
 """Filters packed once for many calls: in the order of each driver that would pack them anew."""
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastconv._drivers cimport direct, few_filters, winograd
 from fastconv._drivers.atomic cimport fc_fill_pointer, fc_load_pointer
 from fastconv._drivers.conv cimport choose_winograd, forward_form
 from fastconv._drivers.correlation cimport absorb_depth
 from fastconv._drivers.memory cimport allocate, release
+from fastconv._drivers.winograd_form cimport TILES
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, release_signals
 
 
@@ -23,7 +24,7 @@ cdef PackedFilters *pack_filters(const ConvGeometry *g, const fc_kernels *kernel
     cdef int status = OK if p != NULL and memory != NULL else OUT_OF_MEMORY, i
     if status == OK:
         p.packed.panels = p.packed.rows = NULL
-        p.packed.points[0] = p.packed.points[1] = NULL
+        memset(p.packed.points, 0, sizeof(p.packed.points))
         p.packed.kernels = kernels
         p.weight, p.dtype, p.memory = w, kernels.dtype, memory
         p.groups, p.out_channels, p.group_channels = g.groups, g.out_channels, c.channels
@@ -51,7 +52,7 @@ cdef void free_filters(PackedFilters *p) noexcept nogil:
     cdef int tile
     if p != NULL:
         release(p.memory)
-        for tile in range(winograd.TILES):
+        for tile in range(TILES):
             release(<char *> p.packed.points[tile])
         release(<char *> p)
 

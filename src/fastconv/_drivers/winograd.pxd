@@ -1,13 +1,6 @@
 from fastconv._drivers.correlation cimport Correlation
 from fastconv._drivers.kernels cimport fc_size
 
-# Which tiles of outputs, the index into fc_kernels.winograd
-cdef enum:
-    TILE_4
-    TILE_2
-    TILES
-
-cdef bint is_usable(const Correlation *c) noexcept nogil
 cdef int run_winograd(const Correlation *c, int tile, int num_threads) noexcept nogil
 # Correlation.packed's points: of c, these read the filters and what their sizes are
 cdef fc_size points_bytes(const Correlation *c, int tile) noexcept nogil

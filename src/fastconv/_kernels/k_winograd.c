@@ -1,7 +1,7 @@
 /* The transforms of Winograd convolution: a small matrix applied to both sides of a grid of
- * vectors.
+ * vectors, or to a line of them.
  *
- * Each line_*_m is one such matrix for output tiles of m x m (docs/winograd.md derives them): rows
+ * Each line_*_m is one such matrix for output tiles of m x m, or of m (docs/winograd.md derives them): rows
  * for the points 0, a, -a(, b, -b) and infinity, written with the sums that a pair of points
  * shares. `transform` applies it to the columns of a grid, then to the rows.
  */
@@ -99,6 +99,25 @@ FC_INLINE void line_weight_2(const vreal *m, vreal *g) {
     g[2] = v_add(s, m[3]);
 }
 
+/* A line of m vectors of results to y, y_j apart. */
+FC_INLINE void store_line(const fc_grids *t, vreal *out, char *y, fc_size y_j, const int m,
+                          const int epilogue) {
+    if (epilogue && t->bias)
+#pragma GCC unroll 6
+        for (int j = 0; j < m; j++) out[j] = v_add(out[j], v_load(t->bias));
+    if (epilogue && t->relu)
+#pragma GCC unroll 6
+        for (int j = 0; j < m; j++) out[j] = v_max(v_zero(), out[j]);
+#pragma GCC unroll 6
+    for (int j = 0; j < m; j++) {
+        stored *to = (stored *)(y + j * y_j);
+        if (epilogue && t->stream)
+            v_stream(to, out[j]);
+        else
+            v_store(to, out[j]);
+    }
+}
+
 /* Grids of n x n vectors to grids of m x m. Columns from `fetch` on are fetched for a grid to
  * come. */
 FC_INLINE void transform(const fc_grids *t, const int n, const int m, const int fetch,
@@ -124,27 +143,36 @@ FC_INLINE void transform(const fc_grids *t, const int n, const int m, const int 
         for (int i = 0; i < m; i++) {
             vreal out[MAX_SIDE];
             line(mid[i], out);
-            if (epilogue && t->bias)
-#pragma GCC unroll 6
-                for (int j = 0; j < m; j++) out[j] = v_add(out[j], v_load(t->bias));
-            if (epilogue && t->relu)
-#pragma GCC unroll 6
-                for (int j = 0; j < m; j++) out[j] = v_max(v_zero(), out[j]);
-#pragma GCC unroll 6
-            for (int j = 0; j < m; j++) {
-                stored *to = (stored *)(y + i * y_i + j * y_j);
-                if (epilogue && t->stream)
-                    v_stream(to, out[j]);
-                else
-                    v_store(to, out[j]);
-            }
+            store_line(t, out, y + i * y_i, y_j, m, epilogue);
         }
+    }
+}
+
+/* Lines of n vectors to lines of m, for tiles in one dimension. */
+FC_INLINE void transform_lines(const fc_grids *t, const int n, const int m, const int fetch,
+                               const int epilogue, void (*const line)(const vreal *, vreal *)) {
+    const fc_size x_j = t->x_j, y_j = t->y_j;
+    const char *x = t->x;
+    char *y = t->y;
+    for (fc_size k = 0; k < t->count; k++, x += t->x_next, y += t->y_next) {
+        vreal in[MAX_SIDE], out[MAX_SIDE];
+#pragma GCC unroll 6
+        for (int j = 0; j < n; j++) {
+            in[j] = v_load((const stored *)(x + j * x_j));
+            if (j >= fetch) v_prefetch(x + t->x_prefetch + j * x_j);
+        }
+        line(in, out);
+        store_line(t, out, y, y_j, m, epilogue);
     }
 }
 
 #define FC_DEFINE(name, size, n, m, fetch, epilogue)                      \
     static void name##_##size(const fc_grids *t) {                        \
         transform(t, n, m, fetch, epilogue, line_##name##_##size);        \
+    }
+#define FC_DEFINE_LINES(name, size, n, m, fetch, epilogue)                \
+    static void name##_lines_##size(const fc_grids *t) {                  \
+        transform_lines(t, n, m, fetch, epilogue, line_##name##_##size);  \
     }
 FC_DEFINE(input, 4, 6, 6, 2, 0) /* tiles share two columns with the next */
 FC_DEFINE(filter, 4, 3, 6, 3, 0)
@@ -156,8 +184,14 @@ FC_DEFINE(filter, 2, 3, 4, 3, 0)
 FC_DEFINE(output, 2, 4, 2, 4, 1)
 FC_DEFINE(gradient, 2, 2, 4, 0, 0)
 FC_DEFINE(weight, 2, 4, 3, 4, 0)
+FC_DEFINE_LINES(input, 4, 6, 6, 2, 0)
+FC_DEFINE_LINES(filter, 4, 3, 6, 3, 0)
+FC_DEFINE_LINES(output, 4, 6, 4, 6, 1)
+FC_DEFINE_LINES(gradient, 4, 4, 6, 0, 0)
+FC_DEFINE_LINES(weight, 4, 6, 3, 6, 0)
 
-const fc_winograd FC_NAME(winograd)[2] = {
-    {4, input_4, filter_4, output_4, gradient_4, weight_4},
-    {2, input_2, filter_2, output_2, gradient_2, weight_2},
+const fc_winograd FC_NAME(winograd)[3] = {
+    {4, 2, input_4, filter_4, output_4, gradient_4, weight_4},
+    {2, 2, input_2, filter_2, output_2, gradient_2, weight_2},
+    {4, 1, input_lines_4, filter_lines_4, output_lines_4, gradient_lines_4, weight_lines_4},
 };

@@ -45,7 +45,7 @@ FC_KERNEL(void, planes_weight, (const fc_planes_grad *rows))
 /* ---- Winograd's transforms (k_winograd.c) ---- */
 
 /* tiles of 4 x 4 and of 2 x 2 */
-FC_SUBTABLE(fc_winograd, winograd, 2)
+FC_SUBTABLE(fc_winograd, winograd, 3)
 
 /* ---- sums that any driver may ask for (k_sums.c) ---- */
 

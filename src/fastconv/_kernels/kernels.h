@@ -298,13 +298,14 @@ typedef struct {
     int relu;     /* norm_apply: only what is positive */
 } fc_norm;
 
-/* ---- Winograd's transforms: grids of vectors, multiplied by a matrix from both sides ---- */
+/* ---- Winograd's transforms: grids of vectors, multiplied by a matrix from both sides,
+ * and lines of vectors, multiplied from one ---- */
 
 typedef struct {
-    const void *x; /* grids of n x n vectors */
+    const void *x; /* grids of n x n vectors, or lines of n, which have no use for x_i and y_i */
     fc_size x_i, x_j, x_next; /* from row to row, column to column, grid to grid */
     fc_size x_prefetch; /* of input tiles and gradients: what lies so far beyond is prefetched */
-    void *y; /* grids of m x m vectors */
+    void *y; /* grids of m x m vectors, or lines of m */
     fc_size y_i, y_j, y_next;
     fc_size count;    /* of grids */
     const void *bias; /* one vector, added to the outputs, or NULL */
@@ -312,9 +313,11 @@ typedef struct {
     int stream; /* outputs go past the caches: y and its strides are whole lines */
 } fc_grids;
 
-/* For output tiles of tile x tile, input tiles and points of (tile + 2) x (tile + 2): */
+/* For output tiles of tile x tile, input tiles and points of (tile + 2) x (tile + 2); or, of one
+ * axis, for lines of tile, tile + 2 and 3: */
 typedef struct {
     int tile;
+    int axes;
     void (*input)(const fc_grids *);    /* B^T d B: input tiles to points */
     void (*filter)(const fc_grids *);   /* G g G^T: 3 x 3 taps to points */
     void (*output)(const fc_grids *);   /* A^T m A: points to output tiles */
