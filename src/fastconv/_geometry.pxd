@@ -17,6 +17,8 @@ cdef int validate_pool(PoolGeometry *g, int *where) noexcept nogil
 cdef class Convolution:
     cdef ConvGeometry geometry
     cdef readonly tuple input_shape, weight_shape, output_shape
+    # of a filter's channel; 0 of a transposed convolution
+    cdef readonly Py_ssize_t taps
 
 cdef class Pooling:
     cdef PoolGeometry geometry

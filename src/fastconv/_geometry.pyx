@@ -267,6 +267,8 @@ cdef class Convolution:
         asked = g[0]
         status = validate_conv(g, &where)
         self.output_shape = (input_shape[0], weight_shape[0], *outs_of(g.axis, ndim))
+        if status == OK:
+            self.taps = g.axis[0].kernel * g.axis[1].kernel * g.axis[2].kernel
         if status != INVALID_GROUPS and weight_shape[1] * groups != input_shape[1]:
             raise ValueError(
                 f"{weight_name} has {weight_shape[1]} channels per filter, expected "
@@ -277,6 +279,12 @@ cdef class Convolution:
                 input_name=input_name, weight_name=weight_name, input_shape=input_shape,
                 weight_shape=weight_shape, output_shape=self.output_shape, stride=stride,
                 padding=padding, dilation=dilation, groups=groups))
+
+    def axes(self):  # -> tuple[tuple[int, int, int, int, int, int], ...]
+        """(size, kernel, stride, padding before, dilation, out) of each."""
+        cdef const Axis *a = self.geometry.axis
+        return tuple([(a[i].size, a[i].kernel, a[i].stride, a[i].pad_before, a[i].dilation, a[i].out)
+                      for i in range(AXES + 2 - len(self.input_shape), AXES)])
 
     def __repr__(self):
         cdef const Axis *a = self.geometry.axis
@@ -333,7 +341,10 @@ cdef dict ALGORITHMS = {"auto": AUTO, "direct": DIRECT, "winograd": WINOGRAD}
 cdef int algorithm_code(name, int tile, const ConvGeometry *g) except -1:
     code = ALGORITHMS.get(name) if isinstance(name, str) else None
     if code is None:
-        raise ValueError(f"algorithm must be 'auto', 'direct' or 'winograd', got {name!r}")
+        if isinstance(name, str) and name == "fft":
+            raise ValueError("algorithm='fft' is for convolutions of stride 1 and their gradients, "
+                             "with filters that are not packed; not for transposed convolutions")
+        raise ValueError(f"algorithm must be 'auto', 'direct', 'winograd' or 'fft', got {name!r}")
     if tile:
         code = WINOGRAD_4 if tile == 4 else WINOGRAD_2
     if code >= WINOGRAD and not allows_winograd(g):
@@ -348,6 +359,13 @@ cdef int algorithm_code(name, int tile, const ConvGeometry *g) except -1:
 
 def check_algorithm(name, Convolution shape not None):
     """Refuse an algorithm that there is not, or that cannot compute this convolution."""
+    cdef int i
+    if isinstance(name, str) and name == "fft":
+        for i in range(AXES):
+            if shape.geometry.axis[i].stride > 1:
+                break
+        else:
+            return
     algorithm_code(name, 0, &shape.geometry)
 
 

@@ -10,6 +10,7 @@ from fastconv import _ops
 from fastconv._buffers import empty
 from fastconv._geometry import convolution
 from fastconv._ops import PackedWeight
+from fastconv.functional import _fft
 from fastconv.functional._check import (
     Array,
     as_array,
@@ -66,7 +67,10 @@ def conv(
         if not b.flags.c_contiguous:
             b = b.copy()
     y = place(out, x, shape.output_shape, batched, input=x, weight=memory, bias=b)
-    _ops.conv(x, w, b, y, shape, relu=relu, algorithm=algorithm)
+    if memory is not None and _fft.is_chosen(algorithm, shape, "forward"):
+        _fft.forward(x, memory, b, y, shape, relu)
+    else:
+        _ops.conv(x, w, b, y, shape, relu=relu, algorithm=algorithm)
     if out is not None:
         return out
     return y if batched else y[0]
@@ -94,7 +98,10 @@ def backward_input(
     check_shape("grad_output", dy, shape.output_shape if batched else shape.output_shape[1:])
     dy, _ = as_batch(dy, ndim)
     dx = place(out, dy, shape.input_shape, batched, grad_output=dy, weight=w)
-    _ops.conv_backward_input(dy, w, dx, shape, algorithm=algorithm)
+    if _fft.is_chosen(algorithm, shape, "input"):
+        _fft.backward_input(dy, w, dx, shape)
+    else:
+        _ops.conv_backward_input(dy, w, dx, shape, algorithm=algorithm)
     if out is not None:
         return out
     return dx if batched else dx[0]
@@ -127,7 +134,10 @@ def backward_weight(
         out = empty(shape.weight_shape, dtype)
     else:
         check_out(out, shape.weight_shape, dtype, grad_output=dy, input=x)
-    _ops.conv_backward_weight(dy, x, out, shape, algorithm=algorithm)
+    if _fft.is_chosen(algorithm, shape, "weight"):
+        _fft.backward_weight(dy, x, out, shape)
+    else:
+        _ops.conv_backward_weight(dy, x, out, shape, algorithm=algorithm)
     return out
 
 
