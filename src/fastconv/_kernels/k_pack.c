@@ -83,6 +83,16 @@ FC_INLINE void copy_even(stored *d, const stored *s, fc_size n) {
     for (; n > 0; n -= VL, d += VL, s += 2 * VL) v_store_upto(d, v_load_even(s, upto(n)), n);
 }
 
+static void copy_scattered(char *d, fc_size d_i, fc_size d_j, const char *s, fc_size s_i,
+                           fc_size s_j, fc_size rows, fc_size cols) {
+    for (fc_size i = 0; i < rows; i++) {
+        char *to = d + i * d_i;
+        const char *from = s + i * s_i;
+        for (fc_size j = 0; j < cols; j++, to += d_j, from += s_j)
+            *(stored *)to = *(const stored *)from;
+    }
+}
+
 FC_INLINE void swap(fc_size *a, fc_size *b) {
     const fc_size t = *a;
     *a = *b;
@@ -94,7 +104,7 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
     const fc_size one = sizeof(stored);
     char *d = dst;
     const char *s = src;
-    if (d_i == one && d_j != one) { /* write along j, where either will do */
+    if (d_i == one && (d_j != one || cols == 1)) { /* write along j, where either will do */
         swap(&d_i, &d_j);
         swap(&s_i, &s_j);
         swap(&rows, &cols);
@@ -106,21 +116,21 @@ void FC_NAME(copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_si
         }
         for (fc_size i = 0; i < rows; i++)
             copy_run((stored *)(d + i * d_i), (const stored *)(s + i * s_i), cols);
-    } else if (d_j == one && s_i == one) {
+    } else if (d_j == one && s_i == one && rows >= STEP && cols >= STEP) {
         transpose(d, d_i, s, s_j, cols, rows);
     } else if (d_j == one && s_j == 2 * one) {
         for (fc_size i = 0; i < rows; i++)
             copy_even((stored *)(d + i * d_i), (const stored *)(s + i * s_i), cols);
+    } else if (d_j == one && s_j == -one) {
+        for (fc_size i = 0; i < rows; i++)
+            copy_backwards((stored *)(d + i * d_i), (const stored *)(s + i * s_i), cols);
+    } else if (d_j == one && s_j == 0) {
+        for (fc_size i = 0; i < rows; i++)
+            repeat((stored *)(d + i * d_i), *(const stored *)(s + i * s_i), cols);
+    } else if (rows > cols) { /* a longer loop inside */
+        copy_scattered(d, d_j, d_i, s, s_j, s_i, cols, rows);
     } else {
-        for (fc_size i = 0; i < rows; i++, d += d_i, s += s_i) {
-            if (d_j == one && s_j == -one)
-                copy_backwards((stored *)d, (const stored *)s, cols);
-            else if (d_j == one && s_j == 0)
-                repeat((stored *)d, *(const stored *)s, cols);
-            else
-                for (fc_size j = 0; j < cols; j++)
-                    *(stored *)(d + j * d_j) = *(const stored *)(s + j * s_j);
-        }
+        copy_scattered(d, d_i, d_j, s, s_i, s_j, rows, cols);
     }
 }
 
