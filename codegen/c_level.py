@@ -45,7 +45,8 @@ STATUSES = [
     (
         "INVALID_PADDING",
         7,
-        "padding must be at least 0, of pooling at most half of what the kernel spans",
+        "padding must be at least 0, of pooling at most half of what the kernel spans, and leave "
+        "something of a transposed convolution's output; output_padding less than the stride",
     ),
     ("INVALID_GROUPS", 8, "groups must be at least 1 and divide in_channels and out_channels"),
     (
@@ -190,12 +191,13 @@ FUNCTIONS = sections(
     # ---- convolution; `bias` has out_channels elements, or is NULL
     int conv_{T}(const ConvGeometry *geometry, const {real} *input, const {real} *weight,
                  const {real} *bias, {real} *output, Workspace *workspace, int num_threads)
-        -> forward(geometry, {dtype}, input, weight, NULL, bias, output, workspace, num_threads)
+        -> forward(geometry, {dtype}, input, weight, NULL, bias, True, output, workspace,
+                   num_threads)
     int conv_backward_input_{T}(const ConvGeometry *geometry, const {real} *grad_output,
                                 const {real} *weight, {real} *grad_input, Workspace *workspace,
                                 int num_threads)
-        -> backward_input(geometry, {dtype}, grad_output, weight, grad_input, workspace,
-                          num_threads)
+        -> backward_input(geometry, {dtype}, grad_output, weight, NULL, False, grad_input,
+                          workspace, num_threads)
     int conv_backward_weight_{T}(const ConvGeometry *geometry, const {real} *grad_output,
                                  const {real} *input, {real} *grad_weight, Workspace *workspace,
                                  int num_threads)
@@ -203,7 +205,7 @@ FUNCTIONS = sections(
                            num_threads)
     int conv_backward_bias_{T}(const ConvGeometry *geometry, const {real} *grad_output,
                                {real} *grad_bias, Workspace *workspace, int num_threads)
-        -> backward_bias(geometry, {dtype}, grad_output, grad_bias, workspace, num_threads)
+        -> backward_bias(geometry, {dtype}, False, grad_output, grad_bias, workspace, num_threads)
 
     # ---- weights packed once for many forward passes, of images of any size and format. What
     # `geometry` needs is packed at once, what later ones need when they first do. The weight is
@@ -215,7 +217,8 @@ FUNCTIONS = sections(
     void conv_packed_free(PackedConv *packed)
     int conv_packed_{T}(const ConvGeometry *geometry, const {real} *input, PackedConv *packed,
                         const {real} *bias, {real} *output, Workspace *workspace, int num_threads)
-        -> forward(geometry, {dtype}, input, NULL, packed, bias, output, workspace, num_threads)
+        -> forward(geometry, {dtype}, input, NULL, packed, bias, True, output, workspace,
+                   num_threads)
 
     # ---- pooling; `indices` count the elements of a (batch, channel) plane row by row, -1 for a
     # window of padding alone. Those of max_pool may be NULL; its backward refuses one outside the
@@ -256,6 +259,44 @@ FUNCTIONS = sections(
                                 int num_threads)
         -> max_unpool(geometry, {dtype}, grad_output, indices, grad_input, True, workspace,
                       num_threads)
+
+    # ---- transposed convolution: the adjoint of a convolution with the same weight, whose geometry
+    # it takes. Its output is that geometry's input (in_channels, size, input_format) and its input
+    # the output (out_channels, out, output_format), so init takes them the other way round: its
+    # arguments are the transposed convolution's. output_padding is less than the stride. `bias` has
+    # the geometry's in_channels elements, or is NULL.
+    int conv_transpose1d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                              Py_ssize_t in_w, Py_ssize_t out_channels, Py_ssize_t kernel_w,
+                              Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t output_padding,
+                              Py_ssize_t dilation, Py_ssize_t groups)
+    int conv_transpose2d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                              Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
+                              Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride,
+                              Py_ssize_t padding, Py_ssize_t output_padding, Py_ssize_t dilation,
+                              Py_ssize_t groups)
+    int conv_transpose3d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                              Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w,
+                              Py_ssize_t out_channels, Py_ssize_t kernel_d, Py_ssize_t kernel_h,
+                              Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding,
+                              Py_ssize_t output_padding, Py_ssize_t dilation, Py_ssize_t groups)
+    int conv_transpose_{T}(const ConvGeometry *geometry, const {real} *input, const {real} *weight,
+                           const {real} *bias, {real} *output, Workspace *workspace,
+                           int num_threads)
+        -> backward_input(geometry, {dtype}, input, weight, bias, True, output, workspace,
+                          num_threads)
+    int conv_transpose_backward_input_{T}(const ConvGeometry *geometry, const {real} *grad_output,
+                                          const {real} *weight, {real} *grad_input,
+                                          Workspace *workspace, int num_threads)
+        -> forward(geometry, {dtype}, grad_output, weight, NULL, NULL, False, grad_input, workspace,
+                   num_threads)
+    int conv_transpose_backward_weight_{T}(const ConvGeometry *geometry, const {real} *grad_output,
+                                           const {real} *input, {real} *grad_weight,
+                                           Workspace *workspace, int num_threads)
+        -> backward_weight(geometry, {dtype}, input, grad_output, grad_weight, workspace,
+                           num_threads)
+    int conv_transpose_backward_bias_{T}(const ConvGeometry *geometry, const {real} *grad_output,
+                                         {real} *grad_bias, Workspace *workspace, int num_threads)
+        -> backward_bias(geometry, {dtype}, True, grad_output, grad_bias, workspace, num_threads)
     """,
     DTYPES,
 )

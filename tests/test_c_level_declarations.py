@@ -82,6 +82,25 @@ int max_unpool_T(const pool_geometry *geometry, const real *output, const int64_
     real *input, workspace *workspace, int num_threads)
 int max_unpool_backward_T(const pool_geometry *geometry, const real *grad_input,
     const int64_t *indices, real *grad_output, workspace *workspace, int num_threads)
+int conv_transpose1d_init(conv_geometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+    Py_ssize_t in_w, Py_ssize_t out_channels, Py_ssize_t kernel_w, Py_ssize_t stride,
+    Py_ssize_t padding, Py_ssize_t output_padding, Py_ssize_t dilation, Py_ssize_t groups)
+int conv_transpose2d_init(conv_geometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+    Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels, Py_ssize_t kernel_h,
+    Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t output_padding,
+    Py_ssize_t dilation, Py_ssize_t groups)
+int conv_transpose3d_init(conv_geometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+    Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
+    Py_ssize_t kernel_d, Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride,
+    Py_ssize_t padding, Py_ssize_t output_padding, Py_ssize_t dilation, Py_ssize_t groups)
+int conv_transpose_T(const conv_geometry *geometry, const real *input, const real *weight,
+    const real *bias, real *output, workspace *workspace, int num_threads)
+int conv_transpose_backward_input_T(const conv_geometry *geometry, const real *grad_output,
+    const real *weight, real *grad_input, workspace *workspace, int num_threads)
+int conv_transpose_backward_weight_T(const conv_geometry *geometry, const real *grad_output,
+    const real *input, real *grad_weight, workspace *workspace, int num_threads)
+int conv_transpose_backward_bias_T(const conv_geometry *geometry, const real *grad_output,
+    real *grad_bias, workspace *workspace, int num_threads)
 """
 FIELDS = {
     Axis: "size kernel stride pad_before pad_after dilation out",

@@ -10,7 +10,11 @@ from fastconv._capi cimport (
     conv1d_init, conv2d_init, conv3d_init, conv_backward_bias_f32, conv_backward_bias_f64,
     conv_backward_input_f32, conv_backward_input_f64, conv_backward_weight_f32,
     conv_backward_weight_f64, conv_check, conv_f32, conv_f64, conv_pack_f32, conv_pack_f64,
-    conv_packed_f32, conv_packed_f64, conv_packed_free, max_pool_backward_f32,
-    max_pool_backward_f64, max_pool_f32, max_pool_f64, max_unpool_backward_f32,
-    max_unpool_backward_f64, max_unpool_f32, max_unpool_f64, pool1d_init, pool2d_init, pool3d_init,
-    pool_check, status_text)
+    conv_packed_f32, conv_packed_f64, conv_packed_free, conv_transpose1d_init,
+    conv_transpose2d_init, conv_transpose3d_init, conv_transpose_backward_bias_f32,
+    conv_transpose_backward_bias_f64, conv_transpose_backward_input_f32,
+    conv_transpose_backward_input_f64, conv_transpose_backward_weight_f32,
+    conv_transpose_backward_weight_f64, conv_transpose_f32, conv_transpose_f64,
+    max_pool_backward_f32, max_pool_backward_f64, max_pool_f32, max_pool_f64,
+    max_unpool_backward_f32, max_unpool_backward_f64, max_unpool_f32, max_unpool_f64, pool1d_init,
+    pool2d_init, pool3d_init, pool_check, status_text)

@@ -18,7 +18,7 @@ from fastconv._drivers.pool cimport (
     unpool_backward)
 from fastconv._drivers.runtime cimport hold_signals, kernels, release_signals
 from fastconv._drivers.strided cimport Strided, dense
-from fastconv._geometry cimport validate_conv, validate_pool
+from fastconv._geometry cimport find_transposed_size, validate_conv, validate_pool
 
 cdef enum:
     MAX_THREADS = 1024
@@ -71,6 +71,65 @@ cdef int conv3d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_cha
         return status
     set_axis(&geometry.axis[D], in_d, kernel_d, stride, padding, dilation)
     return conv_check(geometry)
+
+
+cdef int set_transposed_axis(Axis *a, Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride,
+                             Py_ssize_t padding, Py_ssize_t output_padding,
+                             Py_ssize_t dilation) noexcept nogil:
+    set_axis(a, 0, kernel, stride, padding, dilation)
+    if output_padding >= stride > 0:
+        return INVALID_PADDING  # the convolution would have more outputs than that
+    return find_transposed_size(a, size, output_padding)
+
+
+cdef int conv_transpose1d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                               Py_ssize_t in_w, Py_ssize_t out_channels, Py_ssize_t kernel_w,
+                               Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t output_padding,
+                               Py_ssize_t dilation, Py_ssize_t groups) noexcept nogil:
+    cdef int status
+    if geometry == NULL:
+        return NULL_POINTER
+    conv1d_init(geometry, batch, out_channels, 1, in_channels, 1, 1, 0, 1, groups)
+    status = set_transposed_axis(&geometry.axis[W], in_w, kernel_w, stride, padding, output_padding,
+                                 dilation)
+    return conv_check(geometry) if status == OK else status
+
+
+cdef int conv_transpose2d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                               Py_ssize_t in_h, Py_ssize_t in_w, Py_ssize_t out_channels,
+                               Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride,
+                               Py_ssize_t padding, Py_ssize_t output_padding, Py_ssize_t dilation,
+                               Py_ssize_t groups) noexcept nogil:
+    cdef int last = conv_transpose1d_init(geometry, batch, in_channels, in_w, out_channels,
+                                          kernel_w, stride, padding, output_padding, dilation,
+                                          groups)
+    cdef int status
+    if geometry == NULL:
+        return last
+    status = set_transposed_axis(&geometry.axis[H], in_h, kernel_h, stride, padding, output_padding,
+                                 dilation)
+    if last != OK:
+        return last
+    return conv_check(geometry) if status == OK else status
+
+
+cdef int conv_transpose3d_init(ConvGeometry *geometry, Py_ssize_t batch, Py_ssize_t in_channels,
+                               Py_ssize_t in_d, Py_ssize_t in_h, Py_ssize_t in_w,
+                               Py_ssize_t out_channels, Py_ssize_t kernel_d, Py_ssize_t kernel_h,
+                               Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding,
+                               Py_ssize_t output_padding, Py_ssize_t dilation,
+                               Py_ssize_t groups) noexcept nogil:
+    cdef int last = conv_transpose2d_init(geometry, batch, in_channels, in_h, in_w, out_channels,
+                                          kernel_h, kernel_w, stride, padding, output_padding,
+                                          dilation, groups)
+    cdef int status
+    if geometry == NULL:
+        return last
+    status = set_transposed_axis(&geometry.axis[D], in_d, kernel_d, stride, padding, output_padding,
+                                 dilation)
+    if last != OK:
+        return last
+    return conv_check(geometry) if status == OK else status
 
 
 cdef int conv_check(ConvGeometry *geometry) noexcept nogil:
@@ -231,8 +290,8 @@ cdef Strided output_of(const ConvGeometry *g, const fc_kernels *k, const void *d
 
 
 cdef int forward(const ConvGeometry *geometry, int dtype, const void *input, const void *weight,
-                 PackedConv *packed, const void *bias, void *output, Workspace *workspace,
-                 int num_threads) noexcept nogil:
+                 PackedConv *packed, const void *bias, bint activates, void *output,
+                 Workspace *workspace, int num_threads) noexcept nogil:
     cdef ConvGeometry g
     cdef Arena arena
     cdef Correlation c
@@ -251,7 +310,7 @@ cdef int forward(const ConvGeometry *geometry, int dtype, const void *input, con
     c = forward_form(&g, k, input_of(&g, k, input), weight_of(&g, k, weight),
                      output_of(&g, k, output))
     c.bias = <const char *> (geometry if query else bias)  # a query counts one in, and reads none
-    c.relu = g.activation == ACTIVATION_RELU
+    c.relu = activates and g.activation == ACTIVATION_RELU
     if p != NULL:
         begin(NULL, &arena)  # the handle's memory is its own
         status = end(NULL, &arena, use_packed(p, &c, <int> g.algorithm, num_threads))
@@ -297,8 +356,9 @@ cdef void conv_packed_free(PackedConv *packed) noexcept nogil:
 
 
 cdef int backward_input(const ConvGeometry *geometry, int dtype, const void *grad_output,
-                        const void *weight, void *grad_input, Workspace *workspace,
-                        int num_threads) noexcept nogil:
+                        const void *weight, const void *bias, bint activates, void *grad_input,
+                        Workspace *workspace, int num_threads) noexcept nogil:
+    """With bias and activation it is the transposed convolution of `grad_output`."""
     cdef ConvGeometry g
     cdef Arena arena
     cdef const fc_kernels *k = kernels(dtype)
@@ -308,10 +368,13 @@ cdef int backward_input(const ConvGeometry *geometry, int dtype, const void *gra
     if (g.batch and not is_query(workspace)
             and (grad_output == NULL or weight == NULL or grad_input == NULL)):
         return NULL_POINTER
+    if activates and is_query(workspace):
+        bias = geometry  # a query counts one in, and reads none
     begin(workspace, &arena)
     status = conv_backward_input(&g, k, output_of(&g, k, grad_output), weight_of(&g, k, weight),
-                                 input_of(&g, k, grad_input), NULL, False, <int> g.algorithm,
-                                 num_threads)
+                                 input_of(&g, k, grad_input), <const char *> bias,
+                                 activates and g.activation == ACTIVATION_RELU,
+                                 <int> g.algorithm, num_threads)
     return end(workspace, &arena, status)
 
 
@@ -333,8 +396,10 @@ cdef int backward_weight(const ConvGeometry *geometry, int dtype, const void *gr
     return end(workspace, &arena, status)
 
 
-cdef int backward_bias(const ConvGeometry *geometry, int dtype, const void *grad_output,
-                       void *grad_bias, Workspace *workspace, int num_threads) noexcept nogil:
+cdef int backward_bias(const ConvGeometry *geometry, int dtype, bint transposed,
+                       const void *grad_output, void *grad_bias, Workspace *workspace,
+                       int num_threads) noexcept nogil:
+    """Transposed: the output is the geometry's input."""
     cdef ConvGeometry g
     cdef Arena arena
     cdef const fc_kernels *k = kernels(dtype)
@@ -346,9 +411,13 @@ cdef int backward_bias(const ConvGeometry *geometry, int dtype, const void *grad
         return NULL_POINTER
     begin(workspace, &arena)
     for i in range(AXES):
-        sizes[i] = g.axis[i].out
-    status = conv_backward_bias(k, g.batch, g.out_channels, sizes, output_of(&g, k, grad_output),
-                                grad_bias, num_threads)
+        sizes[i] = g.axis[i].size if transposed else g.axis[i].out
+    if transposed:
+        status = conv_backward_bias(k, g.batch, g.in_channels, sizes, input_of(&g, k, grad_output),
+                                    grad_bias, num_threads)
+    else:
+        status = conv_backward_bias(k, g.batch, g.out_channels, sizes,
+                                    output_of(&g, k, grad_output), grad_bias, num_threads)
     return end(workspace, &arena, status)
 
 

@@ -14,7 +14,9 @@ cdef const char *status_text(int status) noexcept nogil:
     if status == INVALID_STRIDE:
         return "strides and dilations must be at least 1"
     if status == INVALID_PADDING:
-        return "padding must be at least 0, of pooling at most half of what the kernel spans"
+        return ("padding must be at least 0, of pooling at most half of what the kernel spans, "
+                "and leave something of a transposed convolution's output; output_padding less "
+                "than the stride")
     if status == INVALID_GROUPS:
         return "groups must be at least 1 and divide in_channels and out_channels"
     if status == INVALID_OPTION:
@@ -38,27 +40,29 @@ cdef const char *status_text(int status) noexcept nogil:
 cdef int conv_f32(const ConvGeometry *geometry, const float *input, const float *weight,
                   const float *bias, float *output, Workspace *workspace,
                   int num_threads) noexcept nogil:
-    return forward(geometry, FC_FLOAT32, input, weight, NULL, bias, output, workspace, num_threads)
+    return forward(geometry, FC_FLOAT32, input, weight, NULL, bias, True, output, workspace,
+                   num_threads)
 
 
 cdef int conv_f64(const ConvGeometry *geometry, const double *input, const double *weight,
                   const double *bias, double *output, Workspace *workspace,
                   int num_threads) noexcept nogil:
-    return forward(geometry, FC_FLOAT64, input, weight, NULL, bias, output, workspace, num_threads)
+    return forward(geometry, FC_FLOAT64, input, weight, NULL, bias, True, output, workspace,
+                   num_threads)
 
 
 cdef int conv_backward_input_f32(const ConvGeometry *geometry, const float *grad_output,
                                  const float *weight, float *grad_input, Workspace *workspace,
                                  int num_threads) noexcept nogil:
-    return backward_input(geometry, FC_FLOAT32, grad_output, weight, grad_input, workspace,
-                          num_threads)
+    return backward_input(geometry, FC_FLOAT32, grad_output, weight, NULL, False, grad_input,
+                          workspace, num_threads)
 
 
 cdef int conv_backward_input_f64(const ConvGeometry *geometry, const double *grad_output,
                                  const double *weight, double *grad_input, Workspace *workspace,
                                  int num_threads) noexcept nogil:
-    return backward_input(geometry, FC_FLOAT64, grad_output, weight, grad_input, workspace,
-                          num_threads)
+    return backward_input(geometry, FC_FLOAT64, grad_output, weight, NULL, False, grad_input,
+                          workspace, num_threads)
 
 
 cdef int conv_backward_weight_f32(const ConvGeometry *geometry, const float *grad_output,
@@ -78,13 +82,15 @@ cdef int conv_backward_weight_f64(const ConvGeometry *geometry, const double *gr
 cdef int conv_backward_bias_f32(const ConvGeometry *geometry, const float *grad_output,
                                 float *grad_bias, Workspace *workspace,
                                 int num_threads) noexcept nogil:
-    return backward_bias(geometry, FC_FLOAT32, grad_output, grad_bias, workspace, num_threads)
+    return backward_bias(geometry, FC_FLOAT32, False, grad_output, grad_bias, workspace,
+                         num_threads)
 
 
 cdef int conv_backward_bias_f64(const ConvGeometry *geometry, const double *grad_output,
                                 double *grad_bias, Workspace *workspace,
                                 int num_threads) noexcept nogil:
-    return backward_bias(geometry, FC_FLOAT64, grad_output, grad_bias, workspace, num_threads)
+    return backward_bias(geometry, FC_FLOAT64, False, grad_output, grad_bias, workspace,
+                         num_threads)
 
 
 cdef int conv_pack_f32(const ConvGeometry *geometry, const float *weight, PackedConv **packed,
@@ -100,13 +106,15 @@ cdef int conv_pack_f64(const ConvGeometry *geometry, const double *weight, Packe
 cdef int conv_packed_f32(const ConvGeometry *geometry, const float *input, PackedConv *packed,
                          const float *bias, float *output, Workspace *workspace,
                          int num_threads) noexcept nogil:
-    return forward(geometry, FC_FLOAT32, input, NULL, packed, bias, output, workspace, num_threads)
+    return forward(geometry, FC_FLOAT32, input, NULL, packed, bias, True, output, workspace,
+                   num_threads)
 
 
 cdef int conv_packed_f64(const ConvGeometry *geometry, const double *input, PackedConv *packed,
                          const double *bias, double *output, Workspace *workspace,
                          int num_threads) noexcept nogil:
-    return forward(geometry, FC_FLOAT64, input, NULL, packed, bias, output, workspace, num_threads)
+    return forward(geometry, FC_FLOAT64, input, NULL, packed, bias, True, output, workspace,
+                   num_threads)
 
 
 cdef int max_pool_f32(const PoolGeometry *geometry, const float *input, float *output,
@@ -179,6 +187,60 @@ cdef int max_unpool_backward_f64(const PoolGeometry *geometry, const double *gra
                       num_threads)
 
 
+cdef int conv_transpose_f32(const ConvGeometry *geometry, const float *input, const float *weight,
+                            const float *bias, float *output, Workspace *workspace,
+                            int num_threads) noexcept nogil:
+    return backward_input(geometry, FC_FLOAT32, input, weight, bias, True, output, workspace,
+                          num_threads)
+
+
+cdef int conv_transpose_f64(const ConvGeometry *geometry, const double *input, const double *weight,
+                            const double *bias, double *output, Workspace *workspace,
+                            int num_threads) noexcept nogil:
+    return backward_input(geometry, FC_FLOAT64, input, weight, bias, True, output, workspace,
+                          num_threads)
+
+
+cdef int conv_transpose_backward_input_f32(const ConvGeometry *geometry, const float *grad_output,
+                                           const float *weight, float *grad_input,
+                                           Workspace *workspace, int num_threads) noexcept nogil:
+    return forward(geometry, FC_FLOAT32, grad_output, weight, NULL, NULL, False, grad_input,
+                   workspace, num_threads)
+
+
+cdef int conv_transpose_backward_input_f64(const ConvGeometry *geometry, const double *grad_output,
+                                           const double *weight, double *grad_input,
+                                           Workspace *workspace, int num_threads) noexcept nogil:
+    return forward(geometry, FC_FLOAT64, grad_output, weight, NULL, NULL, False, grad_input,
+                   workspace, num_threads)
+
+
+cdef int conv_transpose_backward_weight_f32(const ConvGeometry *geometry, const float *grad_output,
+                                            const float *input, float *grad_weight,
+                                            Workspace *workspace, int num_threads) noexcept nogil:
+    return backward_weight(geometry, FC_FLOAT32, input, grad_output, grad_weight, workspace,
+                           num_threads)
+
+
+cdef int conv_transpose_backward_weight_f64(const ConvGeometry *geometry, const double *grad_output,
+                                            const double *input, double *grad_weight,
+                                            Workspace *workspace, int num_threads) noexcept nogil:
+    return backward_weight(geometry, FC_FLOAT64, input, grad_output, grad_weight, workspace,
+                           num_threads)
+
+
+cdef int conv_transpose_backward_bias_f32(const ConvGeometry *geometry, const float *grad_output,
+                                          float *grad_bias, Workspace *workspace,
+                                          int num_threads) noexcept nogil:
+    return backward_bias(geometry, FC_FLOAT32, True, grad_output, grad_bias, workspace, num_threads)
+
+
+cdef int conv_transpose_backward_bias_f64(const ConvGeometry *geometry, const double *grad_output,
+                                          double *grad_bias, Workspace *workspace,
+                                          int num_threads) noexcept nogil:
+    return backward_bias(geometry, FC_FLOAT64, True, grad_output, grad_bias, workspace, num_threads)
+
+
 # ---------------------------------------------------------------- the table of include/fastconv.h
 
 ctypedef void *entry
@@ -198,7 +260,11 @@ cdef extern from "fastconv.h" nogil:
         entry max_pool_f32, max_pool_f64, max_pool_backward_f32, max_pool_backward_f64
         entry avg_pool_f32, avg_pool_f64, avg_pool_backward_f32, avg_pool_backward_f64, conv3d_init
         entry pool3d_init, adaptive_pool3d_init, max_unpool_f32, max_unpool_f64
-        entry max_unpool_backward_f32, max_unpool_backward_f64
+        entry max_unpool_backward_f32, max_unpool_backward_f64, conv_transpose1d_init
+        entry conv_transpose2d_init, conv_transpose3d_init, conv_transpose_f32, conv_transpose_f64
+        entry conv_transpose_backward_input_f32, conv_transpose_backward_input_f64
+        entry conv_transpose_backward_weight_f32, conv_transpose_backward_weight_f64
+        entry conv_transpose_backward_bias_f32, conv_transpose_backward_bias_f64
 
 cdef fastconv_api api
 api.abi_version, api.size = FASTCONV_ABI_VERSION, sizeof(fastconv_api)
@@ -239,4 +305,15 @@ api.max_unpool_f32 = <entry> max_unpool_f32
 api.max_unpool_f64 = <entry> max_unpool_f64
 api.max_unpool_backward_f32 = <entry> max_unpool_backward_f32
 api.max_unpool_backward_f64 = <entry> max_unpool_backward_f64
+api.conv_transpose1d_init = <entry> conv_transpose1d_init
+api.conv_transpose2d_init = <entry> conv_transpose2d_init
+api.conv_transpose3d_init = <entry> conv_transpose3d_init
+api.conv_transpose_f32 = <entry> conv_transpose_f32
+api.conv_transpose_f64 = <entry> conv_transpose_f64
+api.conv_transpose_backward_input_f32 = <entry> conv_transpose_backward_input_f32
+api.conv_transpose_backward_input_f64 = <entry> conv_transpose_backward_input_f64
+api.conv_transpose_backward_weight_f32 = <entry> conv_transpose_backward_weight_f32
+api.conv_transpose_backward_weight_f64 = <entry> conv_transpose_backward_weight_f64
+api.conv_transpose_backward_bias_f32 = <entry> conv_transpose_backward_bias_f32
+api.conv_transpose_backward_bias_f64 = <entry> conv_transpose_backward_bias_f64
 _C_API = PyCapsule_New(&api, "fastconv._capi._C_API", NULL)

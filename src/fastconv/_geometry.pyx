@@ -125,8 +125,6 @@ cdef int find_transposed_size(Axis *a, Py_ssize_t size,
         return TOO_LARGE
     a.size = ((size - 1) * a.stride + a.dilation * (a.kernel - 1) + 1 + output_padding
               - a.pad_before - a.pad_after)
-    # what is added at the end comes off the padding, which may be less
-    a.pad_after = max(0, a.pad_after - output_padding)
     return OK if a.size >= 1 else INVALID_PADDING
 
 
@@ -140,6 +138,8 @@ cdef int validate_conv_transpose(ConvGeometry *g, const Py_ssize_t *sizes,
         status = find_transposed_size(&g.axis[i], sizes[i], output_padding[i])
         if status != OK:
             return status
+        # what is added at the end comes off the padding, which may be less
+        g.axis[i].pad_after = max(0, g.axis[i].pad_after - output_padding[i])
     status = validate_conv(g, where)
     if status == OK:
         for i in range(AXES):

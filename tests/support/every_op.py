@@ -7,6 +7,18 @@ import numpy as np
 import fastconv.functional as F
 
 
+def transposed_calls(n, x, w, g):
+    """Every pass of a transposed convolution, by what its name ends with."""
+    name, options = f"conv_transpose{n}d", {"stride": 2, "padding": 1}
+    bias = w.ravel()[: w.shape[1]]
+    return {
+        "": lambda: getattr(F, name)(x, w, bias, **options, activation="relu"),
+        "_backward_bias": lambda: getattr(F, f"{name}_backward_bias")(g),
+        "_backward_input": lambda: getattr(F, f"{name}_backward_input")(g, w, x.shape, **options),
+        "_backward_weight": lambda: getattr(F, f"{name}_backward_weight")(g, x, w.shape, **options),
+    }
+
+
 def calls(dtype=np.float32):
     """Functions without arguments, by the name of what they call; they return arrays or floats."""
     rng = np.random.default_rng(0)
@@ -80,6 +92,15 @@ def calls(dtype=np.float32):
             F.conv2d_backward_weight(g, x, w.shape, algorithm="winograd"),
             F.conv2d_backward_weight(x, x, depthwise.shape, padding=1, groups=32),
         ),
+        **{
+            f"conv_transpose{n}d{step}": call
+            for n, small, stamp, large in (
+                (1, short, normal(32, 24, 4), normal(4, 24, 3000)),
+                (2, x, normal(32, 24, 4, 4), normal(4, 24, 60, 62)),
+                (3, volume, normal(32, 24, 4, 4, 4), normal(2, 24, 12, 28, 30)),
+            )
+            for step, call in transposed_calls(n, small, stamp, large).items()
+        },
         "cross_entropy": lambda: F.cross_entropy(scores, labels, label_smoothing=0.1),
         "cross_entropy_backward": lambda: F.cross_entropy_backward(1.0, scores, labels),
         "dropout": lambda: F.dropout(x, 0.4, rng=1, return_mask=True),

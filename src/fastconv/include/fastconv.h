@@ -240,6 +240,55 @@ typedef struct {
     int (*max_unpool_backward_f64)(const fastconv_pool_geometry *geometry, const double *grad_input,
                                    const int64_t *indices, double *grad_output,
                                    fastconv_workspace *workspace, int num_threads);
+
+    /* ---- transposed convolution: the adjoint of a convolution with the same weight, whose
+     * geometry it takes. Its output is that geometry's input (in_channels, size, input_format)
+     * and its input the output (out_channels, out, output_format), so init takes them the other
+     * way round: its arguments are the transposed convolution's. output_padding is less than the
+     * stride. `bias` has the geometry's in_channels elements, or is NULL. */
+    int (*conv_transpose1d_init)(fastconv_conv_geometry *geometry, Py_ssize_t batch,
+                                 Py_ssize_t in_channels, Py_ssize_t in_w, Py_ssize_t out_channels,
+                                 Py_ssize_t kernel_w, Py_ssize_t stride, Py_ssize_t padding,
+                                 Py_ssize_t output_padding, Py_ssize_t dilation, Py_ssize_t groups);
+    int (*conv_transpose2d_init)(fastconv_conv_geometry *geometry, Py_ssize_t batch,
+                                 Py_ssize_t in_channels, Py_ssize_t in_h, Py_ssize_t in_w,
+                                 Py_ssize_t out_channels, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+                                 Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t output_padding,
+                                 Py_ssize_t dilation, Py_ssize_t groups);
+    int (*conv_transpose3d_init)(fastconv_conv_geometry *geometry, Py_ssize_t batch,
+                                 Py_ssize_t in_channels, Py_ssize_t in_d, Py_ssize_t in_h,
+                                 Py_ssize_t in_w, Py_ssize_t out_channels, Py_ssize_t kernel_d,
+                                 Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride,
+                                 Py_ssize_t padding, Py_ssize_t output_padding, Py_ssize_t dilation,
+                                 Py_ssize_t groups);
+    int (*conv_transpose_f32)(const fastconv_conv_geometry *geometry, const float *input,
+                              const float *weight, const float *bias, float *output,
+                              fastconv_workspace *workspace, int num_threads);
+    int (*conv_transpose_f64)(const fastconv_conv_geometry *geometry, const double *input,
+                              const double *weight, const double *bias, double *output,
+                              fastconv_workspace *workspace, int num_threads);
+    int (*conv_transpose_backward_input_f32)(const fastconv_conv_geometry *geometry,
+                                             const float *grad_output, const float *weight,
+                                             float *grad_input, fastconv_workspace *workspace,
+                                             int num_threads);
+    int (*conv_transpose_backward_input_f64)(const fastconv_conv_geometry *geometry,
+                                             const double *grad_output, const double *weight,
+                                             double *grad_input, fastconv_workspace *workspace,
+                                             int num_threads);
+    int (*conv_transpose_backward_weight_f32)(const fastconv_conv_geometry *geometry,
+                                              const float *grad_output, const float *input,
+                                              float *grad_weight, fastconv_workspace *workspace,
+                                              int num_threads);
+    int (*conv_transpose_backward_weight_f64)(const fastconv_conv_geometry *geometry,
+                                              const double *grad_output, const double *input,
+                                              double *grad_weight, fastconv_workspace *workspace,
+                                              int num_threads);
+    int (*conv_transpose_backward_bias_f32)(const fastconv_conv_geometry *geometry,
+                                            const float *grad_output, float *grad_bias,
+                                            fastconv_workspace *workspace, int num_threads);
+    int (*conv_transpose_backward_bias_f64)(const fastconv_conv_geometry *geometry,
+                                            const double *grad_output, double *grad_bias,
+                                            fastconv_workspace *workspace, int num_threads);
 } fastconv_api;
 
 /* The table, or NULL with an ImportError set. Needs the GIL. */

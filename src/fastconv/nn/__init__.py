@@ -28,6 +28,7 @@ from fastconv.nn.activation import *
 from fastconv.nn.adaptive_pool import *
 from fastconv.nn.containers import *
 from fastconv.nn.conv import *
+from fastconv.nn.conv_transpose import *
 from fastconv.nn.dropout import *
 from fastconv.nn.linear import *
 from fastconv.nn.losses import *

@@ -10,8 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from fastconv._arguments import whole
-from fastconv._geometry import adaptive_pooling, check_algorithm, convolution, pooling
-from fastconv._geometry_options import per_axis, pool_stride
+from fastconv._geometry import (
+    adaptive_pooling,
+    check_algorithm,
+    convolution,
+    pooling,
+    transposed_convolution,
+)
+from fastconv._geometry_options import per_axis, pool_stride, transposed_sides
 
 #: an option of every axis: one number for all, or one for each
 Sizes = int | Sequence[int]
@@ -30,6 +36,17 @@ class ConvOptions(NamedTuple):
     padding: Any
     dilation: tuple[int, ...]
     groups: int
+
+
+class ConvTransposeOptions(NamedTuple):
+    """What a transposed convolution takes after its operands, but for the algorithm."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Any
+    output_padding: tuple[int, ...]
+    groups: int
+    dilation: tuple[int, ...]
 
 
 class PoolOptions(NamedTuple):
@@ -74,6 +91,48 @@ def conv_options(
     return ConvOptions(
         kernel, per_axis("stride", stride, ndim), _tuples(padding, ndim), dilations, groups
     )
+
+
+def conv_transpose_options(
+    ndim: int,
+    kernel_size: Sizes,
+    stride: Sizes,
+    padding: Any,
+    output_padding: Sizes,
+    groups: int,
+    dilation: Sizes,
+    algorithm: str,
+) -> ConvTransposeOptions:
+    """The options of a transposed convolution over `ndim` axes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the option and its value.
+    """
+    kernel = per_axis("kernel_size", kernel_size, ndim)
+    strides = per_axis("stride", stride, ndim)
+    dilations = per_axis("dilation", dilation, ndim)
+    extra = per_axis("output_padding", output_padding, ndim)
+    if min(kernel) < 1:
+        raise ValueError(f"kernel_size must be at least 1, got {kernel_size!r}")
+    groups = whole("groups", groups, 1)
+    sizes = []  # the least of which the padding leaves something
+    pads = transposed_sides(padding, ndim)
+    for k, s, d, more, around in zip(kernel, strides, dilations, extra, pads, strict=True):
+        missing = sum(around) - d * (k - 1) - more
+        sizes.append(1 + min(max(0, -(-missing // max(s, 1))), _MAX_SPAN))
+    shape = transposed_convolution(
+        (0, groups, *sizes),
+        (groups, 1, *kernel),
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+    )
+    check_algorithm(algorithm, shape)
+    return ConvTransposeOptions(kernel, strides, _tuples(padding, ndim), extra, groups, dilations)
 
 
 def pool_options(
