@@ -95,7 +95,7 @@ def calls(dtype=np.float32):
         **{
             f"conv_transpose{n}d{step}": call
             for n, small, stamp, large in (
-                (1, short, normal(32, 24, 4), normal(4, 24, 3000)),
+                (1, normal(4, 32, 1500), normal(32, 24, 4), normal(4, 24, 3000)),
                 (2, x, normal(32, 24, 4, 4), normal(4, 24, 60, 62)),
                 (3, volume, normal(32, 24, 4, 4, 4), normal(2, 24, 12, 28, 30)),
             )
