@@ -7,7 +7,7 @@ def padding(d):
     """(input shape, output shape, options)."""
     mode = d.choice(("constant", "reflect", "replicate", "circular"))
     count = d.integer(0 if mode == "constant" else 1, 3)
-    before = d.integer(0, 3) if mode == "constant" else d.integer(1, 2)
+    before = d.integer(0 if count else 1, 3) if mode == "constant" else d.integer(1, 2)
     shape = [d.integer(1, 9) for _ in range(before + count)]
     out, pad = list(shape), []
     for axis in range(len(shape) - 1, before - 1, -1):
@@ -25,7 +25,7 @@ def padding(d):
 @recipe("functional.pad")
 def pad(d):
     x, _, options = padding(d)
-    value = d.choice((0, None, 2.5, float("inf"))) if options["mode"] == "constant" else 0
+    value = d.choice((0, None, 2.5, -1)) if options["mode"] == "constant" else 0
     return {"input": d.array(*x), **options, "value": value}
 
 
