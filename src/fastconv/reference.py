@@ -348,9 +348,7 @@ def _padded(x: Array, pad: Sequence[int], mode: str, value: float) -> Array:
     return _crop(np.pad(x, more, "edge" if mode == "replicate" else "reflect"), fewer)
 
 
-def pad(
-    input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = 0
-) -> Array:
+def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = 0) -> Array:
     """More elements at the ends of the last axes, or, where `pad` is negative, fewer."""
     return _padded(input, pad, mode, value or 0)
 

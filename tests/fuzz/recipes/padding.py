@@ -12,7 +12,8 @@ def padding(d):
     out, pad = list(shape), []
     for axis in range(len(shape) - 1, before - 1, -1):
         size = shape[axis]
-        most = {"reflect": size - 1, "circular": size}.get(mode, d.choice((3, 3, 100)))
+        far = d.choice((3, 3, 100)) if axis == len(shape) - 1 else 3
+        most = {"reflect": size - 1, "circular": size}.get(mode, far)
         sides = d.integer(0, most), d.integer(0, most)
         if d.chance(0.2):  # crop at one end
             fewer = d.integer(0, size - 1)
