@@ -96,7 +96,7 @@ ENUMS = [
         [
             Constant("AUTO", 0, "whatever is expected to take the least time"),
             Constant("DIRECT", 1, "every output a plain sum of products"),
-            Constant("WINOGRAD", 2, "for 3x3 kernels with stride 1, dilation 1 and groups 1"),
+            Constant("WINOGRAD", 2, "for kernels of 3x3 or of a line of taps, stride 1, groups 1"),
         ],
     ),
 ]

@@ -72,7 +72,7 @@ REFUSED = [
     (lambda: nn.Conv1d(4, 4, 3, padding=(1, 1, 1)), ValueError, r"padding.*\(1, 1, 1\)"),
     (lambda: nn.Conv1d(4, 4, 3, padding=((1, 1), (1, 1))), ValueError, "padding"),
     (lambda: nn.Conv1d(4, 4, 3, 2, "same"), ValueError, r"padding='same'.*stride=\(2"),
-    (lambda: nn.Conv1d(4, 4, 3, algorithm="winograd"), ValueError, "winograd.*1 x 3 kernel"),
+    (lambda: nn.Conv1d(4, 4, 3, 2, algorithm="winograd"), ValueError, "winograd.*1 x 3 kernel"),
     # poolings
     (lambda: nn.MaxPool2d("a"), TypeError, "kernel_size.*'a'"),
     (lambda: nn.MaxPool2d(True), TypeError, "kernel_size.*True"),

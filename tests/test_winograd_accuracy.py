@@ -115,6 +115,60 @@ def test_weight_gradient_error_is_within_its_bound(channels, draw, rng):
     assert ratio(actual, sequential_backward_weight(grad, x), expected) < 2.5
 
 
+# ---------------------------------------------------------------- errors, other numbers of axes
+
+# taps, the input's sizes, dilation: lines, their segments, and taps of the depth over planes
+KERNELS = {
+    "line": ((3,), (400,), 1),
+    "dilated line": ((3,), (400,), 4),
+    "line of five": ((5,), (400,), 1),
+    "volume": ((3, 3, 3), (6, 14, 14), 1),
+    "line in a volume": ((3, 1, 1), (8, 7, 7), 1),
+}
+
+
+def sequential_of(x, w, dilation):
+    """A correlation of any number of axes without padding, each product added up by itself."""
+    taps = w.shape[2:]
+    sizes = [n - (k - 1) * dilation for n, k in zip(x.shape[2:], taps, strict=True)]
+    total = np.zeros((len(x), len(w), *sizes), x.dtype)
+    for c, at in product(range(x.shape[1]), np.ndindex(*taps)):
+        window = tuple(slice(i * dilation, i * dilation + n) for i, n in zip(at, sizes, strict=True))
+        factors = w[:, c, *at].reshape(-1, *[1] * len(taps))
+        total += x[:, c, None, *window] * factors
+    return total
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("channels", [16, 32, 64, 256])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_errors_of_other_kernels_are_within_their_bound(kernel, channels, draw, rng):
+    """Forward, which the input gradient is too, and the weight gradient."""
+    taps, sizes, dilation = KERNELS[kernel]
+    x = DRAWS[draw](normal(rng, (1, channels, *sizes)))
+    w = normal(rng, (8, channels, *taps))
+    name = f"conv{len(taps)}d"
+    convolve, of_weight = getattr(F, name), getattr(F, name + "_backward_weight")
+    by_one = sequential_of(x, w, dilation)
+    expected = convolve(x.astype(float), w.astype(float), dilation=dilation, algorithm="direct")
+    actual = convolve(x, w, dilation=dilation, algorithm="winograd")
+    assert ratio(actual, by_one, expected) < 2.5
+    # the weight gradient is a correlation whose taps are the output's gradient
+    grad = normal(rng, by_one.shape)
+    total = np.zeros(w.shape, x.dtype)
+    for at in np.ndindex(*by_one.shape[2:]):
+        window = tuple(
+            slice(i, i + (k - 1) * dilation + 1, dilation) for i, k in zip(at, taps, strict=True)
+        )
+        factors = grad[0][:, *at].reshape(-1, *[1] * (len(taps) + 1))
+        total += factors * x[0][:, *window]
+    expected = of_weight(
+        grad.astype(float), x.astype(float), w.shape, dilation=dilation, algorithm="direct"
+    )
+    actual = of_weight(grad, x, w.shape, dilation=dilation, algorithm="winograd")
+    assert ratio(actual, total, expected) < 2.5
+
+
 PASSES = {  # a pass, and the shapes of its operands; sizes that tiles do not divide
     "forward": (forward, (2, 24, 13, 11), (40, 24, 3, 3)),
     "input gradient": (backward_input, (2, 24, 13, 11), (24, 40, 3, 3)),

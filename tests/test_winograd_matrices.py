@@ -138,17 +138,17 @@ PROBE = """
 
 __attribute__((visibility("default"))) int probe_lanes(void) { return VL; }
 
-/* A grid of n x n vectors to m x m; 0 where there are no tiles of that size. */
+/* A grid of n x n vectors to m x m, or a line of n to m; 0 where there are no such tiles. */
 __attribute__((visibility("default")))
-int probe_transform(int tile, int which, int n, int m, const void *x, void *y) {
+int probe_transform(int axes, int tile, int which, int n, int m, const void *x, void *y) {
     const fc_size vector = VL * sizeof(real);
     const fc_grids grid = {.x = x, .x_i = n * vector, .x_j = vector,
                            .y = y, .y_i = m * vector, .y_j = vector, .count = 1};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         const fc_winograd *w = &FC_NAME(winograd)[i];
         void (*const transforms[])(const fc_grids *) = {w->input, w->filter, w->output,
                                                         w->gradient, w->weight};
-        if (w->tile == tile) return transforms[which](&grid), 1;
+        if (w->tile == tile && w->axes == axes) return transforms[which](&grid), 1;
     }
     return 0;
 }
@@ -187,7 +187,7 @@ def through_code(library, dtype, tile, transform, m, n):
         x, y = np.zeros((n, n, lanes), dtype), np.full((m, m, lanes), np.nan, dtype)
         x[i, j] = scales
         which, pointers = TRANSFORMS.index(transform), (x.ctypes.data, y.ctypes.data)
-        assert library.probe_transform(tile, which, n, m, *map(ctypes.c_void_p, pointers))
+        assert library.probe_transform(2, tile, which, n, m, *map(ctypes.c_void_p, pointers))
         np.testing.assert_array_equal(y / scales, np.broadcast_to(y[..., :1], y.shape))
         result[:, :, i, j] = y[..., 0]
     return result
@@ -224,3 +224,27 @@ def test_code_uses_the_page_s_matrices(isa, real, tmp_path):
         for of_filter, of_output in (("filter", "output"), ("gradient", "weight")):
             product = scales["input"] * scales[of_filter] * scales[of_output]
             np.testing.assert_array_equal(product * product[0], 1)
+
+
+@pytest.mark.parametrize("real", DTYPES)
+@pytest.mark.parametrize("isa", runtime.available_isas())
+def test_lines_use_the_matrices_of_planes(isa, real, tmp_path, rng):
+    """A grid is transformed by columns, then by rows; of one row that is all, but for a factor."""
+    library, dtype = compile_transforms(tmp_path, isa, real), DTYPES[real]
+    lanes = library.probe_lanes()
+    for which, (n, m) in enumerate(((6, 6), (3, 6), (6, 4), (4, 6), (6, 3))):
+        line = rng.integers(-9, 10, (n, lanes)).astype(dtype)
+        matrix = np.empty((m, n), dtype)
+        for j in range(n):
+            x, y = np.zeros((n, lanes), dtype), np.full((m, lanes), np.nan, dtype)
+            x[j] = 1
+            pointers = x.ctypes.data, y.ctypes.data
+            assert library.probe_transform(1, 4, which, n, m, *map(ctypes.c_void_p, pointers))
+            matrix[:, j] = y[:, 0]
+        grids = through_code(library, dtype, 4, TRANSFORMS[which], m, n)
+        expected = np.einsum("pi,qj->pqij", matrix, matrix)
+        np.testing.assert_allclose(grids, expected, rtol=4 * np.finfo(dtype).eps, atol=0)
+        y = np.full((m, lanes), np.nan, dtype)
+        pointers = line.ctypes.data, y.ctypes.data
+        assert library.probe_transform(1, 4, which, n, m, *map(ctypes.c_void_p, pointers))
+        np.testing.assert_allclose(y, matrix @ line, rtol=0, atol=300 * np.finfo(dtype).eps)

@@ -348,12 +348,14 @@ cdef int algorithm_code(name, int tile, const ConvGeometry *g) except -1:
     if tile:
         code = WINOGRAD_4 if tile == 4 else WINOGRAD_2
     if code >= WINOGRAD and not allows_winograd(g):
-        kernel = " x ".join([str(g.axis[i].kernel) for i in range(H, AXES)])
-        strides = tuple([g.axis[i].stride for i in range(H, AXES)])
-        dilations = tuple([g.axis[i].dilation for i in range(H, AXES)])
+        first = D if g.axis[D].kernel > 1 or g.axis[D].size > 1 else H
+        kernel = " x ".join([str(g.axis[i].kernel) for i in range(first, AXES)])
+        strides = tuple([g.axis[i].stride for i in range(first, AXES)])
+        dilations = tuple([g.axis[i].dilation for i in range(first, AXES)])
         raise ValueError(
-            f"algorithm={name!r} needs a 3 x 3 kernel, stride 1, dilation 1 and groups 1, got a "
-            f"{kernel} kernel, stride={strides}, dilation={dilations}, groups={g.groups}")
+            f"algorithm={name!r} needs groups 1 and a kernel of 3 x 3 in height and width, or of "
+            f"taps along one axis, with stride 1 and dilation 1 there (in one dimension, any), got "
+            f"a {kernel} kernel, stride={strides}, dilation={dilations}, groups={g.groups}")
     return code
 
 

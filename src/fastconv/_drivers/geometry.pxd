@@ -15,7 +15,7 @@ cdef enum Activation:
 cdef enum Algorithm:
     AUTO = 0      # whatever is expected to take the least time
     DIRECT = 1    # every output a plain sum of products
-    WINOGRAD = 2  # for 3x3 kernels with stride 1, dilation 1 and groups 1
+    WINOGRAD = 2  # for kernels of 3x3 or of a line of taps, stride 1, groups 1
 
 # One axis of a convolution or a pooling, in elements. Output i is made of the inputs at
 # `i * stride - pad_before + r * dilation`, for every r below kernel, as far as they exist. Axes

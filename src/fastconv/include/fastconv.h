@@ -68,7 +68,7 @@ enum {
 enum {
     FASTCONV_AUTO = 0,    /* whatever is expected to take the least time */
     FASTCONV_DIRECT = 1,  /* every output a plain sum of products */
-    FASTCONV_WINOGRAD = 2 /* for 3x3 kernels with stride 1, dilation 1 and groups 1 */
+    FASTCONV_WINOGRAD = 2 /* for kernels of 3x3 or of a line of taps, stride 1, groups 1 */
 };
 
 /* One axis of a convolution or a pooling, in elements. Output i is made of the inputs at
