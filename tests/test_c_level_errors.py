@@ -59,7 +59,6 @@ from fastconv import reference
         ({"size_h": 2**32, "size_w": 2**32}, "TOO_LARGE"),
         ({"size_w": 2**63 - 1}, "TOO_LARGE"),
         ({"out_channels": 2**62}, "TOO_LARGE"),
-        ({"size_d": 2, "kernel_d": 2, "algorithm": CONSTANTS["WINOGRAD"]}, "INVALID_OPTION"),
         ({"size_d": 2**58, "pad_after_d": 2**62}, "TOO_LARGE"),
         ({"size_d": 2**32, "size_w": 2**32}, "TOO_LARGE"),
         ({"stride_d": 0}, "INVALID_STRIDE"),
