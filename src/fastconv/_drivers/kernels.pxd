@@ -157,6 +157,7 @@ cdef extern from "kernels.h" nogil:
         const char *indices
         fc_size dx_d, dx_h, dx_w, dy_w, indices_w
         fc_size out_width, channels
+        fc_size out_height, dy_h, indices_h
         fc_size slices, rows, cols
         fc_size index, index_d, index_h
 

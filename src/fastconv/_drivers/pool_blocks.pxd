@@ -3,8 +3,8 @@ from fastconv._drivers.kernels cimport fc_size
 from fastconv._drivers.pool cimport Pool, Strided
 from fastconv._drivers.pool_common cimport Span
 
-# A row is [width][inner]: with contiguous channels inner is all of them (or a block, where rows are
-# long), otherwise each channel is a plane of its own and inner is 1.
+# A row is [width][inner]: with contiguous channels inner is all of them (or a block, where even a few
+# pixels are long), otherwise each channel is a plane of its own and inner is 1.
 ctypedef struct RowBlocks:
     fc_size inner
     fc_size task_channels, channel_blocks
@@ -19,7 +19,7 @@ ctypedef struct RowBlock:
     fc_size n, c, channels, c_end
     Span slices, rows, columns
 
-# With all columns in one block.
+# With columns in blocks where a row with its channels is long.
 cdef RowBlocks share_rows(const Pool *p, fc_size slices, fc_size rows,
                           fc_size columns) noexcept nogil
 # Whether so much scratch memory is too much, and blocks have half the columns now.

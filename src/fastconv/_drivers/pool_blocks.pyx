@@ -4,7 +4,7 @@ rows.
 
 from fastconv._drivers.axis cimport W
 from fastconv._drivers.blocking cimport (
-    POOL_MAX_ROWS_BYTES, POOL_ROW_BYTES, TASKS, ceil_div, next_index)
+    POOL_MAX_ROWS_BYTES, POOL_MIN_COLUMNS, POOL_ROW_BYTES, TASKS, ceil_div, next_index)
 from fastconv._drivers.kernels cimport fc_size
 from fastconv._drivers.pool cimport Pool, Strided
 from fastconv._drivers.pool_common cimport Span, planes_of_task
@@ -24,13 +24,17 @@ cdef RowBlocks share_rows(const Pool *p, fc_size slices, fc_size rows,
                           fc_size columns) noexcept nogil:
     cdef RowBlocks b
     cdef fc_size size = p.kernels.itemsize, width = max(p.axis[W].size, p.axis[W].out)
-    b.inner = 1
+    b.inner, b.block_columns = 1, columns
     if p.x.stride_c == size and p.channels > 1:
-        b.inner = max(1, min(p.channels, POOL_ROW_BYTES // (width * size)))
+        b.inner = max(1, min(p.channels, POOL_ROW_BYTES // (POOL_MIN_COLUMNS * size)))
+        # a row that is too long is cut, rather than its pixels, whose channels lie together
+        b.block_columns = max(POOL_MIN_COLUMNS, POOL_ROW_BYTES // (b.inner * size))
+        b.block_columns = columns if width <= b.block_columns else min(
+            columns, ceil_div(columns, ceil_div(width, b.block_columns)))
     b.task_channels = b.inner if b.inner > 1 else planes_of_task(p)
     b.channel_blocks = ceil_div(p.channels, b.task_channels)
     b.slices, b.rows, b.columns = slices, rows, columns
-    b.block_columns, b.column_blocks = columns, 1
+    b.column_blocks = ceil_div(columns, b.block_columns)
     cut_rows(&b, p)
     return b
 

@@ -90,7 +90,8 @@ cdef void clear_pixels(const Pool *p, char *pixel, fc_size pixels, fc_size chann
 cdef double work(const Pool *p) noexcept nogil
 # Channels of a task that takes whole planes, or rows of each channel for itself.
 cdef fc_size planes_of_task(const Pool *p) noexcept nogil
-# Channels of a task that takes one row of outputs, vectors of channels at a time.
+# Columns and channels of a task that takes one row of outputs, vectors of channels at a time.
+cdef fc_size columns_of_row(const Pool *p) noexcept nogil
 cdef fc_size channels_of_row(const Pool *p) noexcept nogil
 # What averages of row i of slice d are divided by, for some columns.
 cdef void fill_divisors(const Pool *p, const AxisWindows *windows, fc_size d, fc_size i,

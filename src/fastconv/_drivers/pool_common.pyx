@@ -8,7 +8,7 @@ from libc.string cimport memset
 
 from fastconv._drivers.axis cimport AXES, Axis, D, H, W
 from fastconv._drivers.blocking cimport (
-    POOL_MIN_CHANNELS, POOL_TASK_ELEMENTS, TASKS, ceil_div)
+    POOL_MIN_CHANNELS, POOL_MIN_COLUMNS, POOL_TASK_ELEMENTS, TASKS, ceil_div)
 from fastconv._drivers.kernels cimport fc_size
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.pool cimport Pool
@@ -70,12 +70,15 @@ cdef fc_size max_inputs_under(const Axis *a, bint adaptive, fc_size block) noexc
 
 cdef void clear_pixels(const Pool *p, char *pixel, fc_size pixels,
                        fc_size channels) noexcept nogil:
-    cdef fc_size size = p.kernels.itemsize
+    cdef fc_size size = p.kernels.itemsize, i
     cdef double zero = 0
     if channels == 1 and p.x.stride[W] == size:
         memset(pixel, 0, pixels * size)
     elif p.x.stride_c == size and p.x.stride[W] == channels * size:
         memset(pixel, 0, pixels * channels * size)
+    elif p.x.stride_c == size:
+        for i in range(pixels):
+            memset(pixel + i * p.x.stride[W], 0, channels * size)
     else:
         p.kernels.copy2d(pixel, p.x.stride[W], p.x.stride_c, &zero, 0, 0, pixels, channels)
 
@@ -99,8 +102,15 @@ cdef fc_size planes_of_task(const Pool *p) noexcept nogil:
     return planes
 
 
+cdef fc_size columns_of_row(const Pool *p) noexcept nogil:
+    cdef fc_size rows = max(1, p.batch * p.axis[D].out * p.axis[H].out), columns = p.axis[W].out
+    cdef fc_size blocks = max(1, min(ceil_div(TASKS, rows), columns // POOL_MIN_COLUMNS))
+    return ceil_div(columns, blocks)
+
+
 cdef fc_size channels_of_row(const Pool *p) noexcept nogil:
-    cdef fc_size rows = max(1, p.batch * p.axis[D].out * p.axis[H].out)
+    cdef fc_size rows = max(1, p.batch * p.axis[D].out * p.axis[H].out
+                            * ceil_div(p.axis[W].out, columns_of_row(p)))
     cdef fc_size blocks = max(1, min(ceil_div(TASKS, rows), p.channels // POOL_MIN_CHANNELS))
     cdef fc_size vectors = ceil_div(ceil_div(p.channels, blocks), POOL_MIN_CHANNELS)
     return min(vectors * POOL_MIN_CHANNELS, p.channels)

@@ -149,7 +149,8 @@ cdef inline bint read_in_place(const PoolRowsPlan *plan, fc_size d, fc_size i, c
     cdef const Pool *p = plan.pool
     cdef const AxisWindows *slices = &plan.windows[D]
     cdef const AxisWindows *rows = &plan.windows[H]
-    if not plan.x_in_rows or rows_of_window(rows, i) != 1 or rows_of_window(slices, d) != 1:
+    if (not plan.x_in_rows or rows.end[i] - rows.start[i] > rows.step
+            or slices.end[d] - slices.start[d] > slices.step):
         return False
     s.row = <void *> (x + slices.start[d] * p.x.stride[D] + rows.start[i] * p.x.stride[H]
                       - inputs.start * plan.blocks.inner * p.kernels.itemsize)

@@ -81,7 +81,9 @@ cdef int make_plan(PoolSpreadPlan *plan, const Pool *p) noexcept nogil:
     plan.blocks = share_rows(p, p.axis[D].size, p.axis[H].size, p.axis[W].size)
     plan.regular = (plan.blocks.inner == 1 and not p.adaptive
                     and p.axis[W].kernel <= POOL_MAX_SPREAD_TAPS
-                    and p.axis[W].stride <= p.kernels.lanes)
+                    and p.axis[W].stride <= p.kernels.lanes
+                    # rows of several vectors, each of which takes as many steps to lay out
+                    and p.axis[W].stride * p.kernels.lanes <= 2 * p.axis[W].size)
     plan.x_in_rows = lies_in_rows(&plan.blocks, p, &p.x, p.kernels.itemsize)
     plan.y_in_rows = lies_in_rows(&plan.blocks, p, &p.y, p.kernels.itemsize)
     lay_out_scratch(plan)

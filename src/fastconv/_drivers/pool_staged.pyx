@@ -109,10 +109,11 @@ cdef int forward_block(void *context, Py_ssize_t task, char *scratch) noexcept n
     cdef fc_size d = next_index(&task, p.axis[D].out), slice
     cdef fc_size c = next_index(&task, plan.plane_blocks) * plan.block_planes
     cdef fc_size n = task, planes = min(plan.block_planes, p.channels - c), outputs, i
-    cdef Span rows, inputs, slices
+    cdef Span rows, inputs, slices, columns
     cdef Pool staged = p[0]
     rows.start, rows.end = row, min(row + plan.block_rows, p.axis[H].out)
     inputs = inputs_under(&p.axis[H], p.adaptive, rows)
+    columns.start, columns.end = 0, out_width
     slices.start, slices.end = d, d + 1
     slices = inputs_under(&p.axis[D], p.adaptive, slices)
     staged.x = stage(scratch + plan.x_at, plan.in_rows, width, planes, size, slices.start,
@@ -125,7 +126,7 @@ cdef int forward_block(void *context, Py_ssize_t task, char *scratch) noexcept n
                     pixel_at(&p.x, n, c, slice, inputs.start, 0),
                     (inputs.end - inputs.start) * width, planes)
     for i in range(rows.start, rows.end):
-        pool_row(&staged, plan.windows, 0, 0, planes, d, i, NULL)
+        pool_row(&staged, plan.windows, 0, 0, planes, d, i, columns, NULL)
     outputs = (rows.end - rows.start) * out_width
     write_pixels(p.kernels, &p.y, pixel_at(&p.y, n, c, d, row, 0), scratch + plan.y_at, outputs,
                  planes)

@@ -220,7 +220,7 @@ void FC_NAME(max_slide)(const fc_pool_slide *p) {
     }
     slide_max(p, 1, 0, p->lo);
     if (p->lo < p->hi) {
-        if (p->stride <= VL && (!p->indices || !p->at))
+        if (p->stride <= VL && (p->indices ? !p->at : p->stride <= 2 || p->hi - p->lo >= VL / 2))
             FC_EACH_STRIDE(p->stride, slide_max_apart(p, &a));
         else if (p->indices && !p->at)
             slide_max(p, 1, p->lo, p->hi);
@@ -287,7 +287,8 @@ void FC_NAME(mean_slide)(const fc_pool_slide *p) {
         slide_mean(p, 0, 0, p->out_width);
         return;
     }
-    if (p->lo >= p->hi || p->stride > VL) { /* no or few windows in a vector */
+    if (p->lo >= p->hi || p->stride > VL ||
+        (p->stride > 2 && p->hi - p->lo < VL / 2)) { /* few windows in a vector */
         slide_mean(p, 1, 0, p->out_width);
         return;
     }

@@ -53,12 +53,6 @@ int FC_NAME(max_gather)(const fc_max_scatter *p) { return move_planes(GATHER, p)
 
 /* ---- windows side by side: each pixel takes the gradient that names it, or zero ---- */
 
-FC_INLINE vreal distances(const int64_t *idx, int64_t base, int n) {
-    real at[VL] = {0};
-    for (int i = 0; i < n; i++) at[i] = (real)(idx[i] - base);
-    return v_load_real(at);
-}
-
 int FC_NAME(max_tiles)(const fc_max_tiles *p) {
     for (fc_size j = 0; j < p->out_width; j++) {
         const int64_t base = p->index + j * p->cols;
@@ -69,7 +63,7 @@ int FC_NAME(max_tiles)(const fc_max_tiles *p) {
             const vreal dy = v_load_upto((const stored *)(p->dy + j * p->dy_w) + c, n);
             char *dx = p->dx + j * p->cols * p->dx_w + c * (fc_size)sizeof(stored);
             vreal seen = v_zero();
-            const vreal at = n == VL ? distances(idx, base, VL) : distances(idx, base, n);
+            const vreal at = n == VL ? v_integers(idx, base, VL) : v_integers(idx, base, n);
             for (fc_size z = 0; z < p->slices; z++)
                 for (fc_size r = 0; r < p->rows; r++)
                     for (fc_size s = 0; s < p->cols; s++) {
@@ -85,43 +79,55 @@ int FC_NAME(max_tiles)(const fc_max_tiles *p) {
     return 0;
 }
 
-/* Of a row: every output is repeated for the columns of its window. */
-int FC_NAME(max_row_tiles)(const fc_max_tiles *p) {
+/* One row of windows, of a channel: every output is repeated for the columns of its window. Returns
+ * for each lane how many of its outputs have their index in their own. */
+FC_INLINE vreal row_of_tiles(const fc_max_tiles *p, const repeated *lanes, const real *column,
+                             vreal windows, const char *dy_, const int64_t *idx, char *dx_, int64_t index) {
     const fc_size cols = p->cols, width = p->out_width * cols;
     const vreal zero = v_zero(), one = v_set1(1), last = v_set1((real)(cols - 1));
-    repeated lanes;
-    real column[VL * VL]; /* within their windows, of cols vectors of columns */
-    for (fc_size v = 0, s = 0; v < cols * VL; v++, s = s + 1 == cols ? 0 : s + 1)
-        column[v] = (real)s;
-    make_repeated(&lanes, cols);
+    vreal found = zero;
     for (fc_size j = 0; j < p->out_width; j += VL) {
         const int n = upto(p->out_width - j);
-        const int64_t *idx = (const int64_t *)p->indices + j;
-        const vreal dy = v_load_upto((const stored *)p->dy + j, n);
-        real at_first[VL] = {0}; /* distances from the first pixel of each window */
+        const vreal dy = v_load_upto((const stored *)dy_ + j, n);
+        const int64_t first = index + j * cols;
+        vreal at = n == VL ? v_integers(idx + j, first, VL) : v_integers(idx + j, first, n);
         vreal seen = zero;
-        if (n == VL)
-            for (int i = 0; i < VL; i++) at_first[i] = (real)(idx[i] - (p->index + (j + i) * cols));
-        else
-            for (int i = 0; i < n; i++) at_first[i] = (real)(idx[i] - (p->index + (j + i) * cols));
-        const vreal at = v_load_real(at_first);
+        at = v_sub(at, windows); /* from the first pixel of each window */
         for (fc_size z = 0; z < p->slices; z++)
             for (fc_size r = 0; r < p->rows; r++) {
                 const vreal off = v_sub(at, v_set1((real)(z * p->index_d + r * p->index_h)));
                 seen = v_less(off, zero, seen, v_less_equal(off, last, one, seen));
             }
-        if ((fc_size)v_sum(v_first(seen, n)) != n) return -1;
+        found = v_add(found, n == VL ? seen : v_first(seen, n));
         for (fc_size v = 0, w = j * cols; v < cols && w < width; v++, w += VL) {
-            const vreal here = v_sub(repeated_part(at, &lanes, v), v_load_real(column + v * VL));
-            const vreal value = repeated_part(dy, &lanes, v);
-            stored *dx = (stored *)p->dx + w;
+            const vreal here = v_sub(repeated_part(at, lanes, v), v_load_real(column + v * VL));
+            const vreal value = repeated_part(dy, lanes, v);
+            char *dx = dx_ + w * (fc_size)sizeof(stored);
             for (fc_size z = 0; z < p->slices; z++)
                 for (fc_size r = 0; r < p->rows; r++)
-                    v_store_upto((stored *)((char *)dx + z * p->dx_d + r * p->dx_h),
+                    v_store_upto((stored *)(dx + z * p->dx_d + r * p->dx_h),
                                  v_equal(here, v_set1((real)(z * p->index_d + r * p->index_h)),
                                          value, zero),
                                  width - w);
         }
     }
-    return 0;
+    return found;
+}
+
+int FC_NAME(max_row_tiles)(const fc_max_tiles *p) {
+    const fc_size cols = p->cols;
+    repeated lanes;
+    real column[VL * VL]; /* within their windows, of cols vectors of columns */
+    real first[VL];       /* columns of neighbouring windows */
+    vreal found = v_zero();
+    for (int i = 0; i < VL; i++) first[i] = (real)(i * cols);
+    for (fc_size v = 0, s = 0; v < cols * VL; v++, s = s + 1 == cols ? 0 : s + 1)
+        column[v] = (real)s;
+    make_repeated(&lanes, cols);
+    for (fc_size i = 0; i < p->out_height; i++)
+        found = v_add(found, row_of_tiles(p, &lanes, column, v_load_real(first), p->dy + i * p->dy_h,
+                                          (const int64_t *)(p->indices + i * p->indices_h),
+                                          p->dx + i * p->rows * p->dx_h,
+                                          p->index + i * p->rows * p->index_h));
+    return (fc_size)v_sum(found) == p->out_width * p->out_height ? 0 : -1;
 }

@@ -99,7 +99,7 @@ FC_KERNEL(int, max_scatter, (const fc_max_scatter *planes))
 FC_KERNEL(int, max_gather, (const fc_max_scatter *planes))
 /* -1 when an index lies outside its window */
 FC_KERNEL(int, max_tiles, (const fc_max_tiles *row))
-/* the same of one channel, pixels contiguous */
+/* the same of rows of one channel, fewer than 2^24 outputs */
 FC_KERNEL(int, max_row_tiles, (const fc_max_tiles *row))
 
 /* ---- steps of the optimisers (k_update.c) ---- */

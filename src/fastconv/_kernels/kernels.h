@@ -201,14 +201,16 @@ typedef struct {
     int assign;    /* the last dy of an index takes its place, instead of being added */
 } fc_max_scatter;
 
-/* The gradient of maxima over one row of windows that lie side by side: dx is written, not added
- * to. Every pixel's channels are contiguous, or the pixels of a row; other strides in bytes. */
+/* The gradient of maxima over windows that lie side by side: dx is written, not added to. Of one row
+ * of them, where every pixel's channels are contiguous; or of some rows of one channel, where their
+ * pixels are. Other strides in bytes. */
 typedef struct {
     char *dx;
     const char *dy, *indices;
     fc_size dx_d, dx_h, dx_w, dy_w, indices_w;
     fc_size out_width, channels;
-    fc_size slices, rows, cols;      /* of a window; along rows cols <= lanes */
+    fc_size out_height, dy_h, indices_h; /* along rows */
+    fc_size slices, rows, cols;          /* of a window; along rows cols <= lanes */
     fc_size index, index_d, index_h; /* of the first window's first pixel, between slices, between
                                       * rows; indices are integers that real can tell apart */
 } fc_max_tiles;

@@ -20,10 +20,17 @@ FC_INLINE apart make_apart(fc_size stride) {
     apart a;
     a.stride = stride;
 #ifdef v_permute_some
-    intreal lane[VL];
-    for (int i = 0; i < VL; i++) lane[i] = (intreal)(i * stride % VL);
-    a.lanes = v_lanes(lane);
-    for (int v = 0; v <= stride; v++) a.from[v] = (int)((v * VL + stride - 1) / stride);
+    if (stride > 2) {
+        intreal lane[VL];
+        int v = 0;
+        a.from[0] = 0;
+        for (int i = 0; i < VL; i++) {
+            lane[i] = (intreal)(i * stride % VL);
+            while (i * stride / VL > v) a.from[++v] = i;
+        }
+        while (v < stride) a.from[++v] = VL;
+        a.lanes = v_lanes(lane);
+    }
 #endif
     return a;
 }

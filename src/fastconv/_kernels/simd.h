@@ -243,6 +243,18 @@ FC_INLINE vreal v_load_even(const stored *p, int n) {
 #endif
 }
 
+/* p[i] - base for n <= VL integers, which reals can tell apart. */
+#ifndef v_integers
+FC_INLINE vreal v_integers(const int64_t *p, int64_t base, int n) {
+    real t[VL] = {0};
+    if (n == VL)
+        for (int i = 0; i < VL; i++) t[i] = (real)(p[i] - base);
+    else
+        for (int i = 0; i < n; i++) t[i] = (real)(p[i] - base);
+    return v_load_real(t);
+}
+#endif
+
 /* Have the line at p brought to the second-level cache; p need not exist. */
 FC_INLINE void v_prefetch(const void *p) {
 #if defined(__GNUC__)

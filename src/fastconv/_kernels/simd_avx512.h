@@ -70,6 +70,23 @@ FC_INLINE vreal v_permute_some(vreal y, int from, int to, vreal v, vindex i) {
     return FC_V(mask_permutexvar)(y, FC_MASK(to) & (FC_MASK(from) ^ FC_MASK(VL)), i, v);
 }
 
+/* not by way of memory: halves that are stored one by one would have to be there before all is read
+ */
+#define v_integers v_integers
+FC_INLINE vreal v_integers(const int64_t *p, int64_t base, int n) {
+    const __m512i b = _mm512_set1_epi64(base);
+    const __mmask8 low = (__mmask8)((1u << (n < 8 ? n : 8)) - 1u);
+    const __m512i first = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(low, p), b);
+#if FC_REAL_BITS == 32
+    const __mmask8 high = (__mmask8)(((1u << n) - 1u) >> 8);
+    const __m512i second = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(high, p + 8), b);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtepi64_ps(first)),
+                              _mm512_cvtepi64_ps(second), 1);
+#else
+    return _mm512_cvtepi64_pd(first);
+#endif
+}
+
 #define v_even v_even
 FC_INLINE vreal v_even(vreal low, vreal high) {
     return FC_V(permutex2var)(low, FC_EVEN_LANES, high);

@@ -22,7 +22,6 @@ from fastconv.functional._check import (
     as_shape,
     check_shape,
     empty_like_format,
-    is_channels_last,
     same_dtype,
 )
 from fastconv.functional._options import check_divisor, check_norm_type
@@ -251,7 +250,7 @@ def unpool_backward(ndim: int, grad_output: Array, indices: Array) -> Array:
     dy, batched = as_batch(dy, ndim)
     at, _ = as_batch(idx, ndim)
     geometry = adaptive_pooling(dy.shape, at.shape[2:], input_name="grad_output")
-    if not without_gaps(dy):
+    if not (dy.flags.c_contiguous or dy.transpose(0, *range(2, dy.ndim), 1).flags.c_contiguous):
         dy = np.ascontiguousarray(dy)
     dx = empty_like_format(at, at.shape, dy.dtype)
     try:
@@ -259,8 +258,3 @@ def unpool_backward(ndim: int, grad_output: Array, indices: Array) -> Array:
     except IndexError:
         raise outside(idx, dy.shape, f"grad_output of shape {dy.shape}") from None
     return dx if batched else dx[0]
-
-
-def without_gaps(images: Array) -> bool:
-    """Whether images are in one of the two memory formats."""
-    return bool(images.flags.c_contiguous) or is_channels_last(images)

@@ -58,7 +58,7 @@ def p_norm(d, axes):
     x, options = pooling(d, axes, dilated=False)
     del options["padding"]
     x = (*x[:-axes], *(n + 4 for n in x[-axes:]))
-    norm_type = d.choice((1, 2, 3.0, 0.5, -1, float("inf"), float("-inf")))
+    norm_type = d.choice((1, 2, 4.0, 0.5, float("inf"), float("-inf")))
     return x, {"norm_type": norm_type, **options}
 
 
