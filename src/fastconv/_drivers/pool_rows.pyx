@@ -159,14 +159,17 @@ cdef inline bint read_in_place(const PoolRowsPlan *plan, fc_size d, fc_size i, c
 
 
 cdef void forward_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size d,
-                        const fc_pool_slide *windows, Span inputs, char *scratch) noexcept nogil:
-    """Some rows of one slice of outputs."""
+                        fc_pool_slide *s, Span inputs, char *scratch) noexcept nogil:
+    """Some rows of one slice of outputs; s is left as it is."""
     cdef const Pool *p = plan.pool
     cdef const fc_kernels *of_indices = kernels(FC_FLOAT64)  # which are as wide
     cdef const AxisWindows *h = &plan.windows[H]
     cdef fc_size left = b.columns.start, outputs = b.columns.end - left, i
     cdef bint no_slice = plan.windows[D].start[d] >= plan.windows[D].end[d]
-    cdef fc_pool_slide s = windows[0]
+    cdef void *row = s.row
+    cdef const void *at = s.at
+    cdef const fc_size *end = s.end
+    cdef fc_size whole_end = s.hi
     cdef double count = -1  # of a window's rows, that the divisors are for
     # rows of a small plane are few instructions apart: what they share is worked out before
     cdef const char *x = pixel_at(&p.x, b.n, b.c, 0, 0, inputs.start)
@@ -183,18 +186,18 @@ cdef void forward_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size d,
         if no_slice or h.start[i] >= h.end[i]:
             s.end, s.hi = s.start, s.lo  # windows without rows are empty whatever their columns
         else:
-            s.end, s.hi = windows.end, windows.hi
-            if not read_in_place(plan, d, i, x, inputs, &s):
-                s.row, s.at = windows.row, windows.at
+            s.end, s.hi = end, whole_end
+            if not read_in_place(plan, d, i, x, inputs, s):
+                s.row, s.at = row, at
                 fold(plan, b, d, i, x, inputs.end - inputs.start, scratch)
         if p.average:
             if h.count[i] != count:
                 count = h.count[i]
                 fill_divisors(p, plan.windows, d, i, b.columns,
                               <double *> (scratch + plan.divisors_at))
-            p.kernels.mean_slide(&s)
+            p.kernels.mean_slide(s)
         else:
-            p.kernels.max_slide(&s)
+            p.kernels.max_slide(s)
         if not plan.y_in_rows:
             write_pixels(p.kernels, &p.y, y, s.out, outputs, b.channels)
         if indices and not plan.indices_in_rows:
@@ -202,6 +205,7 @@ cdef void forward_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size d,
         y += p.y.stride[H]
         if indices:
             y_indices += p.indices.stride[H]
+    s.row, s.at, s.end, s.hi = row, at, end, whole_end
 
 
 cdef int forward_block(void *context, Py_ssize_t task, char *scratch) noexcept nogil:

@@ -45,14 +45,12 @@ cdef bint along_channels(const Pool *p) noexcept nogil:
 
 
 cdef bint along_rows(const Pool *p) noexcept nogil:
-    """Rows contiguous, of y no shorter than a vector, and tiles so small that clearing x first, and
-    then adding one gradient at a time, takes longer."""
-    cdef fc_size size = p.kernels.itemsize, pixels = 1
-    cdef int i
-    for i in range(AXES):
-        pixels *= p.axis[i].size // p.axis[i].out
-    return (p.axis[W].out >= p.kernels.lanes and pixels <= POOL_MAX_ROW_TILE
-            and p.axis[W].size // p.axis[W].out <= p.kernels.lanes
+    """Rows contiguous, of y no shorter than a vector, and tiles of few pixels in one row: with more
+    it takes less to clear x, and then to add one gradient at a time."""
+    cdef fc_size size = p.kernels.itemsize, columns = p.axis[W].size // p.axis[W].out
+    return (p.axis[W].out >= p.kernels.lanes and columns <= POOL_MAX_ROW_TILE
+            and columns <= p.kernels.lanes
+            and p.axis[D].size // p.axis[D].out == 1 and p.axis[H].size // p.axis[H].out == 1
             and p.x.stride[W] == size and p.y.stride[W] == size
             and p.indices.stride[W] == sizeof(int64_t))
 

@@ -56,47 +56,47 @@ FC_INLINE int column_takes_over(real v, intreal row, real best, intreal best_row
  * by side in a vector. */
 
 /* `vectors` vectors of outputs, or a part of one */
-FC_INLINE void slide_maxima(const stored *row, const apart *a, fc_size taps, fc_size step,
+FC_INLINE void slide_maxima(const stored *row, const fc_size stride, const apart *a, fc_size taps, fc_size step,
                             stored *out, int vectors, int n) {
     vreal best[FC_SIDE_BY_SIDE];
-    for (int v = 0; v < vectors; v++) best[v] = load_apart(row + v * VL * a->stride, a, n);
+    for (int v = 0; v < vectors; v++) best[v] = load_apart(row + v * VL * stride, stride, a, n);
     for (fc_size s = 1; s < taps; s++)
         for (int v = 0; v < vectors; v++)
             best[v] =
-                v_max_nan(best[v], load_apart(row + s * step + v * VL * a->stride, a, n));
+                v_max_nan(best[v], load_apart(row + s * step + v * VL * stride, stride, a, n));
     for (int v = 0; v < vectors; v++) v_store_upto(out + v * VL, best[v], n);
 }
 
 /* The same with indices, where windows have a single row. */
-FC_INLINE void slide_maxima_at(const stored *row, const apart *a, fc_size taps, fc_size step,
+FC_INLINE void slide_maxima_at(const stored *row, const fc_size stride, const apart *a, fc_size taps, fc_size step,
                                stored *out, int64_t *idx, int64_t index, int n) {
-    vreal best = load_apart(row, a, n), at = v_zero(); /* bits of an integer: which tap */
+    vreal best = load_apart(row, stride, a, n), at = v_zero(); /* bits of an integer: which tap */
     real tap[VL];
     for (fc_size s = 1; s < taps; s++) {
-        const vreal x = load_apart(row + s * step, a, n);
+        const vreal x = load_apart(row + s * step, stride, a, n);
         at = v_takes_over(x, best, v_real(vb_set1((bits)(s * step))), at);
         best = v_max_nan(best, x);
     }
     v_store_upto(out, best, n);
     v_store_real(tap, at);
     if (n == VL)
-        for (int i = 0; i < VL; i++) idx[i] = index + i * a->stride + (int64_t)bits_of(tap[i]);
+        for (int i = 0; i < VL; i++) idx[i] = index + i * stride + (int64_t)bits_of(tap[i]);
     else
-        for (int i = 0; i < n; i++) idx[i] = index + i * a->stride + (int64_t)bits_of(tap[i]);
+        for (int i = 0; i < n; i++) idx[i] = index + i * stride + (int64_t)bits_of(tap[i]);
 }
 
-FC_INLINE void slide_max_apart(const fc_pool_slide *p, const apart *a) {
+FC_INLINE void slide_max_apart(const fc_pool_slide *p, const fc_size stride, const apart *a) {
     const stored *row = (const stored *)p->row + p->start[p->lo];
     stored *out = (stored *)p->out + p->lo;
     const fc_size count = p->hi - p->lo;
     if (p->indices) {
         const int64_t index = (int64_t)p->row_number * p->width + p->start[p->lo];
         for (fc_size j = 0; j < count; j += VL)
-            slide_maxima_at(row + j * a->stride, a, p->taps, p->step, out + j,
-                            p->indices + p->lo + j, index + j * a->stride, upto(count - j));
+            slide_maxima_at(row + j * stride, stride, a, p->taps, p->step, out + j,
+                            p->indices + p->lo + j, index + j * stride, upto(count - j));
         return;
     }
-    FC_FOR_CHANNELS(count, slide_maxima(row + c * a->stride, a, p->taps, p->step, out + c, vectors,
+    FC_FOR_CHANNELS(count, slide_maxima(row + c * stride, stride, a, p->taps, p->step, out + c, vectors,
                                         n));
 }
 
@@ -192,26 +192,28 @@ FC_INLINE void slide_max(const fc_pool_slide *p, const int inner_is_one, fc_size
     }
 }
 
-/* `call` with an `a` whose stride the compiler knows, where it is small. */
-#define FC_EACH_STRIDE(any, call)          \
-    do {                                   \
-        apart a = make_apart(any);         \
-        if (a.stride == 1) {               \
-            a.stride = 1;                  \
-            call;                          \
-        } else if (a.stride == 2) {        \
-            a.stride = 2;                  \
-            call;                          \
-        } else if (a.stride == 3) {        \
-            a.stride = 3;                  \
-            call;                          \
-        } else if (a.stride == 4) {        \
-            a.stride = 4;                  \
-            call;                          \
-        } else {                           \
-            call;                          \
-        }                                  \
-    } while (0)
+/* Strides that are worth a loop of their own; the frame that the others need is not that of the two
+ * commonest. */
+#define FC_EACH_STRIDE(slide)                                              \
+    FC_NOINLINE static void slide##_by_more(const fc_pool_slide *p) {              \
+        const apart a = make_apart(p->stride);                                     \
+        if (p->stride == 3)                                                        \
+            slide(p, 3, &a);                                                       \
+        else if (p->stride == 4)                                                   \
+            slide(p, 4, &a);                                                       \
+        else                                                                       \
+            slide(p, p->stride, &a);                                               \
+    }                                                                              \
+    FC_INLINE void slide##_by_any(const fc_pool_slide *p) {                        \
+        if (p->stride == 1)                                                        \
+            slide(p, 1, NULL);                                                     \
+        else if (p->stride == 2)                                                   \
+            slide(p, 2, NULL);                                                     \
+        else                                                                       \
+            slide##_by_more(p);                                                    \
+    }
+
+FC_EACH_STRIDE(slide_max_apart)
 
 void FC_NAME(max_slide)(const fc_pool_slide *p) {
     if (p->inner > 1) {
@@ -221,7 +223,7 @@ void FC_NAME(max_slide)(const fc_pool_slide *p) {
     slide_max(p, 1, 0, p->lo);
     if (p->lo < p->hi) {
         if (p->stride <= VL && (p->indices ? !p->at : p->stride <= 2 || p->hi - p->lo >= VL / 2))
-            FC_EACH_STRIDE(p->stride, slide_max_apart(p, &a));
+            slide_max_apart_by_any(p);
         else if (p->indices && !p->at)
             slide_max(p, 1, p->lo, p->hi);
         else if (p->stride == 1)
@@ -236,23 +238,25 @@ void FC_NAME(max_slide)(const fc_pool_slide *p) {
 
 /* ---- means ---- */
 
-FC_INLINE void slide_means(const stored *row, const apart *a, fc_size taps, vreal divisor,
+FC_INLINE void slide_means(const stored *row, const fc_size stride, const apart *a, fc_size taps, vreal divisor,
                            stored *out, int vectors, int n) {
     vreal sum[FC_SIDE_BY_SIDE];
-    for (int v = 0; v < vectors; v++) sum[v] = load_apart(row + v * VL * a->stride, a, n);
+    for (int v = 0; v < vectors; v++) sum[v] = load_apart(row + v * VL * stride, stride, a, n);
     for (fc_size s = 1; s < taps; s++)
         for (int v = 0; v < vectors; v++)
-            sum[v] = v_add(sum[v], load_apart(row + s + v * VL * a->stride, a, n));
+            sum[v] = v_add(sum[v], load_apart(row + s + v * VL * stride, stride, a, n));
     for (int v = 0; v < vectors; v++) v_store_upto(out + v * VL, v_div(sum[v], divisor), n);
 }
 
-FC_INLINE void slide_mean_apart(const fc_pool_slide *p, const apart *a) {
+FC_INLINE void slide_mean_apart(const fc_pool_slide *p, const fc_size stride, const apart *a) {
     const stored *row = (const stored *)p->row + p->start[p->lo];
     stored *out = (stored *)p->out + p->lo;
     const vreal divisor = v_set1((real)p->divisor[p->lo]); /* whole windows count the same */
     FC_FOR_CHANNELS(p->hi - p->lo,
-                    slide_means(row + c * a->stride, a, p->taps, divisor, out + c, vectors, n));
+                    slide_means(row + c * stride, stride, a, p->taps, divisor, out + c, vectors, n));
 }
+
+FC_EACH_STRIDE(slide_mean_apart)
 
 FC_INLINE void slide_mean(const fc_pool_slide *p, const int inner_is_one, fc_size from,
                           fc_size to) {
@@ -293,6 +297,6 @@ void FC_NAME(mean_slide)(const fc_pool_slide *p) {
         return;
     }
     slide_mean(p, 1, 0, p->lo);
-    FC_EACH_STRIDE(p->stride, slide_mean_apart(p, &a));
+    slide_mean_apart_by_any(p);
     slide_mean(p, 1, p->hi, p->out_width);
 }

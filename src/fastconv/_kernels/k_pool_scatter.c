@@ -53,7 +53,7 @@ int FC_NAME(max_gather)(const fc_max_scatter *p) { return move_planes(GATHER, p)
 
 /* ---- windows side by side: each pixel takes the gradient that names it, or zero ---- */
 
-int FC_NAME(max_tiles)(const fc_max_tiles *p) {
+FC_INLINE int channels_of_tiles(const fc_max_tiles *p, const fc_size slices) {
     for (fc_size j = 0; j < p->out_width; j++) {
         const int64_t base = p->index + j * p->cols;
         vreal found = v_zero();
@@ -64,7 +64,7 @@ int FC_NAME(max_tiles)(const fc_max_tiles *p) {
             char *dx = p->dx + j * p->cols * p->dx_w + c * (fc_size)sizeof(stored);
             vreal seen = v_zero();
             const vreal at = n == VL ? v_integers(idx, base, VL) : v_integers(idx, base, n);
-            for (fc_size z = 0; z < p->slices; z++)
+            for (fc_size z = 0; z < slices; z++)
                 for (fc_size r = 0; r < p->rows; r++)
                     for (fc_size s = 0; s < p->cols; s++) {
                         const vreal here = v_set1((real)(z * p->index_d + r * p->index_h + s));
@@ -77,6 +77,10 @@ int FC_NAME(max_tiles)(const fc_max_tiles *p) {
         if ((fc_size)v_sum(found) != p->channels) return -1;
     }
     return 0;
+}
+
+int FC_NAME(max_tiles)(const fc_max_tiles *p) {
+    return p->slices == 1 ? channels_of_tiles(p, 1) : channels_of_tiles(p, p->slices);
 }
 
 /* One row of windows, of a channel: every output is repeated for the columns of its window. Returns

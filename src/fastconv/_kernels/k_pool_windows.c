@@ -9,11 +9,11 @@
     ((const stored *)((p)->x + (z) * (p)->x_d + (r) * (p)->x_h + (w) * (p)->x_w) + (c))
 
 /* `vectors` vectors of channels from c on; the last ends after n channels in all. */
-FC_INLINE void mean_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int vectors, int n,
+FC_INLINE void mean_of_window(const fc_pool_windows *p, const fc_size slices, fc_size j, fc_size c, int vectors, int n,
                               stored *out) {
     vreal sum[FC_SIDE_BY_SIDE];
     for (int v = 0; v < vectors; v++) sum[v] = v_zero();
-    for (fc_size z = 0; z < p->slices; z++) {
+    for (fc_size z = 0; z < slices; z++) {
         vreal slice[FC_SIDE_BY_SIDE]; /* sums of sums: long ones lose less */
         for (int v = 0; v < vectors; v++) slice[v] = v_zero();
         for (fc_size r = 0; r < p->rows; r++) {
@@ -24,21 +24,28 @@ FC_INLINE void mean_of_window(const fc_pool_windows *p, fc_size j, fc_size c, in
                     row[v] = v_add(row[v], v_load_upto(TAP(p, z, r, w, c + v * VL), n));
             for (int v = 0; v < vectors; v++) slice[v] = v_add(slice[v], row[v]);
         }
-        for (int v = 0; v < vectors; v++) sum[v] = v_add(sum[v], slice[v]);
+        for (int v = 0; v < vectors; v++) sum[v] = z ? v_add(sum[v], slice[v]) : slice[v];
     }
     const vreal divisor = v_set1((real)p->divisor[j]);
     for (int v = 0; v < vectors; v++) v_store_upto(out + c + v * VL, v_div(sum[v], divisor), n);
 }
 
-void FC_NAME(mean_windows)(const fc_pool_windows *p) {
+FC_INLINE void mean_windows(const fc_pool_windows *p, const fc_size slices) {
     for (fc_size j = 0; j < p->out_width; j++) {
         stored *out = (stored *)(p->out + j * p->out_w);
-        FC_FOR_CHANNELS(p->channels, mean_of_window(p, j, c, vectors, n, out));
+        FC_FOR_CHANNELS(p->channels, mean_of_window(p, slices, j, c, vectors, n, out));
     }
 }
 
-FC_INLINE void max_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int vectors, int n,
-                             int with_indices) {
+void FC_NAME(mean_windows)(const fc_pool_windows *p) {
+    if (p->slices == 1) /* images are spared a loop */
+        mean_windows(p, 1);
+    else
+        mean_windows(p, p->slices);
+}
+
+FC_INLINE void max_of_window(const fc_pool_windows *p, const fc_size slices, fc_size j, fc_size c,
+                             int vectors, int n, int with_indices) {
     stored *out = (stored *)(p->out + j * p->out_w) + c;
     const fc_size start = p->start[j];
     vreal best[FC_SIDE_BY_SIDE];
@@ -47,7 +54,7 @@ FC_INLINE void max_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int
         best[v] = v_load_upto(TAP(p, 0, 0, start, c + v * VL), n);
         at[v] = v_zero();
     }
-    for (fc_size z = 0; z < p->slices; z++)
+    for (fc_size z = 0; z < slices; z++)
         for (fc_size r = 0; r < p->rows; r++)
             for (fc_size w = start; w < p->end[j]; w += p->step) {
                 const fc_size distance = z * p->index_d + r * p->index_h + (w - start);
@@ -70,7 +77,7 @@ FC_INLINE void max_of_window(const fc_pool_windows *p, fc_size j, fc_size c, int
     }
 }
 
-FC_INLINE void max_windows(const fc_pool_windows *p, const int with_indices) {
+FC_INLINE void max_windows(const fc_pool_windows *p, const fc_size slices, const int with_indices) {
     for (fc_size j = 0; j < p->out_width; j++) {
         if (!p->x || p->start[j] >= p->end[j]) { /* dilated, steps over the whole image */
             for (fc_size c = 0; c < p->channels; c++) {
@@ -79,13 +86,17 @@ FC_INLINE void max_windows(const fc_pool_windows *p, const int with_indices) {
             }
             continue;
         }
-        FC_FOR_CHANNELS(p->channels, max_of_window(p, j, c, vectors, n, with_indices));
+        FC_FOR_CHANNELS(p->channels, max_of_window(p, slices, j, c, vectors, n, with_indices));
     }
 }
 
 void FC_NAME(max_windows)(const fc_pool_windows *p) {
-    if (p->indices)
-        max_windows(p, 1);
+    if (p->indices && p->slices == 1)
+        max_windows(p, 1, 1);
+    else if (p->indices)
+        max_windows(p, p->slices, 1);
+    else if (p->slices == 1)
+        max_windows(p, 1, 0);
     else
-        max_windows(p, 0);
+        max_windows(p, p->slices, 0);
 }

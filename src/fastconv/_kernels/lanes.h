@@ -9,38 +9,38 @@
 /* How vectors of a row are picked from: element i of a result is element i * stride of the row, and
  * lies in vector v of it for lanes [from[v], from[v + 1]). Strides are from 1 to VL. */
 typedef struct {
-    fc_size stride;
 #ifdef v_permute_some
     vindex lanes;
     int from[VL + 1];
+#else
+    int none;
 #endif
 } apart;
 
 FC_INLINE apart make_apart(fc_size stride) {
     apart a;
-    a.stride = stride;
 #ifdef v_permute_some
-    if (stride > 2) {
-        intreal lane[VL];
-        int v = 0;
-        a.from[0] = 0;
-        for (int i = 0; i < VL; i++) {
-            lane[i] = (intreal)(i * stride % VL);
-            while (i * stride / VL > v) a.from[++v] = i;
-        }
-        while (v < stride) a.from[++v] = VL;
-        a.lanes = v_lanes(lane);
+    intreal lane[VL];
+    int v = 0;
+    a.from[0] = 0;
+    for (int i = 0; i < VL; i++) {
+        lane[i] = (intreal)(i * stride % VL);
+        while (i * stride / VL > v) a.from[++v] = i;
     }
+    while (v < stride) a.from[++v] = VL;
+    a.lanes = v_lanes(lane);
+#else
+    a.none = (int)stride;
 #endif
     return a;
 }
 
-/* n <= VL elements, p[0], p[stride], ... */
-FC_INLINE vreal load_apart(const stored *p, const apart *a, int n) {
-    if (a->stride == 1) return v_load_upto(p, n);
-    if (a->stride == 2) return v_load_even(p, n);
+/* n <= VL elements, p[0], p[stride], ...; strides 1 and 2 do without an `a` */
+FC_INLINE vreal load_apart(const stored *p, const fc_size stride, const apart *a, int n) {
+    if (stride == 1) return v_load_upto(p, n);
+    if (stride == 2) return v_load_even(p, n);
 #ifdef v_permute_some
-    const fc_size end = (n - 1) * a->stride + 1;
+    const fc_size end = (n - 1) * stride + 1;
     vreal picked = v_load_upto(p, end);
     picked = v_permute(picked, a->lanes);
     for (int v = 1; v * VL < end; v++)
@@ -49,7 +49,8 @@ FC_INLINE vreal load_apart(const stored *p, const apart *a, int n) {
     return picked;
 #else
     real t[VL] = {0};
-    for (int i = 0; i < n; i++) t[i] = widen(p[i * a->stride]);
+    (void)a;
+    for (int i = 0; i < n; i++) t[i] = widen(p[i * stride]);
     return v_load_real(t);
 #endif
 }

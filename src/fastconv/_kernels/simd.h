@@ -37,9 +37,11 @@
 #if defined(_MSC_VER)
 #define FC_INLINE static __forceinline
 #define FC_RESTRICT __restrict
+#define FC_NOINLINE __declspec(noinline)
 #else
 #define FC_INLINE static inline __attribute__((always_inline))
 #define FC_RESTRICT __restrict__
+#define FC_NOINLINE __attribute__((noinline))
 #endif
 
 #define FC_PASTE_(a, b) a##_##b
