@@ -9,22 +9,27 @@
     ((const stored *)((p)->x + (z) * (p)->x_d + (r) * (p)->x_h + (w) * (p)->x_w) + (c))
 
 /* `vectors` vectors of channels from c on; the last ends after n channels in all. */
-FC_INLINE void mean_of_window(const fc_pool_windows *p, const fc_size slices, fc_size j, fc_size c, int vectors, int n,
-                              stored *out) {
-    vreal sum[FC_SIDE_BY_SIDE];
+FC_INLINE void sum_of_slice(const fc_pool_windows *p, fc_size z, fc_size j, fc_size c, int vectors,
+                            int n, vreal *sum) {
     for (int v = 0; v < vectors; v++) sum[v] = v_zero();
-    for (fc_size z = 0; z < slices; z++) {
-        vreal slice[FC_SIDE_BY_SIDE]; /* sums of sums: long ones lose less */
-        for (int v = 0; v < vectors; v++) slice[v] = v_zero();
-        for (fc_size r = 0; r < p->rows; r++) {
-            vreal row[FC_SIDE_BY_SIDE];
-            for (int v = 0; v < vectors; v++) row[v] = v_zero();
-            for (fc_size w = p->start[j]; w < p->end[j]; w++)
-                for (int v = 0; v < vectors; v++)
-                    row[v] = v_add(row[v], v_load_upto(TAP(p, z, r, w, c + v * VL), n));
-            for (int v = 0; v < vectors; v++) slice[v] = v_add(slice[v], row[v]);
-        }
-        for (int v = 0; v < vectors; v++) sum[v] = z ? v_add(sum[v], slice[v]) : slice[v];
+    for (fc_size r = 0; r < p->rows; r++) {
+        vreal row[FC_SIDE_BY_SIDE];
+        for (int v = 0; v < vectors; v++) row[v] = v_zero();
+        for (fc_size w = p->start[j]; w < p->end[j]; w++)
+            for (int v = 0; v < vectors; v++)
+                row[v] = v_add(row[v], v_load_upto(TAP(p, z, r, w, c + v * VL), n));
+        for (int v = 0; v < vectors; v++) sum[v] = v_add(sum[v], row[v]);
+    }
+}
+
+FC_INLINE void mean_of_window(const fc_pool_windows *p, const fc_size slices, fc_size j, fc_size c,
+                              int vectors, int n, stored *out) {
+    vreal sum[FC_SIDE_BY_SIDE]; /* sums of sums: long ones lose less */
+    sum_of_slice(p, 0, j, c, vectors, n, sum);
+    for (fc_size z = 1; z < slices; z++) {
+        vreal slice[FC_SIDE_BY_SIDE];
+        sum_of_slice(p, z, j, c, vectors, n, slice);
+        for (int v = 0; v < vectors; v++) sum[v] = v_add(sum[v], slice[v]);
     }
     const vreal divisor = v_set1((real)p->divisor[j]);
     for (int v = 0; v < vectors; v++) v_store_upto(out + c + v * VL, v_div(sum[v], divisor), n);
