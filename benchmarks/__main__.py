@@ -106,6 +106,12 @@ def parser() -> argparse.ArgumentParser:
         help="the algorithms of 3x3 convolutions beside each other and beside auto instead, on the "
         "networks' layers and on a grid of channels and sizes",
     )
+    p.add_argument(
+        "--cliffs",
+        action="store_true",
+        help="sizes of kernels, channels and groups that cost much more than their neighbours "
+        "instead, on one thread; --rows names sweeps",
+    )
     p.add_argument("--channels", type=_positive, nargs="+", default=[], help="of --algorithms")
     p.add_argument("--maps", type=_positive, nargs="+", default=[], help="sizes, of --algorithms")
     p.add_argument("--full", action="store_true", help="end with a table of every row")
@@ -131,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
 
         print(report(arguments.seconds, arguments.repeat))
         return 0
-    arguments.threads = arguments.threads or [_cores()]
+    arguments.threads = [1] if arguments.cliffs else arguments.threads or [_cores()]
     if not arguments.show:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(max(arguments.threads))))
         os.environ.setdefault(*SPINNING)
@@ -139,6 +145,8 @@ def main(argv: list[str] | None = None) -> int:
         return _training(arguments)
     if arguments.algorithms:
         return _algorithms(arguments)
+    if arguments.cliffs:
+        return _cliffs(arguments)
     if arguments.show:
         from benchmarks.report import Results, join
 
@@ -269,6 +277,16 @@ def _algorithms(arguments: argparse.Namespace) -> int:
         results.save(arguments.json)
     print(f"\n{algorithms.report(results)}")
     return 1 if any(r.error for r in results.records) else 0
+
+
+def _cliffs(arguments: argparse.Namespace) -> int:
+    from benchmarks import cliffs, machine
+
+    machine.set_threads(1)
+    passes = [step for step in ("forward", "input", "weight") if step in arguments.passes]
+    found = cliffs.report(arguments.rows, arguments.formats, passes, arguments.seconds)
+    print(f"\n{found}")
+    return 0
 
 
 def _report(results: Results, arguments: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
 import benchmarks  # noqa: E402
 from benchmarks import (  # noqa: E402
     algorithms,
+    cliffs,
     measure,
     overhead,
     peak,
@@ -666,3 +667,28 @@ def test_command_names_a_peer_that_is_not_installed(tiny, monkeypatch):
     monkeypatch.setattr("benchmarks.__main__.installed", lambda name: name != "ncnn")
     with pytest.raises(SystemExit, match="pip install ncnn"):
         main(["--against", "ncnn"])
+
+
+def test_cliffs_are_neighbours_whose_costs_differ():
+    assert cliffs.cliffs("taps", [3, 4, 5], [1.0, 1.4, 1.3]) == []
+    assert cliffs.cliffs("taps", [3, 4, 5], [1.0, 2.0, 1.1]) == [
+        "taps: 3 to 4, 2.00 times",
+        "taps: 4 to 5, 1.82 times",
+    ]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_sweeps_of_cliffs_count_what_a_pass_multiplies(layout):
+    size = cliffs.Size(3, (1, 2, 6, 7), (2, 1, 3, 3), {"groups": 2, "padding": 0})
+    for step in ("forward", "input", "weight"):
+        call, products, elements = cliffs.measured(size, layout, step)
+        assert call().size
+        assert (products, elements) == (4 * 5 * 18, 2 * 42 + 2 * 20)
+
+
+def test_sweeps_of_cliffs_are_convolutions():
+    for _, sizes in cliffs.sweeps():
+        for size in sizes:
+            groups = size.options.get("groups", 1)
+            assert size.shape[1] == size.weight[1] * groups
+            assert size.weight[0] % groups == 0

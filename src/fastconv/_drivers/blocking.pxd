@@ -107,7 +107,8 @@ cdef enum:
     PLANES_MIN_ROWS = 12           # of a block that may be cut in two
     PLANES_MIN_COLS = 4            # vectors of one
     PLANES_MAX_FILTERS = 3         # of a group
-    PLANES_FOLD_TAPS = 10          # with fewer, folding costs more than rows that share nothing
+    PLANES_FOLD_TAPS = 20          # with fewer, folding costs more than rows that share nothing
+    PLANES_WEIGHT_FOLD_TAPS = 50   # the same of the weight gradient, where both operands are folded
     PLANES_MIN_FOLD = 8            # columns below each other
     PLANES_WEIGHT_SLOTS = TASKS    # of the weight gradient, over all groups
 

@@ -45,7 +45,8 @@ ctypedef struct PlanesPlan:
     fc_size line_at, piece_at, result_at, scratch_bytes
 
 cdef void depth_taps(const Correlation *c, fc_size out, fc_size *lo, fc_size *hi) noexcept nogil
-cdef void plan_planes(PlanesPlan *p, const Correlation *c) noexcept nogil
+# rows of at least fold_taps taps are folded
+cdef void plan_planes(PlanesPlan *p, const Correlation *c, fc_size fold_taps) noexcept nogil
 cdef Layout lay_out(const PlanesPlan *p, fc_size channels, fc_size slices, const Part *rows,
                     const Part *cols) noexcept nogil
 cdef void stage(const PlanesPlan *p, const char *x, fc_size x_c, fc_size channels, fc_size slice0,

@@ -392,11 +392,11 @@ cdef double block_bytes(const PlanesPlan *p) noexcept nogil:
             * p.h.count * rows * p.w.count * cols * p.c.kernels.itemsize)
 
 
-cdef void choose_fold(PlanesPlan *p) noexcept nogil:
+cdef void choose_fold(PlanesPlan *p, fc_size min_taps) noexcept nogil:
     """Filters of one row, of each class, that are long enough to pay for folding columns."""
     cdef fc_size fold = max(p.c.kernels.lanes, PLANES_MIN_FOLD) * p.w.apart
     p.fold = 0
-    if (p.h.taps == 1 and p.w.taps >= PLANES_FOLD_TAPS
+    if (p.h.taps == 1 and p.w.taps >= min_taps
             and 2 * p.c.axis[W].out >= fold * p.c.kernels.lanes):
         p.fold = fold
 
@@ -442,13 +442,13 @@ cdef void choose_blocks(PlanesPlan *p) noexcept nogil:
             break
 
 
-cdef void plan_planes(PlanesPlan *p, const Correlation *c) noexcept nogil:
+cdef void plan_planes(PlanesPlan *p, const Correlation *c, fc_size fold_taps) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, runs
     cdef Part rows, cols
     cdef Layout l
     p.c = c[0]
     p.h, p.w = find_classes(&c.axis[H]), find_classes(&c.axis[W])
-    choose_fold(p)
+    choose_fold(p, fold_taps)
     choose_blocks(p)
     size_filters(p)
     p.in_place = not p.fold and c.axis[W].y == size
@@ -490,7 +490,7 @@ cdef bint is_usable(const Correlation *c) noexcept nogil:
 cdef int run_planes(const Correlation *c, int num_threads) noexcept nogil:
     cdef PlanesPlan p
     cdef int status
-    plan_planes(&p, c)
+    plan_planes(&p, c, PLANES_FOLD_TAPS)
     p.filters = allocate(c.groups * c.filters * p.filter)
     if p.filters == NULL:
         return OUT_OF_MEMORY

@@ -13,7 +13,7 @@ from libc.string cimport memset
 
 from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
-    PLANES_WEIGHT_SLOTS, ceil_div, next_index, part, round_up)
+    PLANES_WEIGHT_FOLD_TAPS, PLANES_WEIGHT_SLOTS, ceil_div, next_index, part, round_up)
 from fastconv._drivers.correlation cimport Correlation, taps_of, work
 from fastconv._drivers.kernels cimport (
     FC_PLANES_ROWS, fc_planes_grad, fc_planes_grad_run, fc_size)
@@ -261,7 +261,7 @@ cdef int add_planes_slots(void *context, Py_ssize_t task, char *scratch) noexcep
 cdef void plan_weight(WeightPlan *plan, const Correlation *c) noexcept nogil:
     cdef PlanesPlan *p = &plan.planes
     cdef fc_size size = c.kernels.itemsize, runs
-    plan_planes(p, c)
+    plan_planes(p, c, PLANES_WEIGHT_FOLD_TAPS)
     plan.blocks = c.batch * c.axis[D].out * p.row_blocks * p.col_blocks
     plan.slot_count = max(1, min(plan.blocks, ceil_div(PLANES_WEIGHT_SLOTS, p.group_blocks)))
     plan.slot_bytes = c.groups * c.filters * c.channels * taps_of(c) * size
