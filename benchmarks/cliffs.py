@@ -59,9 +59,10 @@ def sweeps() -> Iterator[tuple[str, list[Size]]]:
         "depthwise, 2 filters a channel: taps",
         [_depthwise(k, 8, k, 96, multiplier=2) for k in TAPS],
     )
-    yield "depthwise 5x5: filters a channel", [
-        _depthwise(m, 8, 5, 96, multiplier=m) for m in (1, 2, 3, 4, 6, 8)
-    ]
+    yield (
+        "depthwise 5x5: filters a channel",
+        [_depthwise(m, 8, 5, 96, multiplier=m) for m in (1, 2, 3, 4, 6, 8)],
+    )
     for channels in (1, 4, 32):
         yield (
             f"depthwise 1-D, {channels} channels: taps",
@@ -74,12 +75,14 @@ def sweeps() -> Iterator[tuple[str, list[Size]]]:
     yield "one row of taps", [_one(k, (1, k), 700) for k in LONG[:-3]]
     yield "one column of taps", [_one(k, (k, 1), 700) for k in LONG[:-3]]
     yield "one channel, one filter: taps", [_one(k, (k, k), 200) for k in TAPS]
-    yield "9x9, one filter: channels", [
-        Size(c, (1, c, 128, 128), (1, c, 9, 9), {"padding": 4}) for c in (1, 2, 3, 4, 8, 16)
-    ]
-    yield "9x9, one channel: filters", [
-        Size(k, (1, 1, 128, 128), (k, 1, 9, 9), {"padding": 4}) for k in (1, 2, 3, 4, 6, 8, 16)
-    ]
+    yield (
+        "9x9, one filter: channels",
+        [Size(c, (1, c, 128, 128), (1, c, 9, 9), {"padding": 4}) for c in (1, 2, 3, 4, 8, 16)],
+    )
+    yield (
+        "9x9, one channel: filters",
+        [Size(k, (1, 1, 128, 128), (k, 1, 9, 9), {"padding": 4}) for k in (1, 2, 3, 4, 6, 8, 16)],
+    )
 
 
 def _depthwise(
@@ -96,7 +99,9 @@ def _groups(at: int, group: int, taps: int) -> Size:
 
 
 def _one(at: int, kernel: tuple[int, int], size: int) -> Size:
-    return Size(at, (1, 1, size, size), (1, 1, *kernel), {"padding": (kernel[0] // 2, kernel[1] // 2)})
+    return Size(
+        at, (1, 1, size, size), (1, 1, *kernel), {"padding": (kernel[0] // 2, kernel[1] // 2)}
+    )
 
 
 def report(words: list[str], formats: list[str], passes: list[str], seconds: float) -> str:

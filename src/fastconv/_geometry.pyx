@@ -283,7 +283,8 @@ cdef class Convolution:
     def axes(self):  # -> tuple[tuple[int, int, int, int, int, int], ...]
         """(size, kernel, stride, padding before, dilation, out) of each."""
         cdef const Axis *a = self.geometry.axis
-        return tuple([(a[i].size, a[i].kernel, a[i].stride, a[i].pad_before, a[i].dilation, a[i].out)
+        return tuple([(a[i].size, a[i].kernel, a[i].stride, a[i].pad_before, a[i].dilation,
+                       a[i].out)
                       for i in range(AXES + 2 - len(self.input_shape), AXES)])
 
     def __repr__(self):

@@ -10,12 +10,13 @@ depends on the shape, the strides in memory, the dtype and the instruction set, 
                                                 |
                   winograd       3x3, stride 1, where costs.pxd expects it to be faster
                   grouped        narrow groups (depthwise, 2 to 16 channels), as many out as in
+                  planes         one filter a group, or a few, over rows that fill vectors
                   pointwise      1x1 without a step, over C-contiguous planes
                   few_filters    few filters; or small ones, where the output's rows are contiguous
                   direct         all others
 
                 weight gradient
-                  winograd_weight, grouped, weight     as above; the last takes all others
+                  winograd_weight, grouped, planes_weight, weight    the last takes all others
 
     pool.pyx    pool_forward        pool_planes, pool_windows, pool_staged, pool_rows
                 average_backward    pool_planes, pool_spread

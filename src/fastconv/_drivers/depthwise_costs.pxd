@@ -1,5 +1,5 @@
-# What depthwise convolutions cost by vectors of pixels (planes) and by vectors of channels (grouped),
-# from the shape alone: nanoseconds for a row of one channel's outputs, on one core with 16 lanes.
+# What depthwise convolutions cost by vectors of pixels (planes) and of channels (grouped), from the
+# shape alone: nanoseconds for a row of one channel's outputs, on one core with 16 lanes.
 # Only ratios count; docs/performance.md, "Depthwise by pixels or by channels", has what they were
 # fitted to.
 from fastconv._drivers.axis cimport H, W

@@ -2,7 +2,7 @@
 from fastconv._drivers.correlation cimport Correlation, CorrelationAxis
 from fastconv._drivers.kernels cimport fc_planes_run, fc_size
 
-# Taps of an axis that read inputs a multiple of its step apart are a class: a correlation of step 1,
+# Taps of an axis that read inputs a multiple of its step apart are a class, one of step 1:
 #
 #     tap rest + t * period of output i reads input
 #         first + rest * dilation + step * (i + t * apart)
@@ -50,8 +50,8 @@ cdef void plan_planes(PlanesPlan *p, const Correlation *c, fc_size fold_taps) no
 cdef Layout lay_out(const PlanesPlan *p, fc_size channels, fc_size slices, const Part *rows,
                     const Part *cols) noexcept nogil
 cdef void stage(const PlanesPlan *p, const char *x, fc_size x_c, fc_size channels, fc_size slice0,
-                fc_size slices, const Part *rows, const Part *cols, const Layout *l, char *piece,
-                char *line) noexcept nogil
+                fc_size slices, const Part *rows, const Part *cols, const Layout *layout,
+                char *piece, char *line) noexcept nogil
 
 cdef bint fills_vectors(const Correlation *c) noexcept nogil
 cdef bint is_usable(const Correlation *c) noexcept nogil

@@ -90,20 +90,20 @@ cdef int pack_filters(void *context, Py_ssize_t task, char *scratch) noexcept no
 
 cdef Layout lay_out(const PlanesPlan *p, fc_size channels, fc_size slices, const Part *rows,
                     const Part *cols) noexcept nogil:
-    cdef Layout l
+    cdef Layout layout
     cdef fc_size size = p.c.kernels.itemsize
-    l.rows = rows.outs + (rows.taps - 1) * p.h.apart
-    l.cols = cols.outs + (cols.taps - 1) * p.w.apart
+    layout.rows = rows.outs + (rows.taps - 1) * p.h.apart
+    layout.cols = cols.outs + (cols.taps - 1) * p.w.apart
     if p.fold:  # whole folds, and what the last one of the outputs reads
-        l.cols = (ceil_div(l.cols, p.fold) + 1) * p.fold
-    l.line = l.cols * size
-    l.row = p.w.count * l.line
-    l.row_class = l.rows * l.row
-    l.slice = p.h.count * l.row_class
-    l.channel = slices * l.slice
+        layout.cols = (ceil_div(layout.cols, p.fold) + 1) * p.fold
+    layout.line = layout.cols * size
+    layout.row = p.w.count * layout.line
+    layout.row_class = layout.rows * layout.row
+    layout.slice = p.h.count * layout.row_class
+    layout.channel = slices * layout.slice
     # the last vector of a strip is read as a whole
-    l.bytes = round_up(channels * l.channel + p.c.kernels.lanes * size)
-    return l
+    layout.bytes = round_up(channels * layout.channel + p.c.kernels.lanes * size)
+    return layout
 
 
 cdef void copy_line(const PlanesPlan *p, const char *x, fc_size x_c, fc_size channels,
@@ -122,8 +122,8 @@ cdef void copy_line(const PlanesPlan *p, const char *x, fc_size x_c, fc_size cha
 
 
 cdef void stage(const PlanesPlan *p, const char *x, fc_size x_c, fc_size channels, fc_size slice0,
-                fc_size slices, const Part *rows, const Part *cols, const Layout *l, char *piece,
-                char *line) noexcept nogil:
+                fc_size slices, const Part *rows, const Part *cols, const Layout *layout,
+                char *piece, char *line) noexcept nogil:
     """Copy the input under a block of outputs; x is the first channel, whole."""
     cdef const CorrelationAxis *d = &p.c.axis[D]
     cdef const CorrelationAxis *h = &p.c.axis[H]
@@ -132,39 +132,40 @@ cdef void stage(const PlanesPlan *p, const char *x, fc_size x_c, fc_size channel
     cdef char *to
     for s in range(slices):
         for r in range(p.h.count):
-            for i in range(l.rows):
+            for i in range(layout.rows):
                 row = (h.first + r * h.dilation
                        + h.step * (rows.out0 + rows.tap0 * p.h.apart + i))
                 for t in range(p.w.count):
-                    to = piece + s * l.slice + r * l.row_class + i * l.row + t * l.line
+                    to = (piece + s * layout.slice + r * layout.row_class + i * layout.row
+                          + t * layout.line)
                     if row < 0 or row >= h.size:
                         for n in range(channels):
-                            memset(to + n * l.channel, 0, l.line)
+                            memset(to + n * layout.channel, 0, layout.line)
                         continue
                     first = (w.first + t * w.dilation
                              + w.step * (cols.out0 + cols.tap0 * p.w.apart))
                     if not p.fold:
                         copy_line(p, x + (slice0 + s * d.dilation) * d.x + row * h.x, x_c,
-                                  channels, first, l.cols, to, l.channel)
+                                  channels, first, layout.cols, to, layout.channel)
                         continue
                     copy_line(p, x + (slice0 + s * d.dilation) * d.x + row * h.x, x_c,
-                              channels, first, l.cols, line, l.line)
+                              channels, first, layout.cols, line, layout.line)
                     for n in range(channels):
-                        p.c.kernels.copy2d(to + n * l.channel, l.line // p.fold, size,
-                                           line + n * l.line, size, p.fold * size,
-                                           p.fold, l.cols // p.fold)
+                        p.c.kernels.copy2d(to + n * layout.channel, layout.line // p.fold, size,
+                                           line + n * layout.line, size, p.fold * size,
+                                           p.fold, layout.cols // p.fold)
 
 
 # ---------------------------------------------------------------- runs
 
-cdef inline fc_size taps_here(const Part *part, const Classes *k, fc_size taps,
+cdef inline fc_size taps_here(const Part *some, const Classes *k, fc_size taps,
                               fc_size rest) noexcept nogil:
     """Of a class's taps, those that the part has."""
-    return max(0, min(part.taps, class_taps(k, taps, rest) - part.tap0))
+    return max(0, min(some.taps, class_taps(k, taps, rest) - some.tap0))
 
 
 cdef fc_size list_runs(const PlanesPlan *p, fc_size channels, fc_size slice0, fc_size slices,
-                       const Part *rows, const Part *cols, const Layout *l,
+                       const Part *rows, const Part *cols, const Layout *layout,
                        fc_planes_run *runs) noexcept nogil:
     """What a tile of FC_PLANES_ROWS rows of outputs sums up: as many runs as are returned."""
     cdef fc_size size = p.c.kernels.itemsize, last = FC_PLANES_ROWS - 1
@@ -185,21 +186,21 @@ cdef fc_size list_runs(const PlanesPlan *p, fc_size channels, fc_size slice0, fc
                             if not 0 <= t // p.w.period - cols.tap0 < cols.taps:
                                 continue
                             run.count = down
-                            run.x_s, run.w_s = p.h.apart * l.row, size
-                            run.x = (t % p.w.period * l.line
+                            run.x_s, run.w_s = p.h.apart * layout.row, size
+                            run.x = (t % p.w.period * layout.line
                                      + (t // p.w.period - cols.tap0) * p.w.apart * size)
                             run.w = t
                         else:
                             run.count = taps_here(cols, &p.w, p.c.axis[W].taps, t)
                             run.x_s, run.w_s = p.w.apart * size, p.w.period * p.h.taps * size
-                            run.x = t * l.line
+                            run.x = t * layout.line
                             run.w = t + cols.tap0 * p.w.period
                         if run.count == 0:
                             continue
                         run.lo = <int> max(0, q - taps + 1)
                         run.hi = <int> min(q, last)
-                        run.x += (i * l.channel + s * l.slice + r * l.row_class
-                                  + q * p.h.apart * l.row)
+                        run.x += (i * layout.channel + s * layout.slice + r * layout.row_class
+                                  + q * p.h.apart * layout.row)
                         run.w = (i * p.filter_channel + (slice0 + s) * p.filter_slice
                                  + ((r * p.c.axis[W].taps + run.w) * p.h.taps + rows.tap0 + q)
                                  * size)
@@ -208,11 +209,12 @@ cdef fc_size list_runs(const PlanesPlan *p, fc_size channels, fc_size slice0, fc
 
 
 cdef fc_size list_folded_runs(const PlanesPlan *p, fc_size channels, fc_size slice0,
-                              fc_size slices, const Part *cols, const Layout *l, fc_size first,
+                              fc_size slices, const Part *cols, const Layout *layout, fc_size first,
                               fc_size tile, fc_planes_run *runs) noexcept nogil:
     """The same for rows first .. first + tile of the folded columns. Classes of rows have one tap.
     """
-    cdef fc_size size = p.c.kernels.itemsize, fold = p.fold // p.w.apart, line = l.line // p.fold
+    cdef fc_size size = p.c.kernels.itemsize, fold = p.fold // p.w.apart
+    cdef fc_size line = layout.line // p.fold
     cdef fc_size i, s, r, t, at, q, taps, n = 0
     cdef int lo, hi
     cdef fc_planes_run *run
@@ -234,7 +236,8 @@ cdef fc_size list_folded_runs(const PlanesPlan *p, fc_size channels, fc_size sli
                                 n += 1
                                 run.count, run.lo, run.hi = 0, lo, hi
                                 run.x_s, run.w_s = size, fold * size
-                                run.x = (i * l.channel + s * l.slice + r * l.row_class + t * l.line
+                                run.x = (i * layout.channel + s * layout.slice
+                                         + r * layout.row_class + t * layout.line
                                          + at * p.w.apart * line + (q + first) // fold * size)
                                 run.w = (i * p.filter_channel + (slice0 + s) * p.filter_slice
                                          + ((r * p.w.count + t) * p.w.taps + cols.tap0 + q) * size)
@@ -253,19 +256,19 @@ ctypedef struct PlanesBlock:
     fc_size out_row, out_k  # from row to row, from filter to filter
 
 
-cdef void run_tiles(const PlanesPlan *p, PlanesBlock *b, const Layout *l, fc_size i0,
+cdef void run_tiles(const PlanesPlan *p, PlanesBlock *b, const Layout *layout, fc_size i0,
                     fc_size channels, fc_size slice0, fc_size slices, const char *piece,
                     fc_planes_run *runs, fc_planes *tile) noexcept nogil:
     """All groups and filters of the block."""
     cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, g, k, o, i, first, rows, line, tiles, t, fold
+    cdef fc_size size = c.kernels.itemsize, g, k, o, i, first, line, tiles, t, fold
     tile.runs = runs
     if not p.fold:
-        tile.count = list_runs(p, channels, slice0, slices, &b.rows, &b.cols, l, runs)
-        tile.x_row, tile.out_row = p.h.apart * l.row, p.h.apart * b.out_row
+        tile.count = list_runs(p, channels, slice0, slices, &b.rows, &b.cols, layout, runs)
+        tile.x_row, tile.out_row = p.h.apart * layout.row, p.h.apart * b.out_row
         tile.cols = b.cols.outs
     else:
-        line = l.line // p.fold
+        line = layout.line // p.fold
         fold = p.fold // p.w.apart
         tiles = ceil_div(fold, FC_PLANES_ROWS)
         tile.x_row, tile.out_row = p.w.apart * line, p.w.apart * b.out_row
@@ -274,7 +277,7 @@ cdef void run_tiles(const PlanesPlan *p, PlanesBlock *b, const Layout *l, fc_siz
         if p.fold:
             first = part(fold, tiles, t)
             tile.rows = part(fold, tiles, t + 1) - first
-            tile.count = list_folded_runs(p, channels, slice0, slices, &b.cols, l, first,
+            tile.count = list_folded_runs(p, channels, slice0, slices, &b.cols, layout, first,
                                           tile.rows, runs)
         for g in range(b.groups):
             for k in range(c.filters):
@@ -286,13 +289,13 @@ cdef void run_tiles(const PlanesPlan *p, PlanesBlock *b, const Layout *l, fc_siz
                 if not p.fold:
                     for o in range(min(p.h.apart, b.rows.outs)):
                         tile.rows = ceil_div(b.rows.outs - o, p.h.apart)
-                        tile.x = piece + g * channels * l.channel + o * l.row
+                        tile.x = piece + g * channels * layout.channel + o * layout.row
                         tile.out = b.out + (g * c.filters + k) * b.out_k + o * b.out_row
                         c.kernels.planes(tile)
                     continue
                 for i in range(b.rows.outs):
                     for o in range(p.w.apart):
-                        tile.x = piece + g * channels * l.channel + i * l.row + o * line
+                        tile.x = piece + g * channels * layout.channel + i * layout.row + o * line
                         tile.out = (b.out + (g * c.filters + k) * b.out_k
                                     + (i * p.fold + first * p.w.apart + o) * b.out_row)
                         c.kernels.planes(tile)
@@ -321,9 +324,9 @@ cdef int planes_task(void *context, Py_ssize_t task, char *scratch) noexcept nog
     """A block of rows and columns of some groups' outputs, all filters."""
     cdef const PlanesPlan *p = <const PlanesPlan *> context
     cdef const Correlation *c = &p.c
-    cdef fc_size n = task, i, i1, slice0, slice1, size = c.kernels.itemsize
+    cdef fc_size n = task, i, i1, slice0, slice1
     cdef PlanesBlock b
-    cdef Layout l
+    cdef Layout layout
     cdef fc_planes tile
     cdef const char *x
     cdef char *y
@@ -359,14 +362,14 @@ cdef int planes_task(void *context, Py_ssize_t task, char *scratch) noexcept nog
             b.cols.tap0 = 0
             while b.cols.tap0 < p.w.taps:
                 b.cols.taps = min(p.tap_cols, p.w.taps - b.cols.tap0)
-                l = lay_out(p, b.groups * (i1 - i), slice1 - slice0, &b.rows, &b.cols)
+                layout = lay_out(p, b.groups * (i1 - i), slice1 - slice0, &b.rows, &b.cols)
                 stage(p, x, c.x_c, b.groups * (i1 - i),
                       c.axis[D].first + b.depth * c.axis[D].step + slice0 * c.axis[D].dilation,
-                      slice1 - slice0, &b.rows, &b.cols, &l, piece, scratch + p.line_at)
+                      slice1 - slice0, &b.rows, &b.cols, &layout, piece, scratch + p.line_at)
                 tile.relu = (c.relu and i1 == c.channels
                              and b.rows.tap0 + b.rows.taps == p.h.taps
                              and b.cols.tap0 + b.cols.taps == p.w.taps)
-                run_tiles(p, &b, &l, i, i1 - i, slice0, slice1 - slice0, piece,
+                run_tiles(p, &b, &layout, i, i1 - i, slice0, slice1 - slice0, piece,
                           <fc_planes_run *> scratch, &tile)
                 tile.accumulate = True
                 b.cols.tap0 += b.cols.taps
@@ -445,7 +448,7 @@ cdef void choose_blocks(PlanesPlan *p) noexcept nogil:
 cdef void plan_planes(PlanesPlan *p, const Correlation *c, fc_size fold_taps) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, runs
     cdef Part rows, cols
-    cdef Layout l
+    cdef Layout layout
     p.c = c[0]
     p.h, p.w = find_classes(&c.axis[H]), find_classes(&c.axis[W])
     choose_fold(p, fold_taps)
@@ -454,15 +457,15 @@ cdef void plan_planes(PlanesPlan *p, const Correlation *c, fc_size fold_taps) no
     p.in_place = not p.fold and c.axis[W].y == size
     rows = Part(0, p.block_rows, 0, p.tap_rows)
     cols = Part(0, p.block_cols, 0, p.tap_cols)
-    l = lay_out(p, p.groups * p.channels, min(c.axis[D].taps, c.axis[D].size), &rows, &cols)
+    layout = lay_out(p, p.groups * p.channels, min(c.axis[D].taps, c.axis[D].size), &rows, &cols)
     if p.fold:
         runs = p.h.count * p.w.count * (p.tap_cols + FC_PLANES_ROWS)
     else:  # a row's, or a column's
         runs = p.h.count * (p.w.count * (p.tap_rows + FC_PLANES_ROWS) + p.w.period * p.tap_cols)
     runs *= p.channels * c.axis[D].taps
     p.line_at = round_up(runs * sizeof(fc_planes_run))
-    p.piece_at = p.line_at + (round_up(p.groups * p.channels * l.line) if p.fold else 0)
-    p.result_at = p.piece_at + l.bytes
+    p.piece_at = p.line_at + (round_up(p.groups * p.channels * layout.line) if p.fold else 0)
+    p.result_at = p.piece_at + layout.bytes
     p.scratch_bytes = p.result_at
     if not p.in_place:
         p.scratch_bytes += (p.groups * c.filters * p.block_rows * max(1, p.fold) * result_line(p)

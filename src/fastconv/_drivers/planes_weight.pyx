@@ -34,7 +34,7 @@ ctypedef struct WeightPlan:
     fc_size grad_at, sums_at, scratch_bytes
 
 
-# What a tile's products are made of: a block of outputs, folded or not, and some taps of each class.
+# What a tile's products are made of: a block of outputs, folded or not, some taps of each class.
 ctypedef struct WeightBlock:
     fc_size n, depth, g0, groups
     Part rows, cols
@@ -43,12 +43,12 @@ ctypedef struct WeightBlock:
     fc_size grad_row, grad_k  # from row to row, from filter to filter
 
 
-cdef fc_size list_rows(const PlanesPlan *p, const WeightBlock *b, const Layout *l, fc_size first,
-                       fc_size tile, fc_planes_grad_run *runs) noexcept nogil:
+cdef fc_size list_rows(const PlanesPlan *p, const WeightBlock *b, const Layout *layout,
+                       fc_size first, fc_size tile, fc_planes_grad_run *runs) noexcept nogil:
     """The input rows that `tile` rows of taps read, the first of which is `first`."""
     cdef bint folded = p.fold > 0
     cdef fc_size apart = p.w.apart if folded else p.h.apart, fold = p.fold // apart
-    cdef fc_size x_row = l.line // p.fold if folded else l.row
+    cdef fc_size x_row = layout.line // p.fold if folded else layout.row
     cdef fc_size i, o, q, outs, n = 0
     for i in range(b.rows.outs if folded else 1):
         for o in range(apart):
@@ -58,7 +58,7 @@ cdef fc_size list_rows(const PlanesPlan *p, const WeightBlock *b, const Layout *
                 runs[n].hi = <int> min(q, tile - 1)
                 runs[n].dy = (i * p.fold + o + q * apart) * b.grad_row
                 if folded:
-                    runs[n].x = (i * l.row + (o + (q + first) % fold * apart) * x_row
+                    runs[n].x = (i * layout.row + (o + (q + first) % fold * apart) * x_row
                                  + (q + first) // fold * p.c.kernels.itemsize)
                 else:
                     runs[n].x = (o + (q + first) * apart) * x_row
@@ -88,7 +88,7 @@ cdef void add_sums(const PlanesPlan *p, const WeightBlock *b, fc_size r, fc_size
                                    sums + (z * FC_PLANES_ROWS + a) * size, 0, 1, 1, False)
 
 
-cdef void add_class(const PlanesPlan *p, const WeightBlock *b, const Layout *l, fc_size r,
+cdef void add_class(const PlanesPlan *p, const WeightBlock *b, const Layout *layout, fc_size r,
                     fc_size t, fc_size first, fc_size tile, fc_size columns, const char *piece,
                     fc_planes_grad *g, char *dw) noexcept nogil:
     """Rows first .. first + tile of a class's taps, of all filters and channels of the block."""
@@ -100,7 +100,8 @@ cdef void add_class(const PlanesPlan *p, const WeightBlock *b, const Layout *l, 
         for i in range(b.channels):
             channel = k // c.filters * b.channels + i
             for s in range(b.slices):
-                g.x = piece + channel * l.channel + s * l.slice + r * l.row_class + t * l.line
+                g.x = (piece + channel * layout.channel + s * layout.slice
+                       + r * layout.row_class + t * layout.line)
                 memset(g.dw, 0, columns * FC_PLANES_ROWS * size)
                 c.kernels.planes_weight(g)
                 add_sums(p, b, r, t, first, tile, columns, <const char *> g.dw,
@@ -108,8 +109,9 @@ cdef void add_class(const PlanesPlan *p, const WeightBlock *b, const Layout *l, 
                                * c.axis[D].taps + b.slice0 + s) * taps * size)
 
 
-cdef void add_block(const PlanesPlan *p, const WeightBlock *b, const Layout *l, const char *piece,
-                    fc_planes_grad_run *runs, void *sums, char *dw) noexcept nogil:
+cdef void add_block(const PlanesPlan *p, const WeightBlock *b, const Layout *layout,
+                    const char *piece, fc_planes_grad_run *runs, void *sums,
+                    char *dw) noexcept nogil:
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, r, t, taps, tiles, i, first, tile, columns
     cdef fc_planes_grad g
@@ -130,19 +132,20 @@ cdef void add_block(const PlanesPlan *p, const WeightBlock *b, const Layout *l, 
         for i in range(tiles):
             first = part(taps, tiles, i)
             tile = part(taps, tiles, i + 1) - first
-            g.count = list_rows(p, b, l, first, tile, runs)
+            g.count = list_rows(p, b, layout, first, tile, runs)
             for t in range(p.w.count):
                 columns = min(b.cols.taps, class_taps(&p.w, c.axis[W].taps, t) - b.cols.tap0)
                 if p.fold:
                     columns = ceil_div(max(0, columns - first), taps)
                 g.taps = columns
                 if columns > 0:
-                    add_class(p, b, l, r, t, first, tile, columns, piece, &g, dw)
+                    add_class(p, b, layout, r, t, first, tile, columns, piece, &g, dw)
 
 
 # ---------------------------------------------------------------- tasks
 
-cdef void stage_gradient(const PlanesPlan *p, WeightBlock *b, char *to, fc_size line) noexcept nogil:
+cdef void stage_gradient(const PlanesPlan *p, WeightBlock *b, char *to,
+                         fc_size line) noexcept nogil:
     """Where it lies, or [filters][rows][columns], or [filters][rows][fold][columns / fold]."""
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, filters = b.groups * c.filters, i, k
@@ -168,7 +171,7 @@ cdef void add_outputs(const WeightPlan *plan, const PlanesPlan *p, WeightBlock *
                       char *scratch) noexcept nogil:
     """The products of a block of outputs, all channels and taps."""
     cdef const Correlation *c = &p.c
-    cdef Layout l
+    cdef Layout layout
     cdef char *piece = scratch + p.piece_at
     if b.cols.outs == 0:
         return
@@ -182,13 +185,13 @@ cdef void add_outputs(const WeightPlan *plan, const PlanesPlan *p, WeightBlock *
             b.cols.tap0 = 0
             while b.cols.tap0 < p.w.taps:
                 b.cols.taps = min(p.tap_cols, p.w.taps - b.cols.tap0)
-                l = lay_out(p, b.groups * b.channels, b.slices, &b.rows, &b.cols)
+                layout = lay_out(p, b.groups * b.channels, b.slices, &b.rows, &b.cols)
                 stage(p, c.x + b.n * c.x_n + b.g0 * c.x_g + b.channel0 * c.x_c, c.x_c,
                       b.groups * b.channels,
                       c.axis[D].first + b.depth * c.axis[D].step
                       + b.slice0 * c.axis[D].dilation,
-                      b.slices, &b.rows, &b.cols, &l, piece, scratch + p.line_at)
-                add_block(p, b, &l, piece, <fc_planes_grad_run *> scratch,
+                      b.slices, &b.rows, &b.cols, &layout, piece, scratch + p.line_at)
+                add_block(p, b, &layout, piece, <fc_planes_grad_run *> scratch,
                           scratch + plan.sums_at, dw)
                 b.cols.tap0 += b.cols.taps
             b.rows.tap0 += b.rows.taps

@@ -18,7 +18,7 @@ enum {
     BLOCK_TAPS = 4, /* of a longer row that are taken at a time */
     SPREAD_TAPS = 3, /* ... of wider groups, of each of a few channels: */
     SPREAD_PARTS = FC_REGISTERS == 32 ? 2 : 1,
-    GRAD_ROW_TAPS = 6, /* of one row, in the weight gradient */
+    GRAD_ROW_TAPS = 4, /* of one row, in the weight gradient */
     GRAD_TAPS = FC_REGISTERS == 32 ? 4 : 3, /* of each of three rows there */
     L1_BYTES = 24 * 1024, /* of input rows */
     MAX_PARTS = 4, /* channels of a group taken at a time */
@@ -57,8 +57,8 @@ FC_INLINE fc_size first_input(const int mode, fc_size channel, fc_size group) {
     return mode == EACH ? channel / group * group : channel;
 }
 
-/* Adds what `taps` taps, w_tap apart, make of the columns from x on: output q meets column k through
- * tap s where k = q step + s. `checked`: only columns lo .. hi exist. */
+/* Adds what `taps` taps, w_tap apart, make of the columns from x on: output q meets column k
+ * through tap s where k = q step + s. `checked`: only columns lo .. hi exist. */
 FC_INLINE void multiply(vreal *acc, const char *x, const fc_size x_w, const stored *w,
                         const fc_size w_tap, const fc_size group, int *lo, int *hi,
                         const int columns, const int checked, const int mode, const int taps,
@@ -170,7 +170,8 @@ FC_INLINE void rows(const fc_grouped *p, const int mode, const int taps, const i
  * and is taken in blocks of a few taps, whose filters stay in registers. */
 
 typedef struct {
-    fc_size period, apart; /* from tap to tap of a class; from their columns to the next, in steps */
+    fc_size period; /* from tap to tap of a class */
+    fc_size apart;  /* from one's column to the next one's, in steps */
 } classes;
 
 FC_INLINE classes find_classes(fc_size step, fc_size col_dx) {
@@ -196,7 +197,8 @@ FC_INLINE class_view class_view_of(fc_size x_at, fc_size x_w, fc_size width, fc_
                                    classes k, fc_size first, fc_size every, fc_size r) {
     const fc_size rest = (first % every + every) % every;
     const class_view c = {x_at + rest * x_w, (first - rest) / every,
-                          (width - rest + every - 1) / every, (taps_w - r + k.period - 1) / k.period};
+                          (width - rest + every - 1) / every,
+                          (taps_w - r + k.period - 1) / k.period};
     return c;
 }
 
@@ -482,7 +484,6 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode, const int part
                             if (mode == SAME)
                                 switch (4 * taps + lines) {
                                     FC_LINES(1, 1) FC_LINES(1, 2) FC_LINES(1, 3) FC_LINES(1, 4)
-                                    FC_LINES(1, 5) FC_LINES(1, 6)
                                     FC_LINES(3, 1) FC_LINES(3, 2) FC_LINES(3, 3)
 #if FC_REGISTERS == 32
                                     FC_LINES(3, 4)

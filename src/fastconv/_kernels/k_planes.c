@@ -109,7 +109,9 @@ FC_INLINE void strip(const fc_planes *p, fc_size col, int n, const int vectors) 
 }
 
 #define FC_STRIP(vectors) \
-    static void strip_##vectors(const fc_planes *p, fc_size col, int n) { strip(p, col, n, vectors); }
+    static void strip_##vectors(const fc_planes *p, fc_size col, int n) { \
+        strip(p, col, n, vectors);                                        \
+    }
 FC_STRIP(1)
 FC_STRIP(2)
 #if FC_REGISTERS == 32
@@ -138,6 +140,12 @@ void FC_NAME(planes)(const fc_planes *p) {
  * dw[s][t] += sum over runs and columns j of x[j + s] dy[j], in the t-th row above the run's. The
  * sums of ROWS rows and some columns of taps stay in registers. */
 
+#ifdef v_load_real_n
+#define load_first v_load_n
+#else /* a loop: once is enough */
+static vreal load_first(const stored *p, int n) { return v_load_n(p, n); }
+#endif
+
 FC_INLINE void add_vector(const stored *x, fc_size x_s, const stored *dy, fc_size dy_row,
                           vreal (*acc)[VECTORS], int n, const int lo, const int hi,
                           const int columns, const int partial) {
@@ -145,13 +153,13 @@ FC_INLINE void add_vector(const stored *x, fc_size x_s, const stored *dy, fc_siz
 #pragma GCC unroll 4
     for (int s = 0; s < columns; s++) {
         const stored *at = (const stored *)((const char *)x + s * x_s);
-        xv[s] = partial ? v_load_n(at, n) : v_load(at);
+        xv[s] = partial ? load_first(at, n) : v_load(at);
         FC_KEEP_VECTOR(xv[s]);
     }
 #pragma GCC unroll 6
     for (int t = lo; t <= hi; t++) {
         const stored *at = (const stored *)((const char *)dy - t * dy_row);
-        const vreal g = partial ? v_load_n(at, n) : v_load(at);
+        const vreal g = partial ? load_first(at, n) : v_load(at);
 #pragma GCC unroll 4
         for (int s = 0; s < columns; s++) acc[t][s] = v_fma(xv[s], g, acc[t][s]);
     }

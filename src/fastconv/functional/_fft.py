@@ -19,17 +19,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv._drivers.runtime import get_strict_accuracy
 from fastconv._geometry import Convolution
 from fastconv.functional._check import Array
-from fastconv.runtime import get_accuracy
 
 Sizes = tuple[int, ...]
 
 # With fewer taps than this a direct method always takes less time.
 MIN_TAPS = 256
 # Nanoseconds, of which only ratios count: a multiply-add of a direct method on two cores; a
-# transform's element, and one of its inverse, in blocks of up to NEAR elements and beyond; a product
-# of elements; what a block costs besides.
+# transform's element, and one of its inverse, in blocks of up to NEAR elements and beyond; a
+# product of elements; what a block costs besides.
 DIRECT = 0.01
 NEAR = 2**17
 FORWARD, INVERSE, FAR_FORWARD, FAR_INVERSE = 6.0, 3.0, 12.0, 4.0
@@ -60,7 +60,7 @@ def is_chosen(algorithm: str, shape: Convolution, step: str) -> bool:
         return True
     if algorithm != "auto" or shape.taps < MIN_TAPS:
         return False
-    return get_accuracy() != "strict" and is_faster(shape, step)
+    return not get_strict_accuracy() and is_faster(shape, step)
 
 
 def refuse_strides(shape: Convolution) -> None:
@@ -81,7 +81,7 @@ def is_faster(shape: Convolution, step: str) -> bool:
     plan = plan_blocks(outs, spans, channels, filters // groups, images)
     # an input gradient is direct's as well where the image is smaller than its border
     products = shape.input_shape[0] * prod(outs) * prod(shape.weight_shape)
-    return plan.nanoseconds < products * DIRECT * _slowness()
+    return bool(plan.nanoseconds < products * DIRECT * _slowness())
 
 
 @cache
@@ -185,9 +185,7 @@ def backward_weight(dy: Array, x: Array, dw: Array, shape: Convolution) -> None:
                 part = dy[n, ks][:, *map(slice, at, ends)]
                 inputs = _cut(x[n, cs], [o + f for o, f in zip(at, first, strict=True)], block)
                 d = np.fft.rfftn(part, block, axes).conj()
-                total = total + d[:, None].astype(np.complex128) * np.fft.rfftn(
-                    inputs, block, axes
-                )
+                total = total + d[:, None].astype(np.complex128) * np.fft.rfftn(inputs, block, axes)
         dw[ks] = np.fft.irfftn(total, block, axes)[:, :, *lags] if x.shape[0] else 0
 
 

@@ -352,11 +352,14 @@ def conv2d(
     activation : {None, "relu"}
         "relu" makes negative outputs zero while they are in registers: the same bits as
         :func:`~fastconv.functional.relu` of the convolution, without another pass over memory.
-    algorithm : {"auto", "direct", "winograd"}
+    algorithm : {"auto", "direct", "winograd", "fft"}
         "direct" sums the products of the definition. "winograd" takes 2.25 to 4 times fewer
         multiplications for kernels of 3 x 3 with stride 1, dilation 1 and groups 1, and rounds
-        otherwise (docs/winograd.md: errors, and what large, infinite and NaN inputs do). "auto"
-        takes the faster by the shape alone; after ``fastconv.set_accuracy("strict")``, "direct".
+        otherwise (docs/winograd.md: errors, and what large, infinite and NaN inputs do). "fft"
+        multiplies transforms (NumPy's, on one thread): for stride 1 and filters that are not
+        packed, faster where a channel's filter has a thousand taps or more; an outlier's rounding,
+        and a NaN or infinity, spread over a block of outputs (docs/performance.md). "auto"
+        takes the fastest by the shape alone; after ``fastconv.set_accuracy("strict")``, "direct".
     out : (N, K, out_h, out_w) array, optional
         Written to and returned; must not share memory with the operands.
 

@@ -167,7 +167,7 @@ class Conv1d(_ConvNd):
         float32 or float64, of the parameters and of the input.
     rng : numpy.random.Generator, int or None
         Where the initial weights come from: :func:`fastconv.init.default_weight`.
-    algorithm : {"auto", "direct"}
+    algorithm : {"auto", "direct", "fft"}
         Of all three passes.
 
     Attributes
@@ -216,7 +216,7 @@ class Conv2d(_ConvNd):
         float32 or float64, of the parameters and of the input.
     rng : numpy.random.Generator, int or None
         Where the initial weights come from: :func:`fastconv.init.default_weight`.
-    algorithm : {"auto", "direct", "winograd"}
+    algorithm : {"auto", "direct", "winograd", "fft"}
         Of all three passes: see :func:`fastconv.functional.conv2d`.
 
     Attributes
@@ -268,7 +268,7 @@ class Conv3d(_ConvNd):
         float32 or float64, of the parameters and of the input.
     rng : numpy.random.Generator, int or None
         Where the initial weights come from: :func:`fastconv.init.default_weight`.
-    algorithm : {"auto", "direct", "winograd"}
+    algorithm : {"auto", "direct", "winograd", "fft"}
         Of all three passes: see :func:`fastconv.functional.conv2d`.
 
     Attributes
