@@ -146,7 +146,7 @@ cdef int order_filters_task(void *context, Py_ssize_t task, char *scratch) noexc
     cdef const FilterOrder *o = <const FilterOrder *> context
     cdef const Correlation *c = o.c
     cdef const Strided *w = &o.p.w
-    cdef const Axis *a = o.p.g.axis
+    cdef const Axis *a = &o.p.g.axis[0]
     cdef fc_size g = task, k = next_index(&g, c.channels), d, r, s, i
     cdef char *to = o.p.filters + g * c.w_g + k * c.w_c
     cdef const char *tap
