@@ -133,7 +133,9 @@ def sequential_of(x, w, dilation):
     sizes = [n - (k - 1) * dilation for n, k in zip(x.shape[2:], taps, strict=True)]
     total = np.zeros((len(x), len(w), *sizes), x.dtype)
     for c, at in product(range(x.shape[1]), np.ndindex(*taps)):
-        window = tuple(slice(i * dilation, i * dilation + n) for i, n in zip(at, sizes, strict=True))
+        window = tuple(
+            slice(i * dilation, i * dilation + n) for i, n in zip(at, sizes, strict=True)
+        )
         factors = w[:, c, *at].reshape(-1, *[1] * len(taps))
         total += x[:, c, None, *window] * factors
     return total

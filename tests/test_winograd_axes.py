@@ -150,7 +150,9 @@ def volumes(draw):
     return Conv((batch, channels, *size), (filters, channels, *kernel), stride, padding, dilation)
 
 
-@given(case=sequences(), dtype=st.sampled_from(DTYPES), layouts=layout_pairs, seed=st.integers(0, 99))
+@given(
+    case=sequences(), dtype=st.sampled_from(DTYPES), layouts=layout_pairs, seed=st.integers(0, 99)
+)
 def test_any_sequence_equals_reference(case, dtype, layouts, seed):
     check(case, 4, dtype, layouts, np.random.default_rng(seed))
 
@@ -179,7 +181,9 @@ def test_lines_of_an_image_equal_reference(case, height, width, padding, layouts
     check(conv, 4, np.float64, layouts, np.random.default_rng(seed))
 
 
-@given(case=st.one_of(sequences(), volumes()), tile=st.sampled_from((4, 2)), seed=st.integers(0, 99))
+@given(
+    case=st.one_of(sequences(), volumes()), tile=st.sampled_from((4, 2)), seed=st.integers(0, 99)
+)
 def test_backward_passes_are_the_adjoints_of_forward(case, tile, seed):
     x, w, _, g = draw(case, np.random.default_rng(seed), np.float64, normal)
     result = run_all(case, tile, x, w, None, g)

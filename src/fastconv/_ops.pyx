@@ -92,7 +92,7 @@ cdef class PackedWeight:
 
 
 def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="auto"):  # -> str
-    """What `algorithm` takes for "forward", "input" or "weight": "direct", or "winograd 4x4"."""
+    """What `algorithm` takes for "forward", "input" or "weight": "direct", "winograd 4x4", ..."""
     if step not in ("forward", "input", "weight"):
         raise ValueError(f"step must be 'forward', 'input' or 'weight', got {step!r}")
     cdef Strided nothing
@@ -110,7 +110,8 @@ def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="au
         c = forward_form(&shape.geometry, k, nothing, nothing, nothing)
     cdef int which = algorithm_code(algorithm, 0, &shape.geometry)
     cdef int tile = choose_winograd(&c, which, step == "weight")
-    return {TILE_4: "winograd 4x4", TILE_2: "winograd 2x2", LINE_4: "winograd 4"}.get(tile, "direct")
+    names = {TILE_4: "winograd 4x4", TILE_2: "winograd 2x2", LINE_4: "winograd 4"}
+    return names.get(tile, "direct")
 
 
 def conv(input, weight, bias, output, Convolution shape not None, *, bint relu=False,

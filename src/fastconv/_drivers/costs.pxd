@@ -60,7 +60,7 @@ cdef inline Costs costs_of(int tile, bint weight) noexcept nogil:
         if tile == TILE_2:
             return Costs(0.147, 2.18, 4.60, 2.18, 1.75, 840)
         if tile == LINE_4:
-            return Costs(0.150, 1.72, 3.53, 1.72, 1.45, 1620)
+            return Costs(0.153, 2.07, 4.46, 2.07, 1.45, 1680)
         return Costs(0.135, 1.91, 1.91, 1.91, 0.29, 790)
     if tile == TILE_4:
         return Costs(0.183, 0.67, 1.34, 0.40, 1.51, 1380)
@@ -103,9 +103,11 @@ cdef inline double outputs_inside(const CorrelationAxis *a) noexcept nogil:
 
 cdef inline double direct_cost(const Correlation *c, bint weight) noexcept nogil:
     cdef fc_size taps = taps_of(c), moved = min(taps, 9)
-    return pass_cost(c, costs_of(-1, weight), taps,
-                     c.batch * outputs_inside(&c.axis[D]) * outputs_inside(&c.axis[H])
-                     * c.axis[W].out, moved, moved, weight)
+    cdef double rows = c.batch * outputs_inside(&c.axis[D]) * outputs_inside(&c.axis[H])
+    # columns beyond the image are left out by weight gradients; planes have few of them
+    cdef bint skips_columns = weight and c.axis[H].taps == 1
+    rows *= outputs_inside(&c.axis[W]) if skips_columns else c.axis[W].out
+    return pass_cost(c, costs_of(-1, weight), taps, rows, moved, moved, weight)
 
 cdef inline double winograd_cost(const Correlation *c, int tile, bint weight) noexcept nogil:
     cdef WinogradForm f = winograd_form(c)

@@ -23,7 +23,7 @@ from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 from fastconv._drivers.winograd_form cimport WinogradForm, winograd_form
 from fastconv._drivers.winograd_points cimport (
-    TileChunk, TiledImage, Tiling, chunk_to_points, filter_taps, find_chunk, most_sources,
+    TileChunk, TiledImage, Tiling, chunk_to_points, find_chunk, most_sources,
     points_plane, share_channels, share_points, share_tasks, taps_bytes, tiled_input, tiling_of,
     transform, whole_rows, window_bytes)
 
@@ -232,8 +232,8 @@ cdef inline fc_size row_outputs(const WinogradPlan *p, fc_size row) noexcept nog
 
 cdef void copy_outputs(const WinogradPlan *p, fc_size row, fc_size col, fc_size rows, fc_size cols,
                        fc_size filters, bint stream, const char *outputs, char *y) noexcept nogil:
-    """Those that there are of a panel's outputs at [row : row + rows][col : col + cols], which lie as
-    [rows][cols][nr], to y."""
+    """A panel's outputs at [row : row + rows][col : col + cols], as far as there are any, which lie
+    as [rows][cols][nr], to y."""
     cdef const Correlation *c = &p.c
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]

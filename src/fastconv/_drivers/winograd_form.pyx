@@ -8,7 +8,7 @@ line of three taps itself, over an input that lies further on. A dilated line is
 columns, in which the line goes down.
 """
 
-from fastconv._drivers.axis cimport AXES, D, H, W
+from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
     WINOGRAD_MAX_DEPTH_TAPS, WINOGRAD_MAX_DILATION, WINOGRAD_MAX_LINE_TAPS, ceil_div)
 from fastconv._drivers.correlation cimport Correlation, CorrelationAxis

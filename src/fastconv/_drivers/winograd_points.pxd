@@ -36,7 +36,7 @@ ctypedef struct TiledImage:
     fc_size row_pixels        # as in WinogradForm
     void (*transform)(const fc_grids *) noexcept nogil
 
-# Tiles whose points lie together: `count` of each slice, from tile `first` on, under `slices` slices
+# Tiles whose points lie together: `count` of each slice, from tile `first` on, under so many slices
 # of outputs. Tap r of output slice i meets source i + r, which is a slice of the input. Of these
 # lie [source0, source0 + sources) in the image, and no others are kept.
 ctypedef struct TileChunk:

@@ -16,7 +16,7 @@ from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for
 from fastconv._drivers.winograd_form cimport WinogradForm, winograd_form
 from fastconv._drivers.winograd_points cimport (
-    TileChunk, TiledImage, Tiling, filter_taps, find_chunk, most_sources, points_plane,
+    TileChunk, TiledImage, Tiling, find_chunk, most_sources, points_plane,
     share_channels, share_points, share_tasks, taps_bytes, tiled_input, tiling_of, transform,
     window_bytes)
 
