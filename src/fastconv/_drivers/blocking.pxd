@@ -60,6 +60,7 @@ cdef enum:
     DIRECT_MIN_PIXELS = 56
     DIRECT_BLOCK_BYTES = L2 // 4    # of a block's pixels with all their channels
     DIRECT_WINDOW_BYTES = L2 // 2   # of the image under a block
+    DIRECT_ALIAS = 4096             # rows of a tile that lie so far apart meet in one set of L1
     DIRECT_GATHER_BYTES = L2 // 2   # of pixels copied tap by tap
     DIRECT_POINTER_BYTES = L2 // 8  # of pointers to them
     DIRECT_PANEL_BYTES = 2 * L2     # of filters that one task takes over all blocks

@@ -14,8 +14,8 @@ from fastconv._drivers cimport (
     winograd_form, winograd_weight)
 from fastconv._drivers.axis cimport AXES, D, H, W, Axis
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, Shuffle, absorb_depth, flip_taps, fold_steps, outputs_of,
-    taps_of)
+    Correlation, CorrelationAxis, Shuffle, absorb_depth, flip_taps, fold_steps, join_images,
+    outputs_of, taps_of)
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.geometry cimport AUTO, DIRECT, WINOGRAD
 from fastconv._drivers.memory cimport allocate, release
@@ -158,6 +158,7 @@ cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept no
         if planes.is_usable(&c):
             return planes.run_planes(&c, num_threads)
     fold_steps(&c)
+    join_images(&c)
     if c.shuffle == NULL and pointwise.is_usable(&c):
         return pointwise.run_pointwise(&c, num_threads)
     if few_filters.is_usable(&c):
@@ -202,6 +203,34 @@ cdef int run_joined_phases(JoinedPhases *p, int algorithm, int num_threads) noex
     return status
 
 
+cdef enum:
+    MAX_SPREAD = 64  # inputs of a plane that are phases of their own
+
+
+cdef bint has_one_output(const ConvGeometry *g) noexcept nogil:
+    """Whether every input meets the one output by one tap at most, and they are few."""
+    cdef const Axis *a
+    cdef double inputs = 1
+    cdef int i
+    for i in range(AXES):
+        a = &g.axis[i]
+        if a.out > 1 or a.dilation > 1:
+            return False
+        inputs *= a.size
+    return inputs <= MAX_SPREAD
+
+
+cdef ConvGeometry with_stride_of_kernel(const ConvGeometry *given) noexcept nogil:
+    """Where there is one output the stride is of no account: one that leaves a phase one tap."""
+    cdef ConvGeometry g = given[0]
+    cdef Axis *a
+    cdef int i
+    for i in range(AXES):
+        a = &g.axis[i]
+        a.stride = max(a.kernel, a.size + a.pad_before)
+    return g
+
+
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                              Strided w, Strided dx, const char *bias, bint relu, int algorithm,
                              int num_threads) noexcept nogil:
@@ -209,7 +238,8 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
 
     See docs/derivation.md, "The gradient with respect to the input".
     """
-    cdef const Axis *a = &g.axis[0]
+    cdef ConvGeometry spread
+    cdef const Axis *a
     cdef Correlation c
     cdef Correlation phases[grouped.MAX_PHASES]
     cdef fc_size n[AXES]   # phases of each axis
@@ -220,6 +250,10 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
     cdef int status = OK, i
     if g.batch == 0:
         return OK
+    if algorithm <= DIRECT and has_one_output(g):
+        spread = with_stride_of_kernel(g)
+        g = &spread
+    a = &g.axis[0]
     for i in range(AXES):
         n[i] = min(a[i].stride, a[i].size)
         gaps |= a[i].stride > a[i].kernel

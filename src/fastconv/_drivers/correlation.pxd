@@ -137,6 +137,16 @@ cdef inline bint merge(CorrelationAxis *outer, CorrelationAxis *inner) noexcept 
     outer.size = outer.out = 1
     return True
 
+cdef inline void join_images(Correlation *c) noexcept nogil:
+    # images of one output each become the columns of one image
+    cdef CorrelationAxis *w = &c.axis[W]
+    if (c.batch == 1 or outputs_of(c) != 1 or not maps_one_to_one(w) or c.shuffle != NULL
+            and (c.shuffle.first_w > 0 or c.shuffle.last_w < c.shuffle.run)):
+        return
+    w.size = w.out = c.batch
+    w.x, w.y = c.x_n, c.y_n
+    c.batch = 1
+
 cdef inline void absorb_depth(Correlation *c) noexcept nogil:
     # The same sums with an axis less, where taps lie along one or two axes alone: most drivers have
     # two. What two axes share becomes one of them, or images of the batch.

@@ -6,8 +6,9 @@ filters, a vector at a time. What differs between memory formats is only where a
 from:
 
 IN_PLACE  channels contiguous: rows point into the image, or to zeros beyond its border
-WINDOW    otherwise: the piece of the image under a block of outputs is copied, channels last and
-          with its border of zeros, to this thread's scratch; rows point there
+WINDOW    otherwise, and where a tile's pixels lie so far apart that they meet in one set of L1: the
+          piece of the image under a block of outputs is copied, channels last and with its border
+          of zeros, to this thread's scratch; rows point there
 GATHER    steps or dilations so large that such a piece would hold mostly pixels nobody reads: only
           the pixels read are copied, tap by tap
 
@@ -19,7 +20,7 @@ from libc.string cimport memcpy, memset
 
 from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
-    DIRECT_BLOCK_BYTES, DIRECT_FAR_PANEL, DIRECT_GATHER_BYTES, DIRECT_MAX_PIXELS, DIRECT_MIN_PIXELS,
+    DIRECT_ALIAS, DIRECT_BLOCK_BYTES, DIRECT_FAR_PANEL, DIRECT_GATHER_BYTES, DIRECT_MAX_PIXELS, DIRECT_MIN_PIXELS,
     DIRECT_PANEL_BYTES, DIRECT_POINTER_BYTES, DIRECT_PREFETCH, DIRECT_WINDOW_BYTES, LINE,
     MAX_TILE_ROWS, TASKS, ceil_div, next_index, part, plain_tile, round_up)
 from fastconv._drivers.correlation cimport (
@@ -40,6 +41,7 @@ cdef enum PixelSource:
 ctypedef struct DirectPlan:
     Correlation c
     PixelSource source
+    fc_size pitch  # from one pixel of a WINDOW to the next
     # [groups][n_panels][taps][channels][nr], packed filters, zero beyond the last
     const char *panels
     fc_size n_panels, panel_bytes
@@ -167,7 +169,7 @@ cdef void copy_window(const DirectPlan *p, const Block *b, char *piece) noexcept
     cdef const Correlation *c = &p.c
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
-    cdef fc_size size = c.kernels.itemsize, pixel = c.channels * size
+    cdef fc_size size = c.kernels.itemsize, pixel = p.pitch
     cdef fc_size rows = span(h, b.i1 - b.i0), cols = span(w, b.j1 - b.j0)
     cdef fc_size slices = b.segments // (h.taps * p.row_segments)
     cdef fc_size top = input_of(h, b.i0), left = input_of(w, b.j0), lo, hi, r
@@ -234,10 +236,10 @@ cdef Pixels find_pixels(const DirectPlan *p, const Block *b, const char *piece,
         x.output_h, x.output_w = h.step * h.x, w.step * w.x
         x.tap_d, x.tap_h, x.tap_w = d.dilation * d.x, h.dilation * h.x, w.dilation * w.x
     elif p.source == WINDOW:
-        line = span(w, width) * pixel
+        line = span(w, width) * p.pitch
         x.origin = piece
-        x.output_h, x.output_w = h.step * line, w.step * pixel
-        x.tap_h, x.tap_w = h.dilation * line, w.dilation * pixel
+        x.output_h, x.output_w = h.step * line, w.step * p.pitch
+        x.tap_h, x.tap_w = h.dilation * line, w.dilation * p.pitch
         x.tap_d = span(h, b.i1 - b.i0) * line
     else:
         x.output_h, x.output_w = width * pixel, pixel
@@ -414,10 +416,16 @@ cdef int panel_task(void *context, Py_ssize_t task, char *scratch) noexcept nogi
 
 # ---------------------------------------------------------------- how work is cut up
 
-cdef fc_size window_bytes(const Correlation *c, fc_size rows, fc_size cols) noexcept nogil:
+cdef fc_size window_bytes(const DirectPlan *p, fc_size rows, fc_size cols) noexcept nogil:
     """Of the image under rows x cols outputs; a span has 64 bits, their product may have more."""
+    cdef const Correlation *c = &p.c
     cdef double pixels = <double> span(&c.axis[H], rows) * span(&c.axis[W], cols) * c.axis[D].taps
-    return <fc_size> min(pixels * c.channels * c.kernels.itemsize, 1e15)
+    return <fc_size> min(pixels * p.pitch, 1e15)
+
+
+cdef inline bint meet(fc_size step, fc_size pixel) noexcept nogil:
+    """Whether pixels so far apart fall into one set of L1; their product may not have 64 bits."""
+    return (step % DIRECT_ALIAS) * (pixel % DIRECT_ALIAS) % DIRECT_ALIAS == 0
 
 
 cdef void plan_blocks(DirectPlan *p) noexcept nogil:
@@ -433,20 +441,23 @@ cdef void plan_blocks(DirectPlan *p) noexcept nogil:
         pixels = pixels // 2
     # short runs of channels are joined in a window, where a row of taps is one run
     cdef bint short = pixel < LINE and taps_of(c) > 1
-    p.source = WINDOW if c.x_c != c.kernels.itemsize or short else IN_PLACE
+    cdef bint in_place = c.x_c == c.kernels.itemsize and not short
+    p.source = IN_PLACE if in_place and not (w.out > 1 and meet(w.step, w.x)) else WINDOW
+    p.pitch = pixel + LINE if meet(w.step, pixel) else pixel
     if taps_of(c) == 0:
         p.source = IN_PLACE  # a phase that no tap reaches: zeros, a product over no elements
     p.block_w = min(w.out, pixels)
     p.block_h = max(1, min(h.out, pixels // p.block_w))
     if p.source == WINDOW:
-        while p.block_h > 1 and window_bytes(c, p.block_h, p.block_w) > DIRECT_WINDOW_BYTES:
+        while p.block_h > 1 and window_bytes(p, p.block_h, p.block_w) > DIRECT_WINDOW_BYTES:
             p.block_h = (p.block_h + 1) // 2
-        while p.block_w > c.kernels.mr and window_bytes(c, 1, p.block_w) > DIRECT_WINDOW_BYTES:
+        while p.block_w > c.kernels.mr and window_bytes(p, 1, p.block_w) > DIRECT_WINDOW_BYTES:
             p.block_w = (p.block_w + 1) // 2
         # worth it while most of the piece is read: otherwise only what is read is copied
-        if window_bytes(c, p.block_h, p.block_w) > 2 * DIRECT_WINDOW_BYTES:
-            p.source = GATHER
-            while p.block_w > 1 and p.block_h * p.block_w * pixel > 4 * DIRECT_GATHER_BYTES:
+        if window_bytes(p, p.block_h, p.block_w) > 2 * DIRECT_WINDOW_BYTES:
+            p.source = IN_PLACE if in_place else GATHER
+            while (p.source == GATHER and p.block_w > 1
+                   and p.block_h * p.block_w * pixel > 4 * DIRECT_GATHER_BYTES):
                 p.block_w = (p.block_w + 1) // 2
     p.blocks_h = ceil_div(h.out, p.block_h)
     p.blocks_w = ceil_div(w.out, p.block_w)
@@ -478,7 +489,8 @@ cdef void plan_segments(DirectPlan *p) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, pixels = p.block_h * p.block_w, piece = 0
     p.row_segments = w.taps
     p.segment_len = c.channels
-    if p.source == WINDOW and w.dilation == 1 and w.taps > 1:
+    if (p.source == WINDOW and p.pitch == c.channels * size and w.dilation == 1
+            and w.taps > 1):
         p.row_segments = 1
         p.segment_len = w.taps * c.channels
     p.segments = c.axis[D].taps * h.taps * p.row_segments
@@ -487,7 +499,7 @@ cdef void plan_segments(DirectPlan *p) noexcept nogil:
         p.chunk = max(1, min(p.chunk, DIRECT_GATHER_BYTES // (pixels * c.channels * size)))
         piece = p.chunk * pixels * c.channels * size
     elif p.source == WINDOW:
-        piece = window_bytes(c, p.block_h, p.block_w)
+        piece = window_bytes(p, p.block_h, p.block_w)
     p.border = p.source == IN_PLACE and (crosses_border(h) or crosses_border(w))
     # of several slices, such rows are not side by side
     p.skips_rows = crosses_border(h) and p.chunk == p.segments > 0 and c.axis[D].taps == 1
