@@ -20,7 +20,8 @@ from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, win
 from fastconv._drivers.geometry cimport AUTO, DIRECT, WINOGRAD
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.phases cimport JoinedPhases, joined_form, plan_phases
-from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, check_signals, strict_accuracy
+from fastconv._drivers.runtime cimport (
+    OK, OUT_OF_MEMORY, check_signals, run_once, strict_accuracy)
 from fastconv._drivers.sums cimport Sums, channel_sums, fill_channels
 
 
@@ -231,6 +232,67 @@ cdef ConvGeometry with_stride_of_kernel(const ConvGeometry *given) noexcept nogi
     return g
 
 
+cdef bint is_one_product(const ConvGeometry *g, fc_size itemsize, const Strided *w,
+                         const Strided *dx) noexcept nogil:
+    """Whether an image is a sum of filters, each as a whole: both lie alike, without gaps."""
+    cdef const Axis *a
+    cdef fc_size stride = itemsize
+    cdef int i
+    for i in range(AXES - 1, -1, -1):
+        a = &g.axis[i]
+        if a.size != a.kernel or a.pad_before > 0:
+            return False
+        if a.size > 1 and (w.stride[i] != stride or dx.stride[i] != stride):
+            return False
+        stride *= a.size
+    return g.in_channels == g.groups or w.stride_c == dx.stride_c == stride
+
+
+ctypedef struct RepeatedBias:
+    const fc_kernels *kernels
+    const char *bias
+    char *to          # [channels][taps]
+    fc_size channels, taps
+
+
+cdef int repeat_bias(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const RepeatedBias *r = <const RepeatedBias *> context
+    cdef fc_size size = r.kernels.itemsize
+    r.kernels.copy2d(r.to, r.taps * size, size, r.bias, size, 0, r.channels, r.taps)
+    return OK
+
+
+cdef int run_one_product(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
+                         Strided dx, const char *bias, bint relu, int num_threads) noexcept nogil:
+    """A correlation of one pixel, whose filters are all taps of all channels."""
+    cdef Correlation c
+    cdef RepeatedBias repeated
+    cdef fc_size size = kernels.itemsize, taps = 1
+    cdef char *biases = NULL
+    cdef int status = OK, i
+    for i in range(AXES):
+        taps *= g.axis[i].kernel
+        c.axis[i] = CorrelationAxis(1, 1, 1, 0, 1, 1, 0, 0, 0)
+    c.kernels, c.batch, c.groups = kernels, g.batch, g.groups
+    c.channels, c.filters = g.out_channels // g.groups, g.in_channels // g.groups * taps
+    c.x, c.x_n, c.x_c, c.x_g = dy.data, dy.stride_n, dy.stride_c, c.channels * dy.stride_c
+    c.y, c.y_n, c.y_k = dx.data, dx.stride_n, size
+    c.y_g = g.in_channels // g.groups * dx.stride_c
+    c.w, c.w_k, c.w_c, c.w_g = w.data, size, w.stride_n, c.channels * w.stride_n
+    c.packed, c.shuffle, c.bias, c.relu = NULL, NULL, bias, relu
+    if bias != NULL and taps > 1:
+        biases = allocate(g.in_channels * taps * size)
+        if biases == NULL:
+            return OUT_OF_MEMORY
+        repeated = RepeatedBias(kernels, bias, biases, g.in_channels, taps)
+        status = run_once(repeat_bias, &repeated)
+        c.bias = biases
+    if status == OK:
+        status = conv_outputs(c, DIRECT, num_threads)
+    release(biases)
+    return status
+
+
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                              Strided w, Strided dx, const char *bias, bint relu, int algorithm,
                              int num_threads) noexcept nogil:
@@ -251,6 +313,8 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
     if g.batch == 0:
         return OK
     if algorithm <= DIRECT and has_one_output(g):
+        if is_one_product(g, kernels.itemsize, &w, &dx):
+            return run_one_product(g, kernels, dy, w, dx, bias, relu, num_threads)
         spread = with_stride_of_kernel(g)
         g = &spread
     a = &g.axis[0]
