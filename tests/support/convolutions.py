@@ -71,6 +71,8 @@ DRIVER_CASES = {
     "phases of several groups": ((2, 6, 30, 41), (48, 2, 4, 8), (2, 4), (1, 3), 1, 3),
     "phases of one row of blocks": ((2, 4, 9, 60), (20, 4, 8, 4), (8, 4), 3, 1, 1),
     "phases that no tap reaches": ((2, 2, 50, 60), (24, 2, 3, 3), (7, 5), 1, 1, 1),
+    "phases by the million": ((2, 1, 3, 900), (24, 1, 2, 8), (1 << 40, 4), 1, 1, 1),
+    "phases beyond the image": ((1, 2, 30, 40), (24, 2, 8, 3), (4, 1 << 40), 1, 1, 1),
     "parts of a long row": ((1, 64, 1, 3000), (4, 64, 1, 5), 1, (0, 2), 1, 1),
     "fewer filters than a vector and a quarter": ((2, 20, 33, 40), (18, 20, 3, 3), 1, 1, 1, 1),
     "stride beyond the kernel": ((2, 16, 37, 41), (24, 16, 2, 3), (5, 4), 1, 1, 1),

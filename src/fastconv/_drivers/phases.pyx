@@ -23,16 +23,21 @@ from fastconv._drivers.runtime cimport OK, parallel_for, run_once
 
 cdef inline fc_size spans_of(const Axis *a, bint joined) noexcept nogil:
     if not joined:
-        return a.stride
-    return 1 if a.kernel % a.stride == 0 else 2
+        return min(a.stride, a.size)
+    # phases that no tap reaches are none: the caller has filled them
+    return 1 if a.kernel % a.stride == 0 or a.kernel < a.stride else 2
 
 
 cdef Span find_span(const Axis *a, bint joined, fc_size i) noexcept nogil:
+    cdef fc_size rest = a.kernel % a.stride
     cdef Span s
-    s.q0, s.q1 = i, i + 1
-    if joined:
-        s.q0 = 0 if i == 0 else a.kernel % a.stride
-        s.q1 = a.stride if i == spans_of(a, True) - 1 else a.kernel % a.stride
+    if not joined:
+        s.q0 = (i + a.pad_before) % a.stride
+        s.q1 = s.q0 + 1
+    elif i == 0:
+        s.q0, s.q1 = 0, rest if rest else a.stride
+    else:
+        s.q0, s.q1 = rest, a.stride
     s.taps = ceil_div(a.kernel - s.q0, a.stride) if s.q0 < a.kernel else 0
     s.block = ceil_div(a.pad_before - s.q1 + 1, a.stride) if s.q1 <= a.pad_before else 0
     s.at = s.block * a.stride + s.q0 - a.pad_before
@@ -88,6 +93,12 @@ cdef double cost_of(const JoinedPhases *p, bint join_h, bint join_w) noexcept no
     return cost
 
 
+cdef inline fc_size most_phases(const Axis *a) noexcept nogil:
+    """Of a span of this axis, where they are joined."""
+    cdef fc_size first = find_span(a, True, 0).q1
+    return first if spans_of(a, True) == 1 else max(first, a.stride - first)
+
+
 cdef fc_size filter_bytes(const JoinedPhases *p) noexcept nogil:
     """Of the filters of any of the correlations, in their own order; 0 where w has that."""
     cdef const ConvGeometry *g = p.g
@@ -99,8 +110,8 @@ cdef fc_size filter_bytes(const JoinedPhases *p) noexcept nogil:
         return 0
     for i in range(AXES):
         a = &g.axis[i]
-        s = find_span(a, p.joined[i], 0)  # this one has the most taps, perhaps not the most phases
-        nbytes *= s.taps * (max(s.q1, a.stride - s.q1) if p.joined[i] else 1)
+        s = find_span(a, True, 0)  # which has the most taps
+        nbytes *= s.taps if not p.joined[i] else s.taps * most_phases(a)
     return nbytes
 
 
@@ -127,7 +138,7 @@ cdef bint plan_phases(JoinedPhases *p, const ConvGeometry *g, const fc_kernels *
     p.filter_bytes = filter_bytes(p)
     p.bias_bytes = g.in_channels * kernels.itemsize
     for i in range(AXES):
-        p.bias_bytes *= g.axis[i].stride if p.joined[i] else 1
+        p.bias_bytes *= most_phases(&g.axis[i]) if p.joined[i] else 1
     return True
 
 
