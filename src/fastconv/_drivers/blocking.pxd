@@ -253,9 +253,9 @@ cdef enum:
 # ---- pooling
 
 cdef enum:
-    # Of a row with all its channels; beyond, its columns are taken in blocks, and then, of at least so
-    # many columns, channels. The row stays in cache with those that are folded into it and a row of
-    # outputs.
+    # Of a row with all its channels; beyond, its columns are taken in blocks, and then, of at least
+    # so many columns, channels. The row stays in cache with those that are folded into it and a row
+    # of outputs.
     POOL_ROW_BYTES = L2 // 4
     POOL_MIN_COLUMNS = 8
     # Scratch memory of a task that goes row by row; beyond, rows are taken in blocks of columns.

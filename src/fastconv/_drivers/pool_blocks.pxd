@@ -3,8 +3,8 @@ from fastconv._drivers.kernels cimport fc_size
 from fastconv._drivers.pool cimport Pool, Strided
 from fastconv._drivers.pool_common cimport Span
 
-# A row is [width][inner]: with contiguous channels inner is all of them (or a block, where even a few
-# pixels are long), otherwise each channel is a plane of its own and inner is 1.
+# A row is [width][inner]: with contiguous channels inner is all of them (or a block, where even a
+# few pixels are long), otherwise each channel is a plane of its own and inner is 1.
 ctypedef struct RowBlocks:
     fc_size inner
     fc_size task_channels, channel_blocks
@@ -13,8 +13,8 @@ ctypedef struct RowBlocks:
     fc_size block_rows, row_blocks
     fc_size block_columns, column_blocks
 
-# A task: some slices, rows and columns. Channels [c, c + channels) are those of one row; c goes on by
-# `inner` to c_end.
+# A task: some slices, rows and columns. Channels [c, c + channels) are those of one row; c goes on
+# by `inner` to c_end.
 ctypedef struct RowBlock:
     fc_size n, c, channels, c_end
     Span slices, rows, columns

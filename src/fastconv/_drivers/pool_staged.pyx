@@ -80,7 +80,8 @@ cdef PoolStagedPlan make_plan(const Pool *given) noexcept nogil:
     plan.row_blocks = ceil_div(h.out, plan.block_rows)
     plan.in_rows = max_inputs_under(h, p.adaptive, plan.block_rows)
     plan.scratch_bytes = 0
-    plan.x_at = reserve(&plan.scratch_bytes, slices * plan.in_rows * width * plan.block_planes * size)
+    plan.x_at = reserve(&plan.scratch_bytes,
+                        slices * plan.in_rows * width * plan.block_planes * size)
     plan.y_at = reserve(&plan.scratch_bytes, plan.block_rows * out_width * plan.block_planes * size)
     plan.indices_at = reserve(&plan.scratch_bytes,
                               plan.block_rows * out_width * plan.block_planes * sizeof(int64_t))

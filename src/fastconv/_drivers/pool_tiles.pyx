@@ -6,7 +6,6 @@ up. Vectors run along the channels or, in contiguous planes, along the rows.
 """
 
 from libc.stdint cimport int64_t
-from libc.string cimport memset
 
 from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.blocking cimport (

@@ -10,8 +10,8 @@ from fastconv._drivers.blocking cimport ceil_div, next_index
 from fastconv._drivers.kernels cimport fc_pool_windows, fc_size
 from fastconv._drivers.pool cimport Pool
 from fastconv._drivers.pool_common cimport (
-    AxisWindows, Span, channels_of_row, clip_windows, columns_of_row, fill_divisors, pixel_at, pixels_in,
-    release_windows, rows_of_window, work)
+    AxisWindows, Span, channels_of_row, clip_windows, columns_of_row, fill_divisors, pixel_at,
+    pixels_in, release_windows, rows_of_window, work)
 from fastconv._drivers.runtime cimport OK, parallel_for
 
 
