@@ -186,6 +186,7 @@ class BuildExt(build_ext):
         text = f'#define NATIVE_MODULES "{" ".join(map(module_name, library.modules))}"\n'
         if not names.exists() or names.read_text() != text:
             names.write_text(text)
+            Path("src/fastconv/_native.pyx").touch()  # its object is of another list
         flags = [*self.openmp_flags, *([] if self.msvc else CYTHON_FLAGS)]
         ops = GCC_OPS_FLAGS if self.builds(GCC_PROGRAM) else []
         return self.compile_all(
