@@ -186,7 +186,6 @@ class BuildExt(build_ext):
         text = f'#define NATIVE_MODULES "{" ".join(map(module_name, library.modules))}"\n'
         if not names.exists() or names.read_text() != text:
             names.write_text(text)
-            Path("src/fastconv/_native.pyx").touch()  # its object is of another list
         flags = [*self.openmp_flags, *([] if self.msvc else CYTHON_FLAGS)]
         ops = GCC_OPS_FLAGS if self.builds(GCC_PROGRAM) else []
         return self.compile_all(
@@ -204,7 +203,8 @@ class BuildExt(build_ext):
         """Objects of C files; those that are up to date stay as they are."""
         output = str(Path(self.build_temp) / folder)
         objects = self.compiler.object_filenames(sources, output_dir=output)
-        headers = [str(p) for folder in HEADER_FOLDERS for p in folder.glob("*.h")]
+        folders = [*HEADER_FOLDERS, Path(self.build_temp)]
+        headers = [str(p) for folder in folders for p in folder.glob("*.h")]
         if not self.force and not any(
             newer_group([source, *headers], made)
             for source, made in zip(sources, objects, strict=True)
