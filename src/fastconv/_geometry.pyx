@@ -10,7 +10,7 @@ from cpython.pyport cimport PY_SSIZE_T_MAX
 from cpython.tuple cimport PyTuple_CheckExact
 from cpython.unicode cimport PyUnicode_CheckExact
 
-from fastconv._drivers.axis cimport AXES, H, Axis
+from fastconv._drivers.axis cimport AXES, D, H, Axis
 from fastconv._drivers.conv cimport WINOGRAD_2, WINOGRAD_4, allows_winograd
 from fastconv._drivers.geometry cimport (
     ACTIVATION_NONE, ACTIVATION_RELU, AUTO, CHANNELS_LAST, CONTIGUOUS, DIRECT, WINOGRAD)
