@@ -11,8 +11,8 @@ cdef int validate_conv(ConvGeometry *g, int *where) noexcept nogil
 # Sets the size of an axis of a transposed convolution's output: from that of its input, and the
 # axis's other fields but for out. The result is a Status.
 cdef int find_transposed_size(Axis *a, Py_ssize_t size, Py_ssize_t output_padding) noexcept nogil
-# The same as validate_conv of a transposed convolution, whose output is the geometry's input: works out every axis's
-# size, and validates. Its input has sizes[AXES], which become every axis's out.
+# The same as validate_conv of a transposed convolution, whose output is the geometry's input: works
+# out every axis's size, and validates. Its input has sizes[AXES], which become every axis's out.
 cdef int validate_conv_transpose(ConvGeometry *g, const Py_ssize_t *sizes,
                                  const Py_ssize_t *output_padding, int *where) noexcept nogil
 cdef int validate_pool(PoolGeometry *g, int *where) noexcept nogil

@@ -126,8 +126,8 @@ cdef PixelView view_input(const WeightPlan *p, const WeightBlock *b, char *copy)
                     + (b.rows.next - b.rows.out0) * h.step * h.x
                     + (b.cols.next - b.cols.out0) * w.step * w.x)
         return PixelView(x + row0 * h.x + col0 * w.x, b.x_image, h.step * h.x, w.step * w.x,
-                         h.dilation * h.x, w.dilation * w.x, c.x_c, prefetch, prefetch + pixel if c.x_c == size else prefetch,
-                         tiles_per_line(b, pixel))
+                         h.dilation * h.x, w.dilation * w.x, c.x_c, prefetch,
+                         prefetch + (pixel if c.x_c == size else 0), tiles_per_line(b, pixel))
     inside(col0, 1, w.size, cols, &lo, &hi)
     for n in range(b.n1 - b.n0):
         for r in range(rows):

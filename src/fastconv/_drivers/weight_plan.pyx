@@ -118,7 +118,8 @@ cdef void choose_weight_blocks(WeightPlan *p) noexcept nogil:
         p.slots = min(max_slots, ceil_div(tasks, p.blocks))
         if 2 * p.blocks * p.slots > tasks:
             return
-        if p.tap_rows > 1 and (c.x_c == c.kernels.itemsize or are_apart(&c.axis[H], c.axis[H].taps)):
+        if p.tap_rows > 1 and (c.x_c == c.kernels.itemsize
+                               or are_apart(&c.axis[H], c.axis[H].taps)):
             max_rows = 1  # blocks do not copy the same rows
         elif p.block_channels >= p.block_panels * nr and p.block_channels > WEIGHT_MIN_BLOCK:
             channels = ceil_div(p.block_channels, 2)
