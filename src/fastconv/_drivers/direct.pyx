@@ -22,7 +22,8 @@ from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
     DIRECT_ALIAS, DIRECT_BLOCK_BYTES, DIRECT_FAR_PANEL, DIRECT_GATHER_BYTES, DIRECT_MAX_PIXELS,
     DIRECT_MIN_PIXELS, DIRECT_PANEL_BYTES, DIRECT_POINTER_BYTES, DIRECT_PREFETCH,
-    DIRECT_WINDOW_BYTES, LINE, MAX_TILE_ROWS, TASKS, ceil_div, next_index, part, plain_tile, round_up)
+    DIRECT_WINDOW_BYTES, LINE, MAX_TILE_ROWS, TASKS, ceil_div, next_index, part, plain_tile,
+    round_up)
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, crosses_border, find_taps_inside, input_of, inside, span, taps_of,
     work)
