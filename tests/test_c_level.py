@@ -35,6 +35,7 @@ from support.geometries import Conv, convolutions, poolings
 
 import fastconv.functional as F
 from fastconv import reference
+from fastconv.reference.geometry import each_axis, sides_of
 
 SEQUENCES = [
     Conv((2, 3, 17), (4, 3, 3)),
@@ -56,13 +57,13 @@ SEQUENCE_POOLINGS = [
 
 def along_width(case):
     """The convolution of sequences that a convolution of images does along each row."""
-    sides = reference._sides(case.padding, case.weight_shape[2:], case.dilation)
+    sides = sides_of(case.padding, case.weight_shape[2:], case.dilation)
     return Conv(
         (*case.input_shape[:-2], case.input_shape[-1]),
         (*case.weight_shape[:2], case.weight_shape[-1]),
-        reference._pair(case.stride)[1],
+        each_axis(case.stride, 2)[1],
         sides[1],
-        reference._pair(case.dilation)[1],
+        each_axis(case.dilation, 2)[1],
         case.groups,
     )
 
@@ -270,7 +271,7 @@ def pooled_along_width(shape, options):
     """The pooling of sequences that a pooling of images does along each row."""
     pairs = ("kernel_size", "stride", "padding", "dilation")
     return (*shape[:-2], shape[-1]), {
-        name: reference._pair(value)[1] if name in pairs and value is not None else value
+        name: each_axis(value, 2)[1] if name in pairs and value is not None else value
         for name, value in options.items()
     }
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv import _capi, reference
+from fastconv import _capi
+from fastconv.reference.geometry import each_axis, sides_of
 from support.geometries import Conv
 
 HEADER = re.sub(
@@ -180,9 +181,12 @@ def outs(geometry):
 def _set_axes(geometry, kernel, stride, padding, dilation):
     """Options as the reference takes them; `kernel` has a size for each axis that there is."""
     rank = len(kernel)
-    sides = reference._sides(padding, kernel, dilation)
+    sides = sides_of(padding, kernel, dilation)
     options = zip(
-        reference._each(stride, rank), reference._each(dilation, rank), sides, strict=True
+        each_axis(stride, rank),
+        each_axis(dilation, rank),
+        sides,
+        strict=True,
     )
     for i, (step, spread, (before, after)) in enumerate(options):
         axis = geometry.axis[len(geometry.axis) - rank + i]
@@ -207,7 +211,7 @@ def pool_geometry(input_shape, options, channels_last=False, **fields):
     Fields are set before the check, as `change` takes them.
     """
     g, rank = PoolGeometry(), len(input_shape) - 2
-    kernel = reference._each(options["kernel_size"], rank)[-rank:]
+    kernel = each_axis(options["kernel_size"], rank)[-rank:]
     stride = options.get("stride")
     call(f"pool{rank}d_init", g, *input_shape, *kernel, 1, 0)
     stride = options["kernel_size"] if stride is None else stride

@@ -67,8 +67,8 @@ def convolutions(draw, *, small=False):
     for n, k, d, sides in zip(
         size,
         kernel,
-        reference._pair(dilation),
-        reference._sides(padding, kernel, dilation),
+        reference.geometry.each_axis(dilation, 2),
+        reference.geometry.sides_of(padding, kernel, dilation),
         strict=True,
     ):
         assume(n + sum(sides) >= d * (k - 1) + 1)
@@ -100,14 +100,14 @@ def poolings(draw, *, dilated, axes=2, any_padding=False):
     padding = draw(st.tuples(*[st.integers(0, e // 2) for e in extent]))
     size = draw(each(st.integers(1, {1: 70, 2: 20, 3: 11}[axes])))
     ceil_mode = draw(st.booleans())
-    steps = reference._each(kernel if stride is None else stride, axes)
+    steps = reference.geometry.each_axis(kernel if stride is None else stride, axes)
     sides = [(p, p) for p in padding]
     if any_padding:
         sides = [(p, draw(st.integers(0, e // 2))) for p, e in zip(padding, extent, strict=True)]
         named = st.sampled_from(["same", "same_lower", "valid"])
         padding = draw(st.one_of(st.just(tuple(sides)), named))
         if isinstance(padding, str):
-            sides = reference._pool_sides(padding, size, kernel, steps, dilation)
+            sides = reference._pool.pool_sides(padding, size, kernel, steps, dilation)
     for n, p, e, s in zip(size, sides, extent, steps, strict=True):
         # in ceil mode the only window may reach beyond the padding
         assume(n + sum(p) + (s - 1 if ceil_mode else 0) >= e)
