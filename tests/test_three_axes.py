@@ -52,6 +52,31 @@ CONVOLUTIONS = [
     ((2, 3, 1, 4, 4), (4, 3, 3, 1, 1), 1, (1, 0, 0), 1, 1),
     ((2, 3, 2, 4, 4), (4, 3, 2, 2, 2), (5, 1, 1), (4, 0, 0), (4, 1, 1), 1),
     ((0, 3, 5, 6, 7), (4, 3, 3, 3, 3), 1, 0, 1, 1),
+    # narrow groups with a depth: steps and dilation of it, taps beyond the volume, phases
+    ((2, 40, 5, 7, 9), (40, 1, 3, 3, 3), 1, 1, 1, 40),
+    ((2, 37, 5, 9, 9), (37, 1, 3, 5, 3), (1, 2, 2), (1, 2, 1), 1, 37),
+    ((2, 33, 6, 7, 9), (33, 1, 3, 3, 3), 2, 1, 1, 33),
+    ((2, 33, 2, 7, 9), (33, 1, 4, 3, 3), 1, 4, (2, 1, 1), 33),
+    ((1, 20, 3, 4, 5), (20, 1, 2, 2, 2), 1, (4, 0, 1), (9, 1, 1), 20),
+    ((1, 20, 7, 9, 9), (20, 1, 2, 3, 3), (3, 5, 4), 1, 1, 20),  # more than 16 phases of a plane
+    ((1, 20, 7, 9, 9), (20, 1, 2, 1, 3), (4, 2, 2), 1, 1, 20),  # some of which no tap reaches
+    ((2, 20, 6, 7, 9), (20, 2, 2, 3, 3), (3, 2, 1), (3, 1, 1), (2, 1, 1), 10),
+    ((2, 48, 6, 7, 9), (48, 16, 3, 3, 3), (2, 2, 1), 1, 1, 3),
+    ((2, 5, 5, 7, 9), (5, 1, 3, 3, 3), 1, 1, 1, 5),  # fewer channels than a vector
+    ((2, 19, 5, 7, 6), (19, 1, 3, 1, 1), (2, 1, 1), (1, 0, 0), 1, 19),
+    ((2, 19, 5, 7, 6), (19, 1, 1, 3, 3), (1, 2, 2), (0, 1, 1), 1, 19),
+    ((2, 32, 1, 9, 8), (32, 1, 3, 3, 3), 1, 1, 1, 32),
+    ((1, 5, 4, 9, 60), (5, 1, 3, 3, 3), 1, 1, 1, 5),  # wide rows: planes
+]
+
+#: narrow groups, large enough to be cut into tasks, pieces and slots
+VOLUMES = [
+    ((2, 70, 9, 23, 25), (70, 1, 3, 3, 3), 1, 1, 1, 70),
+    ((2, 70, 9, 23, 25), (70, 1, 3, 3, 3), 2, 1, 1, 70),
+    ((2, 48, 7, 30, 28), (48, 1, 3, 5, 5), (1, 2, 2), (1, 2, 2), 1, 48),
+    ((2, 48, 9, 20, 18), (48, 4, 3, 3, 3), 1, 1, (2, 1, 1), 12),
+    ((1, 2, 30, 20, 9), (2, 1, 5, 3, 3), 1, 1, 1, 2),
+    ((1, 64, 6, 56, 56), (64, 1, 3, 3, 3), 1, 1, 1, 64),
 ]
 
 
@@ -78,6 +103,14 @@ def check_all_passes(shape, weight_shape, options, dtype, layout, rng):
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
 def test_convolution_is_exact_on_integers(case, dtype, layout, rng):
     check_all_passes(*case[:2], case[2:], dtype, layout, rng)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("case", VOLUMES, ids=str)
+def test_volumes_of_narrow_groups_are_exact_for_any_number_of_threads(case, layout, rng):
+    for n in (1, 3):
+        with fastconv.threads(n):
+            check_all_passes(*case[:2], case[2:], np.float32, layout, rng)
 
 
 def three(low, high):
@@ -136,7 +169,7 @@ def test_planes_of_a_volume_are_convolved_apart(rng):
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("case", [CONVOLUTIONS[i] for i in (0, 4, 5, 7, 12, 16)], ids=str)
+@pytest.mark.parametrize("case", [*(CONVOLUTIONS[i] for i in (0, 4, 5, 7, 12, 16)), *VOLUMES], ids=str)
 def test_bits_do_not_depend_on_threads(case, layout, rng):
     shape, weight_shape, *options = case
     x, w = (rng.standard_normal(s).astype(np.float32) for s in (shape, weight_shape))

@@ -308,6 +308,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
     cdef fc_size at[AXES]
     cdef fc_size sizes[AXES]
     cdef bint gaps = False  # some phases are reached by no tap
+    cdef bint by_planes
     cdef JoinedPhases joined
     cdef int status = OK, i
     if g.batch == 0:
@@ -323,13 +324,21 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
         gaps |= a[i].stride > a[i].kernel
         at[i] = 0
         sizes[i] = a[i].size
-    if n[D] == 1 and n[H] * n[W] <= grouped.MAX_PHASES:
+    # without steps in the plane, absorb_depth may find a better form: conv_outputs asks it
+    by_planes = n[H] * n[W] <= grouped.MAX_PHASES and (n[H] * n[W] > 1 or a[D].size == 1)
+    for at[D] in range(n[D] if by_planes else 0):
         for i in range(n[H] * n[W]):
             at[H], at[W] = i // n[W], i % n[W]
             phases[i] = phase_form(g, kernels, dy, w, dx, at)
             phases[i].bias, phases[i].relu = bias, relu
-        if grouped.is_usable(&phases[0]):
-            return grouped.run_grouped(phases, n[H], n[W], num_threads)
+        if at[D] == 0 and not grouped.is_usable(&phases[0]):
+            break
+        status = grouped.run_grouped(phases, n[H], n[W], num_threads)
+        if status == OK:
+            status = check_signals()
+        if status != OK or at[D] == n[D] - 1:
+            return status
+    at[D] = at[H] = at[W] = 0
     if gaps:
         status = fill_channels(kernels, dx, g.batch, g.in_channels, sizes, bias, relu, num_threads)
     if status == OK and plan_phases(&joined, g, kernels, dy, w, dx):

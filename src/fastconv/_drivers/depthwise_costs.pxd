@@ -2,7 +2,7 @@
 # shape alone: nanoseconds for a row of one channel's outputs, on one core with 16 lanes.
 # Only ratios count; docs/performance.md, "Depthwise by pixels or by channels", has what they were
 # fitted to.
-from fastconv._drivers.axis cimport H, W
+from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport GROUPED_STAGED_BYTES, PLANES_FOLD_TAPS, ceil_div
 from fastconv._drivers.correlation cimport Correlation, CorrelationAxis, span, taps_of
 from fastconv._drivers.kernels cimport fc_size
@@ -10,6 +10,10 @@ from fastconv._drivers.kernels cimport fc_size
 cdef inline double whole_vectors(const Correlation *c, fc_size n) noexcept nogil:
     # as many lanes as n elements take
     return <double> ceil_div(n, c.kernels.lanes) * c.kernels.lanes
+
+cdef inline fc_size slices_read(const Correlation *c) noexcept nogil:
+    # of the depth, by one slice of outputs
+    return max(1, min(c.axis[D].taps, c.axis[D].size))
 
 cdef inline double planes_cost(const Correlation *c) noexcept nogil:
     cdef const CorrelationAxis *w = &c.axis[W]
@@ -24,7 +28,7 @@ cdef inline double planes_cost(const Correlation *c) noexcept nogil:
         pixel += 0.7
     if w.step > 2:  # one at a time
         pixel += 0.7 * min(w.step, w.taps) * min(c.axis[H].step, c.axis[H].taps)
-    return 25 + pixel * w.out + tap * taps_of(c) * whole_vectors(c, w.out)
+    return 25 + pixel * slices_read(c) * w.out + tap * taps_of(c) * whole_vectors(c, w.out)
 
 cdef inline double grouped_cost(const Correlation *c) noexcept nogil:
     cdef const CorrelationAxis *h = &c.axis[H]
@@ -32,9 +36,10 @@ cdef inline double grouped_cost(const Correlation *c) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, row_bytes = w.size * c.kernels.lanes * size, rows
     cdef double pixel = 0.06
     if c.x_g != size:  # a task copies some rows, and those that it shares with the next task
-        rows = (GROUPED_STAGED_BYTES - span(h, 1) * row_bytes) // (2 * row_bytes)
+        rows = (GROUPED_STAGED_BYTES - slices_read(c) * span(h, 1) * row_bytes)
+        rows //= (1 + slices_read(c)) * row_bytes
         rows = max(1, min(rows, h.out))
-        pixel = 0.11 + 0.11 * (rows * h.step + span(h, 1) - 1) / (rows * h.step)
+        pixel = 0.11 + 0.11 * slices_read(c) * (rows * h.step + span(h, 1) - 1) / (rows * h.step)
     return ((pixel + 0.0178 * taps_of(c)) * w.out
             * whole_vectors(c, c.groups) / <double> c.groups)
 

@@ -64,6 +64,7 @@ cdef extern from "kernels.h" nogil:
         fc_size x_w, width
         fc_size col0, step, col_dx
         const void *w
+        fc_size w_block
         const void *bias
         void *out
         fc_size out_h, out_w, out_width

@@ -119,7 +119,7 @@ FC_INLINE void outputs(const fc_grouped *p, const char *const *lines, fc_size b,
                        const int taps, const int step, const int parts) {
     const fc_size c = first_channel(b, p->channels), group = mode == SAME ? 1 : p->group;
     const fc_size col = p->col0 + j * step, taps_h = p->taps_h, x_w = p->x_w;
-    const stored *w = (const stored *)p->w + b * taps_h * taps * group * VL;
+    const stored *w = (const stored *)((const char *)p->w + b * p->w_block);
     const fc_size x_at =
         p->x_at + col * x_w + first_input(mode, c, group) * (fc_size)sizeof(stored);
     int lo = (int)fc_min(-col, 64), hi = (int)fc_min(p->width - col, 64);
@@ -217,7 +217,7 @@ FC_INLINE void outputs_any(const fc_grouped *p, classes k, fc_size o, const char
     const fc_size taps_h = p->taps_h, every = p->step * k.apart, x_w = every * p->x_w;
     const fc_size c_at = first_input(mode, c, group) * (fc_size)sizeof(stored);
     const fc_size tap = group * VL, w_tap = k.period * tap;
-    const stored *w = (const stored *)p->w + b * taps_h * p->taps_w * tap;
+    const stored *w = (const stored *)((const char *)p->w + b * p->w_block);
     vreal acc[COLUMNS];
     begin(p, c, acc, columns);
     for (fc_size r = 0; r < fc_min(k.period, p->taps_w); r++) {

@@ -83,7 +83,7 @@ typedef struct {
 /* ---- groups no wider than a vector or so: rows of outputs, channels contiguous ----
  * As many outputs as inputs to a group of `group` channels: 1 is depthwise; otherwise one of the
  * vector's length and `group` divides the other. Filters and their gradient lie in blocks of a
- * vector of outputs, [blocks][taps_h][taps_w][group][lanes]; where blocks do not divide the
+ * vector of outputs, each [taps_h][taps_w][group][lanes]; where blocks do not divide the
  * channels (at least a vector of them), the last one ends with the last channel. */
 
 typedef struct {
@@ -94,6 +94,7 @@ typedef struct {
     fc_size x_w, width;         /* bytes from column to column; columns that exist */
     fc_size col0, step, col_dx; /* output j, tap s reads column col0 + j * step + s * col_dx */
     const void *w;
+    fc_size w_block;  /* bytes from one block's part of w to the next */
     const void *bias; /* [channels] or NULL */
     void *out;
     fc_size out_h, out_w, out_width;
