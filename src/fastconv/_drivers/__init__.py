@@ -18,7 +18,8 @@ depends on the shape, the strides in memory, the dtype and the instruction set, 
                 weight gradient
                   winograd_weight, grouped, planes_weight, weight    the last takes all others
 
-    pool.pyx    pool_forward        pool_planes, pool_windows, pool_staged, pool_rows
+    pool.pyx    pool_forward        pool_planes, pool_windows, pool_staged, pool_few_taps,
+                                    pool_rows
                 average_backward    pool_planes, pool_spread
                 max_backward        pool_tiles, pool_scatter             (conditions: pool.pyx)
 

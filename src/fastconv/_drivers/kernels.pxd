@@ -130,6 +130,14 @@ cdef extern from "kernels.h" nogil:
         fc_size row_number
         fc_size lo, hi, stride, taps
 
+    ctypedef struct fc_pool_few_taps:
+        const char *x
+        fc_size x_h, x_r
+        char *out
+        fc_size out_h, out_height, out_width
+        fc_size rows, taps, step, stride
+        double divisor
+
     ctypedef struct fc_pool_windows:
         const char *x
         fc_size x_d, x_h, x_w
@@ -280,6 +288,8 @@ cdef extern from "kernels.h" nogil:
                          fc_size end, fc_size step, int first) noexcept nogil
         void (*max_slide)(const fc_pool_slide *row) noexcept nogil
         void (*mean_slide)(const fc_pool_slide *row) noexcept nogil
+        void (*max_few_taps)(const fc_pool_few_taps *windows) noexcept nogil
+        void (*mean_few_taps)(const fc_pool_few_taps *windows) noexcept nogil
         void (*mean_spread)(const fc_pool_slide *row) noexcept nogil
         void (*plane_maxima)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
                              fc_size n) noexcept nogil

@@ -8,6 +8,7 @@ each takes whatever the others leave.
                        pool_windows   channels contiguous, adaptive or windows that overlap little
                        pool_staged    maxima with indices of narrow contiguous planes, likewise, by
                                       way of channels-last scratch memory
+                       pool_few_taps  windows of few taps, all inside contiguous planes
                        pool_rows      a window's rows folded into one, along which windows slide
     average_backward   pool_planes    as above
                        pool_spread    pool_rows backward
@@ -19,7 +20,8 @@ each takes whatever the others leave.
 """
 
 from fastconv._drivers cimport (
-    pool_planes, pool_rows, pool_scatter, pool_spread, pool_staged, pool_tiles, pool_windows)
+    pool_few_taps, pool_planes, pool_rows, pool_scatter, pool_spread, pool_staged, pool_tiles,
+    pool_windows)
 from fastconv._drivers.status cimport OK
 
 
@@ -32,6 +34,8 @@ cdef int pool_forward(const Pool *p, int num_threads) noexcept nogil:
         return pool_windows.run_forward(p, num_threads)
     if pool_staged.is_usable(p):
         return pool_staged.run_forward(p, num_threads)
+    if pool_few_taps.is_usable(p):
+        return pool_few_taps.run_forward(p, num_threads)
     return pool_rows.run_forward(p, num_threads)
 
 

@@ -133,29 +133,13 @@ cdef void fold_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size slice,
 
 cdef void fold(const PoolRowsPlan *plan, const RowBlock *b, fc_size d, fc_size i, const char *x,
                fc_size width, char *scratch) noexcept nogil:
-    """All rows of the windows of row i of slice d to one; x is slice 0 of the image."""
+    """All rows of the windows of row i of slice d to one; x is the first slice of theirs."""
     cdef const AxisWindows *slices = &plan.windows[D]
-    cdef fc_size slice = slices.start[d]
-    cdef bint first = True
+    cdef fc_size first = slices.start[d], slice = first
     while slice < slices.end[d]:
-        fold_slice(plan, b, slice, i, x + slice * plan.pool.x.stride[D], width, first, scratch)
-        first = False
+        fold_slice(plan, b, slice, i, x + (slice - first) * plan.pool.x.stride[D], width,
+                   slice == first, scratch)
         slice += slices.step
-
-
-cdef inline bint read_in_place(const PoolRowsPlan *plan, fc_size d, fc_size i, const char *x,
-                               Span inputs, fc_pool_slide *s) noexcept nogil:
-    """Whether windows have a single row that lies as folded ones would; s slides along it then."""
-    cdef const Pool *p = plan.pool
-    cdef const AxisWindows *slices = &plan.windows[D]
-    cdef const AxisWindows *rows = &plan.windows[H]
-    if (not plan.x_in_rows or rows.end[i] - rows.start[i] > rows.step
-            or slices.end[d] - slices.start[d] > slices.step):
-        return False
-    s.row = <void *> (x + slices.start[d] * p.x.stride[D] + rows.start[i] * p.x.stride[H]
-                      - inputs.start * plan.blocks.inner * p.kernels.itemsize)
-    s.at, s.row_number = NULL, slices.start[d] * p.axis[H].size + rows.start[i]
-    return True
 
 
 cdef void forward_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size d,
@@ -165,14 +149,18 @@ cdef void forward_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size d,
     cdef const fc_kernels *of_indices = kernels(FC_FLOAT64)  # which are as wide
     cdef const AxisWindows *h = &plan.windows[H]
     cdef fc_size left = b.columns.start, outputs = b.columns.end - left, i
-    cdef bint no_slice = plan.windows[D].start[d] >= plan.windows[D].end[d]
+    cdef fc_size slice = plan.windows[D].start[d], slice_end = plan.windows[D].end[d]
+    cdef bint no_slice = slice >= slice_end
+    # a window's single row is read in place, if it lies as a folded one would
+    cdef bint in_place = plan.x_in_rows and slice_end - slice <= plan.windows[D].step
+    cdef fc_size column_0 = inputs.start * b.channels * p.kernels.itemsize
     cdef void *row = s.row
     cdef const void *at = s.at
     cdef const fc_size *end = s.end
     cdef fc_size whole_end = s.hi
     cdef double count = -1  # of a window's rows, that the divisors are for
     # rows of a small plane are few instructions apart: what they share is worked out before
-    cdef const char *x = pixel_at(&p.x, b.n, b.c, 0, 0, inputs.start)
+    cdef const char *x = pixel_at(&p.x, b.n, b.c, slice, 0, inputs.start)
     cdef char *y = pixel_at(&p.y, b.n, b.c, d, b.rows.start, left)
     cdef char *y_indices = NULL
     cdef bint indices = p.indices.data != NULL
@@ -187,7 +175,10 @@ cdef void forward_slice(const PoolRowsPlan *plan, const RowBlock *b, fc_size d,
             s.end, s.hi = s.start, s.lo  # windows without rows are empty whatever their columns
         else:
             s.end, s.hi = end, whole_end
-            if not read_in_place(plan, d, i, x, inputs, s):
+            if in_place and h.end[i] - h.start[i] <= h.step:
+                s.row, s.at = <void *> (x + h.start[i] * p.x.stride[H] - column_0), NULL
+                s.row_number = slice * p.axis[H].size + h.start[i]
+            else:
                 s.row, s.at = row, at
                 fold(plan, b, d, i, x, inputs.end - inputs.start, scratch)
         if p.average:

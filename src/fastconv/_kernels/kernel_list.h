@@ -69,6 +69,9 @@ FC_KERNEL(void, max_fold, (void *best, void *at, const void *rows, fc_size next,
                            fc_size h, fc_size end, fc_size step, int first))
 FC_KERNEL(void, max_slide, (const fc_pool_slide *row))
 FC_KERNEL(void, mean_slide, (const fc_pool_slide *row))
+/* both at once, in the same order, for some rows of outputs: what is folded stays in registers */
+FC_KERNEL(void, max_few_taps, (const fc_pool_few_taps *windows))
+FC_KERNEL(void, mean_few_taps, (const fc_pool_few_taps *windows))
 /* backward: `row` from `out` (k_pool_spread.c). Where taps is not 0, columns are single, and window
  * j is the `taps` columns from lo + j * stride on, as far as they exist; scratch then has room for
  * out_width + 2 width + 4 taps + (6 stride + 4) lanes reals. */

@@ -177,6 +177,16 @@ typedef struct {
     fc_size lo, hi, stride, taps; /* outputs [lo, hi) have whole windows, evenly spaced */
 } fc_pool_slide;
 
+/* Windows of few taps, all of them inside a plane whose rows are contiguous; strides in bytes. */
+typedef struct {
+    const char *x;
+    fc_size x_h, x_r; /* from window to window below; from row to row of a window */
+    char *out;
+    fc_size out_h, out_height, out_width;
+    fc_size rows, taps, step, stride; /* of a window; along a row, in elements: stride 1 or 2 */
+    double divisor;                   /* mean */
+} fc_pool_few_taps;
+
 /* The windows of one output row, every pixel's channels contiguous; other strides in bytes. */
 typedef struct {
     const char *x; /* column 0 of the windows' first row; NULL where they have none */
