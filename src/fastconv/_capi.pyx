@@ -372,7 +372,7 @@ cdef int backward_input(const ConvGeometry *geometry, int dtype, const void *gra
         bias = geometry  # a query counts one in, and reads none
     begin(workspace, &arena)
     status = conv_backward_input(&g, k, output_of(&g, k, grad_output), weight_of(&g, k, weight),
-                                 input_of(&g, k, grad_input), <const char *> bias,
+                                 NULL, input_of(&g, k, grad_input), <const char *> bias,
                                  activates and g.activation == ACTIVATION_RELU,
                                  <int> g.algorithm, num_threads)
     return end(workspace, &arena, status)

@@ -16,7 +16,7 @@ from fastconv._buffers cimport (
 from fastconv._drivers cimport elementwise, loss, norm, update
 from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.conv cimport (
-    choose_winograd, conv_backward_bias as run_backward_bias,
+    PackedPhases, choose_winograd, conv_backward_bias as run_backward_bias,
     conv_backward_input as run_backward_input, conv_backward_weight as run_backward_weight,
     conv_outputs, forward_form, phase_form)
 from fastconv._drivers.correlation cimport Correlation
@@ -25,7 +25,8 @@ from fastconv._drivers.kernels cimport (
     FC_TANH, fc_adam, fc_kernels, fc_sgd, fc_size)
 from fastconv._drivers.matrix cimport Product, add_rows, run_product
 from fastconv._drivers.memory cimport allocate, release
-from fastconv._drivers.packed cimport PackedFilters, free_filters, pack_filters, use_packed
+from fastconv._drivers.packed cimport (
+    PackedFilters, free_filters, free_phases, pack_filters, pack_phases, use_packed)
 from fastconv._drivers.pad cimport (
     MAX_PAD_AXES, PAD_CIRCULAR, PAD_CONSTANT, PAD_REFLECT, PAD_REPLICATE, Pad, PadAxis,
     pad_backward as run_pad_backward, pad_forward, set_pad_axis)
@@ -40,7 +41,8 @@ from fastconv._geometry cimport Convolution, Pooling, algorithm_code
 
 import numpy as np
 
-from fastconv._geometry_options import integer, sizes as shape_of
+from fastconv._geometry import transposed_convolution
+from fastconv._geometry_options import integer, per_axis, sizes as shape_of
 
 
 # ---------------------------------------------------------------- convolution
@@ -89,6 +91,69 @@ cdef class PackedWeight:
 
     def __repr__(self):
         return f"PackedWeight(shape={self.shape}, dtype={self.dtype}, groups={self.groups})"
+
+
+@cython.final
+cdef class PackedTransposedWeight:
+    """A copy of a transposed convolution's weight, its taps as the phases of the stride read them.
+
+    Forward transposed convolutions take it for their weight, with any padding. It does not change,
+    and may be shared by threads.
+
+    Parameters
+    ----------
+    weight : (I, O / groups, ...) array with one to three sizes of a kernel
+    stride, dilation : int or one for every axis
+    groups : int
+    """
+    cdef PackedPhases *phases
+    cdef object weight  # the copy
+    cdef readonly tuple shape
+    cdef readonly object dtype
+    cdef readonly tuple stride
+    cdef readonly Py_ssize_t groups
+    cdef readonly tuple dilation
+
+    def __cinit__(self, weight, stride=1, groups=1, dilation=1):
+        sizes = shape_of("weight", weight.shape)
+        if min(sizes) < 1:
+            raise ValueError(f"weight must have positive sizes, got {sizes}")
+        # of any image: one so small that the stride is of account
+        image = (1, sizes[0], *[2] * (len(sizes) - 2))
+        cdef Convolution c = transposed_convolution(image, sizes, stride, 0, 0, groups, dilation)
+        copy = empty_array(c.weight_shape, weight.dtype)
+        copy[...] = weight
+        copy.flags.writeable = False
+        cdef Buffers buffers = Buffers.__new__(Buffers)
+        cdef Py_buffer *w = buffers.tensor("weight", copy, c.weight_shape, NULL, False)
+        with nogil:
+            self.phases = pack_phases(&c.geometry, kernels_of(w), strided(w), 0)
+        if self.phases == NULL:
+            raise_for(OUT_OF_MEMORY)
+        self.weight, self.shape, self.dtype = copy, c.weight_shape, copy.dtype
+        self.stride = per_axis("stride", stride, len(sizes) - 2)
+        self.dilation = per_axis("dilation", dilation, len(sizes) - 2)
+        self.groups = c.geometry.groups
+
+    def __dealloc__(self):
+        free_phases(self.phases)
+
+    def __reduce__(self):
+        return PackedTransposedWeight, (self.weight, self.stride, self.groups, self.dilation)
+
+    def __repr__(self):
+        return (f"PackedTransposedWeight(shape={self.shape}, dtype={self.dtype}, "
+                f"stride={self.stride}, groups={self.groups}, dilation={self.dilation})")
+
+    def check(self, stride, groups, dilation):  # -> None
+        """Raise a ValueError unless it was packed for these options of a transposed convolution."""
+        ndim = len(self.shape) - 2
+        for name, given, packed in (("stride", per_axis("stride", stride, ndim), self.stride),
+                                    ("groups", groups, self.groups),
+                                    ("dilation", per_axis("dilation", dilation, ndim),
+                                     self.dilation)):
+            if given != packed:
+                raise ValueError(f"{name}={given!r}, but weight was packed for {packed}")
 
 
 def conv_algorithm(Convolution shape not None, str step, dtype, *, algorithm="auto"):  # -> str
@@ -158,7 +223,7 @@ def conv_backward_input(grad_output, weight, grad_input, Convolution shape not N
     cdef int status
     with nogil:
         status = run_backward_input(&shape.geometry, kernels_of(dx), strided(dy), strided(w),
-                                    strided(dx), NULL, False, which, num_threads)
+                                    NULL, strided(dx), NULL, False, which, num_threads)
     raise_for(status)
 
 
@@ -166,19 +231,29 @@ def conv_transpose(input, weight, bias, output, Convolution shape not None, *, b
                    algorithm="auto", int num_threads=0):
     """Write the transposed convolution of `input` with `weight`, plus `bias`, to `output`.
 
-    It is the adjoint of the convolution of `shape`, whose input is `output` here.
+    It is the adjoint of the convolution of `shape`, whose input is `output` here. `weight` may be a
+    PackedTransposedWeight.
     """
     cdef int which = algorithm_code(algorithm, 0, &shape.geometry)
     cdef Buffers buffers = Buffers.__new__(Buffers)
     cdef Py_buffer *y = buffers.tensor("output", output, shape.input_shape, NULL, True)
     cdef Py_buffer *x = buffers.tensor("input", input, shape.output_shape, y, False)
+    cdef PackedPhases *phases = NULL
+    cdef PackedTransposedWeight packed = None  # held while it is read
+    if type(weight) is PackedTransposedWeight:
+        packed = weight
+        # the driver compares strides and dilations, and uses the copy where they are others
+        if packed.groups != shape.geometry.groups:
+            raise ValueError(f"weight is packed for groups={packed.groups}, the transposed "
+                             f"convolution has groups={shape.geometry.groups}")
+        weight, phases = packed.weight, packed.phases
     cdef Py_buffer *w = buffers.tensor("weight", weight, shape.weight_shape, y, False)
     cdef Py_buffer *b = buffers.vector("bias", bias, shape.geometry.in_channels, y, False)
     cdef const char *bias_data = <const char *> b.buf if b != NULL else NULL
     cdef int status
     with nogil:
         status = run_backward_input(&shape.geometry, kernels_of(y), strided(x), strided(w),
-                                    strided(y), bias_data, relu, which, num_threads)
+                                    phases, strided(y), bias_data, relu, which, num_threads)
     raise_for(status)
 
 

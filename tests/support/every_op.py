@@ -8,14 +8,20 @@ import fastconv.functional as F
 
 
 def transposed_calls(n, x, w, g):
-    """Every pass of a transposed convolution, by what its name ends with."""
+    """Every pass of a transposed convolution."""
     name, options = f"conv_transpose{n}d", {"stride": 2, "padding": 1}
     bias = w.ravel()[: w.shape[1]]
+    packed = getattr(F, f"pack_{name}_weight")(w, 2)
     return {
-        "": lambda: getattr(F, name)(x, w, bias, **options, activation="relu"),
-        "_backward_bias": lambda: getattr(F, f"{name}_backward_bias")(g),
-        "_backward_input": lambda: getattr(F, f"{name}_backward_input")(g, w, x.shape, **options),
-        "_backward_weight": lambda: getattr(F, f"{name}_backward_weight")(g, x, w.shape, **options),
+        name: lambda: getattr(F, name)(x, w, bias, **options, activation="relu"),
+        f"pack_{name}_weight": lambda: getattr(F, name)(x, packed, bias, **options),
+        f"{name}_backward_bias": lambda: getattr(F, f"{name}_backward_bias")(g),
+        f"{name}_backward_input": lambda: getattr(F, f"{name}_backward_input")(
+            g, w, x.shape, **options
+        ),
+        f"{name}_backward_weight": lambda: getattr(F, f"{name}_backward_weight")(
+            g, x, w.shape, **options
+        ),
     }
 
 
@@ -93,13 +99,13 @@ def calls(dtype=np.float32):
             F.conv2d_backward_weight(x, x, depthwise.shape, padding=1, groups=32),
         ),
         **{
-            f"conv_transpose{n}d{step}": call
+            called: call
             for n, small, stamp, large in (
                 (1, normal(4, 32, 1500), normal(32, 24, 4), normal(4, 24, 3000)),
                 (2, x, normal(32, 24, 4, 4), normal(4, 24, 60, 62)),
                 (3, volume, normal(32, 24, 4, 4, 4), normal(2, 24, 12, 28, 30)),
             )
-            for step, call in transposed_calls(n, small, stamp, large).items()
+            for called, call in transposed_calls(n, small, stamp, large).items()
         },
         "cross_entropy": lambda: F.cross_entropy(scores, labels, label_smoothing=0.1),
         "cross_entropy_backward": lambda: F.cross_entropy_backward(1.0, scores, labels),

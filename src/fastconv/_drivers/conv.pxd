@@ -1,5 +1,6 @@
-from fastconv._drivers.correlation cimport Correlation
-from fastconv._drivers.geometry cimport WINOGRAD, ConvGeometry
+from fastconv._drivers.axis cimport AXES
+from fastconv._drivers.correlation cimport Correlation, Packed
+from fastconv._drivers.geometry cimport WINOGRAD, Axis, ConvGeometry
 from fastconv._drivers.kernels cimport fc_kernels, fc_size
 from fastconv._drivers.strided cimport Strided
 
@@ -7,6 +8,15 @@ from fastconv._drivers.strided cimport Strided
 cdef enum:
     WINOGRAD_4 = WINOGRAD + 1
     WINOGRAD_2 = WINOGRAD + 2
+
+# A weight as the phases of a stride share out its taps: along each axis, every tap_step-th tap from
+# one of the first ones on. Which share a phase has depends on the padding; what the shares are does
+# not.
+ctypedef struct PackedPhases:
+    fc_size tap_step[AXES]
+    fc_size shares[AXES]  # of each axis
+    Packed *packed        # [shares of D][shares of H][shares of W]
+    char *memory          # of what those point to
 
 cdef bint allows_winograd(const ConvGeometry *g) noexcept nogil
 # The index of Winograd's tiles that `algorithm` takes, or -1 for the direct methods.
@@ -21,12 +31,16 @@ cdef Correlation forward_form(const ConvGeometry *g, const fc_kernels *kernels, 
 cdef Correlation phase_form(const ConvGeometry *g, const fc_kernels *kernels, Strided dy, Strided w,
                             Strided dx, const fc_size *at) noexcept nogil
 
+# After how many taps of this axis one meets the same phase again.
+cdef fc_size tap_step_of(const Axis *a) noexcept nogil
+
 # The passes, each by the first strategy that is usable; the result is a Status.
 cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept nogil
 # The input gradient is also the transposed convolution of dy, whose bias [in_channels] and ReLU it
 # takes along: NULL and False for a gradient.
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
-                             Strided w, Strided dx, const char *bias, bint relu, int algorithm,
+                             Strided w, const PackedPhases *packed, Strided dx,
+                             const char *bias, bint relu, int algorithm,
                              int num_threads) noexcept nogil
 cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                               Strided x, Strided dw, int algorithm, int num_threads) noexcept nogil

@@ -14,7 +14,7 @@ from fastconv._drivers cimport (
     winograd_form, winograd_weight)
 from fastconv._drivers.axis cimport AXES, D, H, W, Axis
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, Shuffle, absorb_depth, flip_taps, fold_steps, join_images,
+    Correlation, CorrelationAxis, Packed, Shuffle, absorb_depth, flip_taps, fold_steps, join_images,
     outputs_of, taps_of)
 from fastconv._drivers.costs cimport direct_cost, exact_enough, wide_enough, winograd_cost
 from fastconv._drivers.geometry cimport AUTO, DIRECT, WINOGRAD
@@ -56,14 +56,19 @@ ctypedef struct Phase:
     fc_size inputs, tap0, tap_step, taps, first, output_step
 
 
-cdef Phase find_phase(const Axis *a, fc_size phase) noexcept nogil:
-    cdef Phase p
-    cdef fc_size divisor = a.stride, rest = a.dilation, r
+cdef fc_size tap_step_of(const Axis *a) noexcept nogil:
+    cdef fc_size divisor = a.stride, rest = a.dilation
     while rest:  # greatest common divisor
         divisor, rest = rest, divisor % rest
+    return a.stride // divisor
+
+
+cdef Phase find_phase(const Axis *a, fc_size phase) noexcept nogil:
+    cdef Phase p
+    cdef fc_size r
     p.inputs = (a.size - phase + a.stride - 1) // a.stride
-    p.tap_step = a.stride // divisor
-    p.output_step = a.dilation // divisor
+    p.tap_step = tap_step_of(a)
+    p.output_step = a.dilation // (a.stride // p.tap_step)
     p.taps = p.tap0 = p.first = 0
     for r in range(min(a.kernel, p.tap_step)):
         if (phase + a.pad_before - r * a.dilation) % a.stride == 0:
@@ -293,8 +298,35 @@ cdef int run_one_product(const ConvGeometry *g, const fc_kernels *kernels, Strid
     return status
 
 
+cdef const Packed *find_packed(const PackedPhases *p, const ConvGeometry *g,
+                               const fc_kernels *kernels, const fc_size *at) noexcept nogil:
+    """The packed taps of a phase; NULL where it has none, or they are packed for other calls."""
+    cdef Phase phase
+    cdef fc_size index = 0
+    cdef int i
+    for i in range(AXES):
+        phase = find_phase(&g.axis[i], at[i])
+        if phase.taps == 0 or phase.tap_step != p.tap_step[i]:
+            return NULL
+        index = index * p.shares[i] + phase.tap0
+    return &p.packed[index] if p.packed[index].kernels == kernels else NULL
+
+
+cdef int run_phase(Correlation c, const Packed *packed, int algorithm,
+                   int num_threads) noexcept nogil:
+    """`packed` may be NULL, and changes neither the algorithm nor, therefore, any bit."""
+    cdef Correlation shape = c
+    if packed != NULL:
+        absorb_depth(&shape)  # as conv_outputs will
+        if choose_winograd(&shape, algorithm, False) < 0:
+            c.packed = packed
+            algorithm = DIRECT
+    return conv_outputs(c, algorithm, num_threads)
+
+
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
-                             Strided w, Strided dx, const char *bias, bint relu, int algorithm,
+                             Strided w, const PackedPhases *packed, Strided dx,
+                             const char *bias, bint relu, int algorithm,
                              int num_threads) noexcept nogil:
     """One correlation per phase of the strides: each with stride 1 and its own share of the taps.
 
@@ -307,6 +339,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
     cdef fc_size n[AXES]   # phases of each axis
     cdef fc_size at[AXES]
     cdef fc_size sizes[AXES]
+    cdef const Packed *taps = NULL
     cdef bint gaps = False  # some phases are reached by no tap
     cdef bint by_planes
     cdef JoinedPhases joined
@@ -359,8 +392,10 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
                     return status
                 c = phase_form(g, kernels, dy, w, dx, at)
                 c.bias, c.relu = bias, relu
+                if packed != NULL:
+                    taps = find_packed(packed, g, kernels, at)
                 if not (gaps and taps_of(&c) == 0):
-                    status = conv_outputs(c, algorithm, num_threads)
+                    status = run_phase(c, taps, algorithm, num_threads)
     return status
 
 

@@ -1,4 +1,5 @@
 from fastconv._drivers.axis cimport AXES
+from fastconv._drivers.conv cimport PackedPhases
 from fastconv._drivers.correlation cimport Correlation, Packed
 from fastconv._drivers.geometry cimport ConvGeometry
 from fastconv._drivers.kernels cimport fc_kernels, fc_size
@@ -21,3 +22,9 @@ cdef void free_filters(PackedFilters *p) noexcept nogil
 cdef bint fits(const PackedFilters *p, const ConvGeometry *g, int dtype) noexcept nogil
 # Let `c` use what is packed; Winograd's points are made when first needed. The result is a Status.
 cdef int use_packed(PackedFilters *p, Correlation *c, int algorithm, int num_threads) noexcept nogil
+
+# For transposed convolutions of this stride and dilation, with any padding; NULL where memory is
+# short.
+cdef PackedPhases *pack_phases(const ConvGeometry *g, const fc_kernels *kernels, Strided w,
+                               int num_threads) noexcept nogil
+cdef void free_phases(PackedPhases *p) noexcept nogil

@@ -4,43 +4,58 @@ from libc.string cimport memcpy, memset
 
 from fastconv._drivers cimport direct, few_filters, winograd
 from fastconv._drivers.atomic cimport fc_fill_pointer, fc_load_pointer
-from fastconv._drivers.conv cimport choose_winograd, forward_form
+from fastconv._drivers.blocking cimport next_index, round_up
+from fastconv._drivers.conv cimport choose_winograd, forward_form, phase_form, tap_step_of
 from fastconv._drivers.correlation cimport absorb_depth
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.winograd_form cimport TILES
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, hold_signals, release_signals
 
 
+# depthwise filters fill too little of a panel
+cdef inline size_t panels_bytes(const Correlation *c) noexcept nogil:
+    return direct.panels_bytes(c) if c.channels * c.filters > 1 else 0
+
+
+cdef inline size_t packed_bytes(const Correlation *c) noexcept nogil:
+    return round_up(panels_bytes(c) + few_filters.rows_bytes(c))
+
+
+cdef int pack(const Correlation *c, char *memory, Packed *to, int num_threads) noexcept nogil:
+    """The filters of c, but for Winograd's points, in so many bytes of memory."""
+    cdef size_t first = panels_bytes(c)
+    cdef int status = OK
+    memset(to, 0, sizeof(Packed))
+    to.kernels = c.kernels
+    if first:
+        to.panels = memory
+        hold_signals()
+        status = direct.pack_panels(c, memory, num_threads)
+        release_signals()
+    if few_filters.rows_bytes(c):
+        to.rows = memory + first
+        few_filters.pack_rows(c, memory + first)
+    return status
+
+
 cdef PackedFilters *pack_filters(const ConvGeometry *g, const fc_kernels *kernels, Strided w,
                                  bint copied, int num_threads) noexcept nogil:
     cdef Correlation c = forward_form(g, kernels, w, w, w)
-    # depthwise filters fill too little of a panel
-    cdef size_t panels_bytes = direct.panels_bytes(&c) if c.channels * c.filters > 1 else 0
-    cdef size_t rows_bytes = few_filters.rows_bytes(&c), weight_bytes = 0
+    cdef size_t nbytes = packed_bytes(&c), weight_bytes = 0
     if copied:
         weight_bytes = g.out_channels * w.stride_n
     cdef PackedFilters *p = <PackedFilters *> allocate(sizeof(PackedFilters))
-    cdef char *memory = allocate(panels_bytes + rows_bytes + weight_bytes)
+    cdef char *memory = allocate(nbytes + weight_bytes)
     cdef int status = OK if p != NULL and memory != NULL else OUT_OF_MEMORY, i
     if status == OK:
-        p.packed.panels = p.packed.rows = NULL
-        memset(p.packed.points, 0, sizeof(p.packed.points))
-        p.packed.kernels = kernels
         p.weight, p.dtype, p.memory = w, kernels.dtype, memory
         p.groups, p.out_channels, p.group_channels = g.groups, g.out_channels, c.channels
         for i in range(AXES):
             p.kernel[i] = g.axis[i].kernel
         if copied:
-            p.weight.data = memory + panels_bytes + rows_bytes
+            p.weight.data = memory + nbytes
             memcpy(p.weight.data, w.data, weight_bytes)
-        if panels_bytes:
-            p.packed.panels = memory
-            hold_signals()
-            status = direct.pack_panels(&c, memory, num_threads)
-            release_signals()
-        if rows_bytes:
-            p.packed.rows = memory + panels_bytes
-            few_filters.pack_rows(&c, memory + panels_bytes)
+        status = pack(&c, memory, &p.packed, num_threads)
     if status != OK:
         release(memory)
         release(<char *> p)
@@ -54,6 +69,55 @@ cdef void free_filters(PackedFilters *p) noexcept nogil:
         release(p.memory)
         for tile in range(TILES):
             release(<char *> p.packed.points[tile])
+        release(<char *> p)
+
+
+cdef Correlation share_form(const ConvGeometry *g, const fc_kernels *kernels, Strided w,
+                            const fc_size *shares, fc_size index) noexcept nogil:
+    """The correlation of a phase with this share of the taps, with nothing but those taps in it."""
+    cdef fc_size at[AXES]
+    cdef int i
+    for i in range(AXES - 1, -1, -1):
+        # without padding, the phase that the first tap of the share meets
+        at[i] = next_index(&index, shares[i]) * g.axis[i].dilation % g.axis[i].stride
+    return phase_form(g, kernels, w, w, w, at)
+
+
+cdef PackedPhases *pack_phases(const ConvGeometry *g, const fc_kernels *kernels, Strided w,
+                               int num_threads) noexcept nogil:
+    cdef PackedPhases *p = <PackedPhases *> allocate(sizeof(PackedPhases))
+    cdef Correlation c
+    cdef fc_size count = 1, nbytes = 0, i
+    cdef char *to
+    cdef int status = OK
+    if p == NULL:
+        return NULL
+    for i in range(AXES):
+        p.tap_step[i] = tap_step_of(&g.axis[i])
+        p.shares[i] = min(g.axis[i].kernel, p.tap_step[i])
+        count *= p.shares[i]
+    for i in range(count):
+        c = share_form(g, kernels, w, p.shares, i)
+        nbytes += packed_bytes(&c)
+    p.packed = <Packed *> allocate(count * sizeof(Packed))
+    p.memory = to = allocate(nbytes)
+    if p.packed == NULL or to == NULL:
+        status = OUT_OF_MEMORY
+    for i in range(count):
+        if status == OK:
+            c = share_form(g, kernels, w, p.shares, i)
+            status = pack(&c, to, &p.packed[i], num_threads)
+            to += packed_bytes(&c)
+    if status != OK:
+        free_phases(p)
+        return NULL
+    return p
+
+
+cdef void free_phases(PackedPhases *p) noexcept nogil:
+    if p != NULL:
+        release(p.memory)
+        release(<char *> p.packed)
         release(<char *> p)
 
 

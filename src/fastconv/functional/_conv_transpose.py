@@ -11,6 +11,7 @@ from typing import Any
 from fastconv import _ops
 from fastconv._buffers import empty
 from fastconv._geometry import transposed_convolution
+from fastconv._ops import PackedTransposedWeight
 from fastconv.functional._check import (
     Array,
     as_array,
@@ -27,7 +28,7 @@ from fastconv.functional._conv import place
 def conv_transpose(
     ndim: int,
     input: Array,
-    weight: Array,
+    weight: Array | PackedTransposedWeight,
     bias: Array | None,
     stride: Any,
     padding: Any,
@@ -39,7 +40,12 @@ def conv_transpose(
     out: Array | None,
 ) -> Array:
     x = as_array("input", input, (ndim + 1, ndim + 2))
-    w = as_array("weight", weight, ndim + 2)
+    w: Any
+    if type(weight) is PackedTransposedWeight:
+        w, memory = weight, None
+        weight.check(stride, groups, dilation)
+    else:
+        w = memory = as_array("weight", weight, ndim + 2)
     b = None if bias is None else as_array("bias", bias)
     same_dtype(input=x, weight=w, bias=b)
     relu = is_relu(activation)
@@ -51,7 +57,7 @@ def conv_transpose(
         check_shape("bias", b, shape.input_shape[1:2])
         if not b.flags.c_contiguous:
             b = b.copy()
-    y = place(out, x, shape.input_shape, batched, input=x, weight=w, bias=b)
+    y = place(out, x, shape.input_shape, batched, input=x, weight=memory, bias=b)
     _ops.conv_transpose(x, w, b, y, shape, relu=relu, algorithm=algorithm)
     if out is not None:
         return out

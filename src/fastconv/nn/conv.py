@@ -15,6 +15,7 @@ from fastconv.functional._check import as_array
 from fastconv.functional.conv import PackedWeight
 from fastconv.init import Rng
 from fastconv.nn._check import Sizes, conv_options
+from fastconv.nn.conv_transpose import _ConvTransposeNd
 from fastconv.nn.module import Array, Module, Parameter
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "packed"]
@@ -126,6 +127,10 @@ class _ConvNd(Module):
         )
         if self.bias is not None:
             self.bias.accumulate(getattr(F, f"{self._op}_backward_bias")(grad_output))
+
+    def _pack(self) -> PackedWeight:
+        weight = as_array("weight", self.weight.data, self._ndim + 2)
+        return PackedWeight(weight, self.groups)
 
     def _geometry(self) -> tuple[tuple[int, ...], Any, tuple[int, ...], int]:
         padding = self.padding if self._edges is None else 0
@@ -302,7 +307,8 @@ def packed(model: Module) -> Iterator[None]:
     """Within this context the convolutions of ``model`` use their weights as they are on entry.
 
     They are copied, in the order that the kernels read them in, once instead of in every call:
-    :func:`fastconv.functional.pack_conv2d_weight`. Results are the same up to rounding, and after
+    :func:`fastconv.functional.pack_conv2d_weight`, and
+    :func:`fastconv.functional.pack_conv_transpose2d_weight` of transposed ones. Results are the same up to rounding, and after
     ``fastconv.set_accuracy("strict")`` to the bit. Forward passes do not see what changes the
     parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`), so leave the context
     to train.
@@ -330,12 +336,11 @@ def packed(model: Module) -> Iterator[None]:
     """
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {model!r}")
-    layers = [layer for layer in model.modules() if isinstance(layer, _ConvNd)]
-    before = [layer._packed for layer in layers]
-    weights = [
-        PackedWeight(as_array("weight", layer.weight.data, layer._ndim + 2), layer.groups)
-        for layer in layers
+    layers: list[Any] = [
+        layer for layer in model.modules() if isinstance(layer, _ConvNd | _ConvTransposeNd)
     ]
+    before = [layer._packed for layer in layers]
+    weights = [layer._pack() for layer in layers]
     try:
         for layer, weight in zip(layers, weights, strict=True):
             layer._packed = weight

@@ -11,6 +11,8 @@ from fastconv import functional as F
 from fastconv import init
 from fastconv._arguments import choice, generator, to_array, whole
 from fastconv._geometry_options import transposed_sides
+from fastconv.functional._check import as_array
+from fastconv.functional.conv_transpose import PackedTransposedWeight
 from fastconv.init import Rng
 from fastconv.nn._check import Sizes, conv_transpose_options
 from fastconv.nn.module import Array, Module, Parameter
@@ -24,6 +26,8 @@ class _ConvTransposeNd(Module):
     #: how many axes the kernel moves along, and the op's name
     _ndim: ClassVar[int]
     _op: ClassVar[str]
+    #: the weight as :func:`packed` left it
+    _packed: PackedTransposedWeight | None = None
 
     def __init__(
         self,
@@ -98,7 +102,7 @@ class _ConvTransposeNd(Module):
             output_padding = self._output_padding(input.shape, output_size)
         output: Array = getattr(F, self._op)(
             input,
-            self.weight.data,
+            self.weight.data if self._packed is None else self._packed,
             None if self.bias is None else self.bias.data,
             *self._geometry(output_padding),
             activation=activation,
@@ -132,6 +136,10 @@ class _ConvTransposeNd(Module):
         )
         if self.bias is not None:
             self.bias.accumulate(getattr(F, f"{self._op}_backward_bias")(grad_output))
+
+    def _pack(self) -> PackedTransposedWeight:
+        weight = as_array("weight", self.weight.data, self._ndim + 2)
+        return PackedTransposedWeight(weight, self.stride, self.groups, self.dilation)
 
     def _geometry(self, output_padding: tuple[int, ...]) -> tuple[Any, ...]:
         return self.stride, self.padding, output_padding, self.groups, self.dilation

@@ -51,6 +51,15 @@ def forward(ndim):
     return make
 
 
+def pack(ndim):
+    def make(d):
+        _, w, options, _ = transposed(d, ndim)
+        packed = {name: options[name] for name in ("stride", "groups", "dilation")}
+        return {"weight": d.array(*w), **packed}
+
+    return make
+
+
 def backward_input(ndim):
     def make(d):
         x, w, options, y = transposed(d, ndim)
@@ -91,6 +100,7 @@ def layer(ndim):
 for axes in (1, 2, 3):
     name = f"functional.conv_transpose{axes}d"
     recipe(name)(forward(axes))
+    recipe(f"functional.pack_conv_transpose{axes}d_weight")(pack(axes))
     recipe(f"{name}_backward_input")(backward_input(axes))
     recipe(f"{name}_backward_weight")(backward_weight(axes))
     recipe(f"{name}_backward_bias")(backward_bias(axes))
