@@ -3,6 +3,15 @@
 
 enum { BLOCK = 128 }; /* pairs of vectors that are summed before they join the others */
 
+/* Elements i .. end, by pairs of vectors; returns the first that is left. */
+FC_INLINE fc_size sum_pairs(const stored *plane, fc_size i, fc_size end, vreal *sum) {
+    for (; i + 2 * VL <= end; i += 2 * VL) {
+        sum[0] = v_add(sum[0], v_load(plane + i));
+        sum[1] = v_add(sum[1], v_load(plane + i + VL));
+    }
+    return i;
+}
+
 void FC_NAME(plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, fc_size planes,
                           fc_size n, double divisor) {
     const int tail = (int)(n % VL);
@@ -10,13 +19,10 @@ void FC_NAME(plane_means)(void *out, fc_size out_c, const void *x, fc_size x_c, 
         const stored *plane = (const stored *)((const char *)x + c * x_c);
         vreal acc[2] = {v_zero(), v_zero()}; /* two chains: an addition takes some cycles */
         fc_size i = 0;
+        i = sum_pairs(plane, i, fc_min(n, 2 * VL * BLOCK), acc);
         while (i + 2 * VL <= n) { /* sums of sums: long ones lose less */
-            const fc_size end = fc_min(n, i + 2 * VL * BLOCK);
             vreal sum[2] = {v_zero(), v_zero()};
-            for (; i + 2 * VL <= end; i += 2 * VL) {
-                sum[0] = v_add(sum[0], v_load(plane + i));
-                sum[1] = v_add(sum[1], v_load(plane + i + VL));
-            }
+            i = sum_pairs(plane, i, fc_min(n, i + 2 * VL * BLOCK), sum);
             for (int k = 0; k < 2; k++) acc[k] = v_add(acc[k], sum[k]);
         }
         if (i + VL <= n) acc[0] = v_add(acc[0], v_load(plane + i)), i += VL;
