@@ -202,10 +202,11 @@ cdef enum:
     WINOGRAD_WEIGHT_CHANNELS = 256
     WINOGRAD_WEIGHT_PANELS = 4
     WINOGRAD_WEIGHT_POINT_BYTES = L2 // 2  # of both operands, at one point of a chunk
-    # Of lines, a task owns so many channels and filters at all points; the points of both operands
-    # that it keeps are so many bytes.
-    WINOGRAD_WEIGHT_BLOCK = 64
-    WINOGRAD_WEIGHT_BLOCK_BYTES = L2 // 8 * 3
+    # Of lines, a task owns so many channels and as many filters at all points, or fewer where sums
+    # outgrew L2; the points of both operands that it keeps are so many bytes.
+    WINOGRAD_WEIGHT_BLOCK = 128
+    WINOGRAD_WEIGHT_MIN_BLOCK = 64
+    WINOGRAD_WEIGHT_BLOCK_BYTES = L2 // 4 * 3
 
 
 # ---- weight

@@ -14,8 +14,8 @@ from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
     L2, LINE, TASKS, WEIGHT_TASK_PRODUCTS, WINOGRAD_PACK_CHANNELS, WINOGRAD_RUN,
     WINOGRAD_SHARED_BYTES, WINOGRAD_WEIGHT_BLOCK, WINOGRAD_WEIGHT_BLOCK_BYTES,
-    WINOGRAD_WEIGHT_CHANNELS, WINOGRAD_WEIGHT_PANELS, WINOGRAD_WEIGHT_POINT_BYTES, ceil_div,
-    next_index, part, round_up)
+    WINOGRAD_WEIGHT_CHANNELS, WINOGRAD_WEIGHT_MIN_BLOCK, WINOGRAD_WEIGHT_PANELS,
+    WINOGRAD_WEIGHT_POINT_BYTES, ceil_div, next_index, part, round_up)
 from fastconv._drivers.correlation cimport Correlation, CorrelationAxis
 from fastconv._drivers.filters cimport store_taps
 from fastconv._drivers.kernels cimport fc_grids, fc_outer, fc_size
@@ -323,11 +323,13 @@ cdef double all_products(const WinogradWeightPlan *p) noexcept nogil:
 cdef void cut_blocks(WinogradWeightPlan *p) noexcept nogil:
     """Blocks, evenly, of whole vectors of channels and whole panels of filters."""
     cdef fc_size lanes = p.c.kernels.lanes, nr = p.c.kernels.nr
-    cdef fc_size block = WINOGRAD_WEIGHT_BLOCK
-    p.owning = p.f.lines and (p.t.taps * p.t.points * block * block * p.c.kernels.itemsize
-                              <= L2 // 2)
-    if not p.owning:
-        block = WINOGRAD_WEIGHT_CHANNELS
+    cdef fc_size sums = p.t.taps * p.t.points * p.c.kernels.itemsize  # of a channel and filter
+    cdef fc_size block = WINOGRAD_WEIGHT_CHANNELS
+    p.owning = p.f.lines
+    if p.owning:
+        block = WINOGRAD_WEIGHT_BLOCK
+        while sums * block * block > L2 and block > WINOGRAD_WEIGHT_MIN_BLOCK:
+            block //= 2
     p.block_c = ceil_div(ceil_div(p.c.channels, ceil_div(p.c.channels, block)), lanes) * lanes
     p.block_k = ceil_div(ceil_div(p.c.filters, ceil_div(p.c.filters, block)), nr) * nr
     p.blocks_c = ceil_div(p.c.channels, p.block_c)
