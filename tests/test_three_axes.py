@@ -169,7 +169,9 @@ def test_planes_of_a_volume_are_convolved_apart(rng):
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("case", [*(CONVOLUTIONS[i] for i in (0, 4, 5, 7, 12, 16)), *VOLUMES], ids=str)
+@pytest.mark.parametrize(
+    "case", [*(CONVOLUTIONS[i] for i in (0, 4, 5, 7, 12, 16)), *VOLUMES], ids=str
+)
 def test_bits_do_not_depend_on_threads(case, layout, rng):
     shape, weight_shape, *options = case
     x, w = (rng.standard_normal(s).astype(np.float32) for s in (shape, weight_shape))

@@ -159,7 +159,7 @@ cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept no
         tile = choose_winograd(&c, algorithm, False)
         if tile >= 0:
             return winograd.run_winograd(&c, tile, num_threads)
-        if grouped.is_usable(&c):
+        if grouped.is_usable(&c, False):
             return grouped.run_grouped(&c, 1, 1, num_threads)
         if planes.is_usable(&c):
             return planes.run_planes(&c, num_threads)
@@ -180,7 +180,7 @@ cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, 
     tile = choose_winograd(&c, algorithm, True)
     if tile >= 0 and g.batch > 0:
         return winograd_weight.run_winograd_weight(&c, tile, num_threads)
-    if grouped.is_usable(&c):
+    if grouped.is_usable(&c, True):
         return grouped.run_grouped_weight(&c, num_threads)
     if planes_weight.is_usable(&c):
         return planes_weight.run_planes_weight(&c, num_threads)
@@ -364,7 +364,7 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
             at[H], at[W] = i // n[W], i % n[W]
             phases[i] = phase_form(g, kernels, dy, w, dx, at)
             phases[i].bias, phases[i].relu = bias, relu
-        if at[D] == 0 and not grouped.is_usable(&phases[0]):
+        if at[D] == 0 and not grouped.is_usable(&phases[0], False):
             break
         status = grouped.run_grouped(phases, n[H], n[W], num_threads)
         if status == OK:

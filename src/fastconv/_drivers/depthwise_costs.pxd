@@ -18,30 +18,32 @@ cdef inline fc_size slices_read(const Correlation *c) noexcept nogil:
 cdef inline double planes_cost(const Correlation *c) noexcept nogil:
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize
-    cdef double pixel = 0.1  # for copying what it reads
+    cdef double pixel = 0.1 * slices_read(c)  # for copying what it reads
     cdef double tap = 0.0178
     if c.axis[H].taps == 1:  # no other row of taps shares what is loaded
         tap = 0.04 if w.taps < PLANES_FOLD_TAPS else 0.025
     if w.x != size:  # channels-last pixels; as vectors of channels, if there are as many
+        # (of other slices of the depth they come from a cache, and cost little)
         pixel = 0.25 + 1.7 / min(c.groups, c.kernels.lanes)
     elif w.step > 1 or w.y != size:
-        pixel += 0.7
+        pixel += 0.7 * slices_read(c)
     if w.step > 2:  # one at a time
         pixel += 0.7 * min(w.step, w.taps) * min(c.axis[H].step, c.axis[H].taps)
-    return 25 + pixel * slices_read(c) * w.out + tap * taps_of(c) * whole_vectors(c, w.out)
+    return 25 + pixel * w.out + tap * taps_of(c) * whole_vectors(c, w.out)
 
-cdef inline double grouped_cost(const Correlation *c) noexcept nogil:
+cdef inline double grouped_cost(const Correlation *c, bint of_weight) noexcept nogil:
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize, row_bytes = w.size * c.kernels.lanes * size, rows
     cdef double pixel = 0.06
+    cdef fc_size slices = 1 if of_weight else slices_read(c)  # its pieces pay for all taps
     if c.x_g != size:  # a task copies some rows, and those that it shares with the next task
-        rows = (GROUPED_STAGED_BYTES - slices_read(c) * span(h, 1) * row_bytes)
-        rows //= (1 + slices_read(c)) * row_bytes
+        rows = GROUPED_STAGED_BYTES - slices * span(h, 1) * row_bytes
+        rows //= (1 + slices) * row_bytes
         rows = max(1, min(rows, h.out))
-        pixel = 0.11 + 0.11 * slices_read(c) * (rows * h.step + span(h, 1) - 1) / (rows * h.step)
+        pixel = 0.11 + 0.11 * slices * (rows * h.step + span(h, 1) - 1) / (rows * h.step)
     return ((pixel + 0.0178 * taps_of(c)) * w.out
             * whole_vectors(c, c.groups) / <double> c.groups)
 
-cdef inline bint planes_are_faster(const Correlation *c) noexcept nogil:
-    return 1.15 * planes_cost(c) < grouped_cost(c)
+cdef inline bint planes_are_faster(const Correlation *c, bint of_weight) noexcept nogil:
+    return 1.15 * planes_cost(c) < grouped_cost(c, of_weight)

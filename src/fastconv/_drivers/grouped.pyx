@@ -74,7 +74,7 @@ cdef inline fc_size max_slices(const CorrelationAxis *d) noexcept nogil:
     return max(1, min(d.taps, d.size))
 
 
-cdef bint is_usable(const Correlation *c) noexcept nogil:
+cdef bint is_usable(const Correlation *c, bint of_weight) noexcept nogil:
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size lanes = c.kernels.lanes
@@ -86,7 +86,7 @@ cdef bint is_usable(const Correlation *c) noexcept nogil:
             # where groups are few, vectors of pixels or filters are fuller than vectors of channels
             and (c.channels == 1 or c.groups * c.channels >= lanes)
             # where channels are few or planes wide, vectors of pixels are fuller
-            and not (c.channels == 1 and fills_vectors(c) and planes_are_faster(c))
+            and not (c.channels == 1 and fills_vectors(c) and planes_are_faster(c, of_weight))
             # a staged row has a place in the cache
             and pixels * max(lanes, c.channels) * c.kernels.itemsize <= GROUPED_MAX_STAGED_BYTES)
 

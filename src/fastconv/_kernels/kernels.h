@@ -94,7 +94,7 @@ typedef struct {
     fc_size x_w, width;         /* bytes from column to column; columns that exist */
     fc_size col0, step, col_dx; /* output j, tap s reads column col0 + j * step + s * col_dx */
     const void *w;
-    fc_size w_block;  /* bytes from one block's part of w to the next */
+    fc_size w_block;  /* bytes from one block to the next */
     const void *bias; /* [channels] or NULL */
     void *out;
     fc_size out_h, out_w, out_width;
