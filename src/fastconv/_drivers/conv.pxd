@@ -37,7 +37,7 @@ cdef fc_size tap_step_of(const Axis *a) noexcept nogil
 # The passes, each by the first strategy that is usable; the result is a Status.
 cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept nogil
 # The input gradient is also the transposed convolution of dy, whose bias [in_channels] and ReLU it
-# takes along: NULL and False for a gradient.
+# takes along: NULL and False for a gradient. `packed` has w's taps again, or is NULL.
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
                              Strided w, const PackedPhases *packed, Strided dx,
                              const char *bias, bint relu, int algorithm,

@@ -306,12 +306,12 @@ class Conv3d(_ConvNd):
 def packed(model: Module) -> Iterator[None]:
     """Within this context the convolutions of ``model`` use their weights as they are on entry.
 
-    They are copied, in the order that the kernels read them in, once instead of in every call:
-    :func:`fastconv.functional.pack_conv2d_weight`, and
-    :func:`fastconv.functional.pack_conv_transpose2d_weight` of transposed ones. Results are the same up to rounding, and after
-    ``fastconv.set_accuracy("strict")`` to the bit. Forward passes do not see what changes the
-    parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`), so leave the context
-    to train.
+    Transposed ones too. They are copied, in the order that the kernels read them in, once instead
+    of in every call: :func:`fastconv.functional.pack_conv2d_weight`,
+    :func:`fastconv.functional.pack_conv_transpose2d_weight`. Results are the same up to rounding,
+    and after ``fastconv.set_accuracy("strict")`` to the bit. Forward passes do not see what changes
+    the parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`), so leave the
+    context to train.
 
     Parameters
     ----------
