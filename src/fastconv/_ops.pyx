@@ -41,7 +41,7 @@ from fastconv._geometry cimport Convolution, Pooling, algorithm_code
 
 import numpy as np
 
-from fastconv._geometry import transposed_convolution
+from fastconv._geometry import transposed_convolution as _transposed_convolution
 from fastconv._geometry_options import integer, per_axis, sizes as shape_of
 
 
@@ -120,7 +120,7 @@ cdef class PackedTransposedWeight:
             raise ValueError(f"weight must have positive sizes, got {sizes}")
         # of any image: one so small that the stride is of account
         image = (1, sizes[0], *[2] * (len(sizes) - 2))
-        cdef Convolution c = transposed_convolution(image, sizes, stride, 0, 0, groups, dilation)
+        cdef Convolution c = _transposed_convolution(image, sizes, stride, 0, 0, groups, dilation)
         copy = empty_array(c.weight_shape, weight.dtype)
         copy[...] = weight
         copy.flags.writeable = False
