@@ -270,7 +270,8 @@ cdef enum:
     # Of adaptive windows that come out even and slide side by side; longer ones are faster one at a
     # time.
     POOL_MAX_EVEN_TAPS = 8
-    # Of a window that is read tap by tap; with more, rows that windows share are better folded once.
+    # Of a window that is read tap by tap; with more, rows that windows share are better folded
+    # once.
     POOL_MAX_FEW_TAPS = 4
     # A task that goes window by window has several vectors of channels.
     POOL_MIN_CHANNELS = 64
