@@ -457,7 +457,7 @@ cdef int set_pad(Pad *p, const Py_buffer *x, const Py_buffer *y, tuple sides, mo
     return 0
 
 
-def pad(input, output, tuple sides, *, mode="constant", double value=0, int num_threads=0):
+def pad(input, output, tuple sides, *, mode="constant", double value=0.0, int num_threads=0):
     """Write `input` with so many elements more, (before, after) each axis, to `output`.
 
     Negative ones are cropped. `output` is C-contiguous.
