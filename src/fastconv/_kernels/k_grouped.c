@@ -288,7 +288,10 @@ FC_INLINE void rows_any(const fc_grouped *p, const int mode, const int parts) {
             any(p, EACH, SPREAD_PARTS);   \
     }
 
-/* Geometries that networks have; each is code of its own. */
+/* Geometries that networks have; each is code of its own, and much of it. Instruction sets of short
+ * vectors and few registers, which only old processors are left with, have depthwise 3x3 alone. */
+enum { HAS_CASES = FC_REGISTERS == 32 || VL * sizeof(stored) >= 32 };
+
 #define FC_CASES_OF_ALL(X, mode, parts) \
     X(mode, 1, 1, parts) X(mode, 2, 1, parts) X(mode, 3, 1, parts) X(mode, 3, 2, parts)
 #define FC_CASES_OF_SAME(X) X(SAME, 4, 1, 1) X(SAME, 5, 1, 1) X(SAME, 5, 2, 1) X(SAME, 7, 1, 1)
@@ -300,12 +303,13 @@ FC_INLINE void rows_any(const fc_grouped *p, const int mode, const int parts) {
 
 static int rows_same(const fc_grouped *p) {
     FC_CASES_OF_ALL(FC_ROWS_CASE, SAME, 1)
+    if (!HAS_CASES) return 0;
     FC_CASES_OF_SAME(FC_ROWS_CASE)
     return 0;
 }
 
 static int rows_pick(const fc_grouped *p) {
-    if (p->group % 4) return 0;
+    if (!HAS_CASES || p->group % 4) return 0;
 #if VL > 4
     FC_CASES_OF_ALL(FC_ROWS_CASE, PICK, KEPT_PARTS)
 #endif
@@ -313,7 +317,7 @@ static int rows_pick(const fc_grouped *p) {
 }
 
 static int rows_each(const fc_grouped *p) {
-    if (p->group % 4) return 0;
+    if (!HAS_CASES || p->group % 4) return 0;
     FC_CASES_OF_ALL(FC_ROWS_CASE, EACH, KEPT_PARTS)
     return 0;
 }
@@ -514,6 +518,7 @@ FC_INLINE int keep_sums(const fc_grouped_grad *p) {
 static int grad_same(const fc_grouped_grad *p) {
     FC_GRAD_CASE(SAME, 3, 1, 1)
     FC_GRAD_CASE(SAME, 3, 2, 1)
+    if (!HAS_CASES) return 0;
     FC_GRAD_CASE(SAME, 5, 1, 1)
     FC_GRAD_CASE(SAME, 5, 2, 1)
     FC_GRAD_CASE(SAME, 7, 1, 1)
@@ -521,7 +526,7 @@ static int grad_same(const fc_grouped_grad *p) {
 }
 
 static int grad_pick(const fc_grouped_grad *p) {
-    if (p->group % 4) return 0;
+    if (!HAS_CASES || p->group % 4) return 0;
 #if VL > 4
     if (keep_sums(p)) {
         FC_GRAD_CASE(PICK, 3, 1, KEPT_PARTS)
@@ -534,7 +539,7 @@ static int grad_pick(const fc_grouped_grad *p) {
 }
 
 static int grad_each(const fc_grouped_grad *p) {
-    if (p->group % 4) return 0;
+    if (!HAS_CASES || p->group % 4) return 0;
     if (keep_sums(p)) {
         FC_GRAD_CASE(EACH, 3, 1, KEPT_PARTS)
         FC_GRAD_CASE(EACH, 3, 2, KEPT_PARTS)
