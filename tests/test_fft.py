@@ -124,9 +124,19 @@ def test_what_it_cannot_compute_is_refused():
         F.conv2d(x, F.pack_conv2d_weight(w), algorithm="fft")
     with pytest.raises(ValueError, match="not for transposed"):
         F.conv_transpose2d(x, w, algorithm="fft")
-    with pytest.raises(ValueError, match="stride 1"):
-        nn.Conv2d(1, 1, 3, stride=2, algorithm="fft")
+    with pytest.raises(ValueError, match=r"'fft' needs stride 1, got stride=\(2, 1\)"):
+        nn.Conv2d(1, 1, 3, stride=(2, 1), algorithm="fft")
+    with pytest.raises(ValueError, match="not for transposed"):
+        nn.ConvTranspose2d(1, 1, 3, algorithm="fft")
     assert nn.Conv2d(1, 1, 3, algorithm="fft")(np.zeros((1, 1, 9, 9), np.float32)).shape[2] == 7
+
+
+def test_layers_that_transform_are_left_as_they_are_by_packing(rng):
+    layer = nn.Conv2d(1, 2, 9, algorithm="fft", rng=0)
+    x = rng.standard_normal((1, 1, 30, 31)).astype(np.float32)
+    expected = layer(x)
+    with nn.packed(nn.Sequential(layer, nn.ReLU())):
+        np.testing.assert_array_equal(layer(x), expected)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 11, 97, 1001, 4097])

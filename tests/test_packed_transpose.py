@@ -201,7 +201,7 @@ def test_packed_weights_can_be_copied_and_pickled(duplicate, rng):
     x, w = rng.standard_normal((2, 4, 8, 8)), rng.standard_normal((4, 3, 3, 3))
     other = duplicate(F.pack_conv_transpose2d_weight(w, (2, 3), 2, (1, 2)))
     if isinstance(other, bytes):
-        other = pickle.loads(other)  # noqa: S301
+        other = pickle.loads(other)  # noqa: S301  what was pickled above
     assert (other.stride, other.groups, other.dilation) == ((2, 3), 2, (1, 2))
     options = {"stride": (2, 3), "groups": 2, "dilation": (1, 2)}
     expected = F.conv_transpose2d(x, w, **options)

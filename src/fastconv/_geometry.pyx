@@ -360,16 +360,14 @@ cdef int algorithm_code(name, int tile, const ConvGeometry *g) except -1:
     return code
 
 
-def check_algorithm(name, Convolution shape not None):
+def check_algorithm(name, Convolution shape not None, *, bint transposed=False):
     """Refuse an algorithm that there is not, or that cannot compute this convolution."""
-    cdef int i
-    if isinstance(name, str) and name == "fft":
-        for i in range(AXES):
-            if shape.geometry.axis[i].stride > 1:
-                break
-        else:
-            return
-    algorithm_code(name, 0, &shape.geometry)
+    if not (isinstance(name, str) and name == "fft") or transposed:
+        algorithm_code(name, 0, &shape.geometry)
+        return
+    strides = tuple([axis[2] for axis in shape.axes()])
+    if max(strides) > 1:
+        raise ValueError(f"algorithm='fft' needs stride 1, got stride={strides}")
 
 
 cdef class Pooling:

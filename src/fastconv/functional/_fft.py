@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._drivers.runtime import get_strict_accuracy
-from fastconv._geometry import Convolution
+from fastconv._geometry import Convolution, check_algorithm
 from fastconv.functional._check import Array
 
 Sizes = tuple[int, ...]
@@ -56,17 +56,11 @@ def is_chosen(algorithm: str, shape: Convolution, step: str) -> bool:
         When it is "fft" and the convolution has a stride.
     """
     if algorithm == "fft":
-        refuse_strides(shape)
+        check_algorithm(algorithm, shape)
         return True
     if algorithm != "auto" or shape.taps < MIN_TAPS:
         return False
     return not get_strict_accuracy() and is_faster(shape, step)
-
-
-def refuse_strides(shape: Convolution) -> None:
-    strides = tuple(axis[2] for axis in shape.axes())
-    if max(strides) > 1:
-        raise ValueError(f"algorithm='fft' needs stride 1, got stride={strides}")
 
 
 def is_faster(shape: Convolution, step: str) -> bool:

@@ -131,7 +131,7 @@ def conv_transpose_options(
         groups,
         dilation,
     )
-    check_algorithm(algorithm, shape)
+    check_algorithm(algorithm, shape, transposed=True)
     return ConvTransposeOptions(kernel, strides, _tuples(padding, ndim), extra, groups, dilations)
 
 

@@ -128,7 +128,9 @@ class _ConvNd(Module):
         if self.bias is not None:
             self.bias.accumulate(getattr(F, f"{self._op}_backward_bias")(grad_output))
 
-    def _pack(self) -> PackedWeight:
+    def _pack(self) -> PackedWeight | None:
+        if self.algorithm == "fft":  # whose transforms depend on the image
+            return None
         weight = as_array("weight", self.weight.data, self._ndim + 2)
         return PackedWeight(weight, self.groups)
 
@@ -311,7 +313,7 @@ def packed(model: Module) -> Iterator[None]:
     :func:`fastconv.functional.pack_conv_transpose2d_weight`. Results are the same up to rounding,
     and after ``fastconv.set_accuracy("strict")`` to the bit. Forward passes do not see what changes
     the parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`), so leave the
-    context to train.
+    context to train. Layers with ``algorithm="fft"`` stay as they are.
 
     Parameters
     ----------

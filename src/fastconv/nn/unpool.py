@@ -20,6 +20,7 @@ class _MaxUnpoolNd(PoolNd):
         # as large as the padding leaves something of
         unpooled_size((2**31,) * self._ndim, kernel_size, stride, padding, None)
 
+    # it takes two arrays, where mypy knows of modules that take one
     def __call__(  # type: ignore[override]
         self, input: Array, indices: Array, output_size: tuple[int, ...] | None = None
     ) -> Array:
