@@ -33,7 +33,7 @@ from benchmarks.rows import Row  # noqa: E402
 import fastconv  # noqa: E402
 import fastconv.functional as F  # noqa: E402
 from fastconv import nn, reference  # noqa: E402
-from fastconv.functional.conv import PackedWeight  # noqa: E402
+from fastconv.functional.packing import PackedWeight  # noqa: E402
 
 
 def shrunk(row: Row) -> Row:

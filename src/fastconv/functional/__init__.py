@@ -17,6 +17,7 @@ from fastconv.functional.linear import *
 from fastconv.functional.loss import *
 from fastconv.functional.lp_pool import *
 from fastconv.functional.norm import *
+from fastconv.functional.packing import *
 from fastconv.functional.pad import *
 from fastconv.functional.pool import *
 from fastconv.functional.shape import *

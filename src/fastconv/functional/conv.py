@@ -9,10 +9,9 @@ from typing import Literal
 
 from fastconv._ops import PackedWeight
 from fastconv.functional import _conv
-from fastconv.functional._check import Array, as_array
+from fastconv.functional._check import Array
 
 __all__ = [
-    "PackedWeight",
     "conv1d",
     "conv1d_backward_bias",
     "conv1d_backward_input",
@@ -25,9 +24,6 @@ __all__ = [
     "conv3d_backward_bias",
     "conv3d_backward_input",
     "conv3d_backward_weight",
-    "pack_conv1d_weight",
-    "pack_conv2d_weight",
-    "pack_conv3d_weight",
 ]
 
 Single = int | tuple[int]
@@ -42,110 +38,6 @@ TriplePadding = (
     | tuple[int, int, int, int, int, int]
     | tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 )
-
-
-def pack_conv2d_weight(weight: Array, groups: int = 1) -> PackedWeight:
-    """Filters brought into the order that the kernels read them in, once for many calls.
-
-    `conv2d` takes the result for its `weight`. It saves what every call spends on that order, which
-    matters where filters are many and images small or few. Each algorithm returns the same bits as
-    without; ``algorithm="auto"`` may choose another one, since transforming packed filters for
-    Winograd's costs nothing any more.
-
-    Parameters
-    ----------
-    weight : (K, C / groups, kernel_h, kernel_w) array, float32 or float64
-        Copied: changing it afterwards changes nothing.
-    groups : int
-        Of the convolutions to come.
-
-    Returns
-    -------
-    PackedWeight
-        Immutable, with attributes ``shape``, ``dtype`` and ``groups``. Twice to three times the
-        size of `weight`, more where there are only a few filters; a convolution that takes
-        Winograd's algorithm adds, once, the filters' transforms, four times the size of `weight`
-        (1.8 times for tiles of 2 x 2). Threads may share it. Pickling keeps the filters, and packs
-        them anew for the processor at hand.
-
-    Raises
-    ------
-    ValueError
-        When `weight` has not four positive sizes, or `groups` does not divide its filters.
-    TypeError
-        When `weight` is not float32 or float64, or `groups` no integer.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> edge = F.pack_conv2d_weight(np.array([[[[-1.0, 1.0]]]]))
-    >>> for scale in 1.0, 2.0:
-    ...     F.conv2d(scale * np.arange(4.0).reshape(1, 1, 1, 4), edge)[0, 0, 0]
-    array([1., 1., 1.])
-    array([2., 2., 2.])
-    """
-    return PackedWeight(as_array("weight", weight, 4), groups)
-
-
-def pack_conv1d_weight(weight: Array, groups: int = 1) -> PackedWeight:
-    """Filters of `conv1d` brought into the order that the kernels read them in.
-
-    Parameters
-    ----------
-    weight : (K, C / groups, kernel) array, float32 or float64
-        Copied.
-    groups : int
-
-    Returns
-    -------
-    PackedWeight
-        As of `pack_conv2d_weight`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `pack_conv2d_weight`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> edge = F.pack_conv1d_weight(np.array([[[-1.0, 1.0]]]))
-    >>> F.conv1d(np.array([[1.0, 2.0, 4.0]]), edge)
-    array([[1., 2.]])
-    """
-    return PackedWeight(as_array("weight", weight, 3), groups)
-
-
-def pack_conv3d_weight(weight: Array, groups: int = 1) -> PackedWeight:
-    """Filters of `conv3d` brought into the order that the kernels read them in.
-
-    Parameters
-    ----------
-    weight : (K, C / groups, kernel_d, kernel_h, kernel_w) array, float32 or float64
-        Copied.
-    groups : int
-
-    Returns
-    -------
-    PackedWeight
-        As of `pack_conv2d_weight`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `pack_conv2d_weight`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastconv.functional as F
-    >>> cube = F.pack_conv3d_weight(np.ones((1, 1, 2, 2, 2)))
-    >>> F.conv3d(np.ones((1, 1, 2, 2, 3)), cube)
-    array([[[[[8., 8.]]]]])
-    """
-    return PackedWeight(as_array("weight", weight, 5), groups)
 
 
 def conv1d(

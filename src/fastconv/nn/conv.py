@@ -12,7 +12,7 @@ from fastconv import init
 from fastconv._arguments import choice, generator, whole
 from fastconv._geometry_options import sides
 from fastconv.functional._check import as_array
-from fastconv.functional.conv import PackedWeight
+from fastconv.functional.packing import PackedWeight
 from fastconv.init import Rng
 from fastconv.nn._check import Sizes, conv_options
 from fastconv.nn.conv_transpose import _ConvTransposeNd

@@ -12,7 +12,7 @@ from fastconv import init
 from fastconv._arguments import choice, generator, to_array, whole
 from fastconv._geometry_options import transposed_sides
 from fastconv.functional._check import as_array
-from fastconv.functional.conv_transpose import PackedTransposedWeight
+from fastconv.functional.packing import PackedTransposedWeight
 from fastconv.init import Rng
 from fastconv.nn._check import Sizes, conv_transpose_options
 from fastconv.nn.module import Array, Module, Parameter
