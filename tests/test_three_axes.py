@@ -167,6 +167,16 @@ def test_gradients_are_those_of_forward(case, rng):
     )
 
 
+@pytest.mark.parametrize("axis", range(5))
+def test_weight_gradients_go_where_out_lies(axis, rng):
+    """Backwards along an axis: strides say so, and the step from channel to channel does not."""
+    x, g = (integers(rng, s, np.float32) for s in ((2, 3, 6, 40, 40), (2, 24, 4, 38, 38)))
+    expected = reference.conv3d_backward_weight(g, x, (24, 3, 3, 3, 3))
+    out = np.flip(np.empty_like(expected), axis)
+    assert F.conv3d_backward_weight(g, x, out.shape, out=out) is out
+    assert_equal(out, expected)
+
+
 def test_planes_of_a_volume_are_convolved_apart(rng):
     x, w = rng.standard_normal((2, 8, 3, 9, 9)), rng.standard_normal((8, 8, 1, 3, 3))
     volume = F.conv3d(x, w, algorithm="direct")
