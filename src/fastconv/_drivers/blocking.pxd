@@ -67,6 +67,8 @@ cdef enum:
     # Panels from this size on come from afar, and the processor does not fetch beyond a page.
     DIRECT_FAR_PANEL = L1 // 2
     DIRECT_PREFETCH = 8192
+    DIRECT_SHORT_FILTERS = 2 * L1   # of all filters, which stay in cache while pixels pass
+    DIRECT_SHORT_PIXEL = 4 * LINE   # of a pixel that such filters read in place
     MAX_TILE_ROWS = 16              # of the register tile, with any instruction set
 
 

@@ -12,6 +12,9 @@ WINDOW    otherwise, and where a tile's pixels lie so far apart that they meet i
 GATHER    steps or dilations so large that such a piece would hold mostly pixels nobody reads: only
           the pixels read are copied, tap by tap
 
+Panels of filters take turns over the pixels of a block; short filters, which all stay in cache,
+take turns over a few pixels (runs_by_pixels).
+
 A block is a rectangle of outputs in one slice of the depth. A tap of the depth therefore reads one
 slice of the image for all of a block; where that lies outside the image, the tap is left out.
 """
@@ -22,12 +25,13 @@ from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
     DIRECT_ALIAS, DIRECT_BLOCK_BYTES, DIRECT_FAR_PANEL, DIRECT_GATHER_BYTES, DIRECT_MAX_PIXELS,
     DIRECT_MIN_PIXELS, DIRECT_PANEL_BYTES, DIRECT_POINTER_BYTES, DIRECT_PREFETCH,
-    DIRECT_WINDOW_BYTES, LINE, MAX_TILE_ROWS, TASKS, ceil_div, next_index, part, plain_tile,
-    round_up)
+    DIRECT_SHORT_FILTERS, DIRECT_SHORT_PIXEL, DIRECT_WINDOW_BYTES, LINE, MAX_TILE_ROWS, TASKS,
+    ceil_div, next_index, part, plain_tile, round_up)
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, crosses_border, find_taps_inside, input_of, inside, span, taps_of,
     work)
-from fastconv._drivers.kernels cimport FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_size, fc_tile
+from fastconv._drivers.kernels cimport (
+    FC_TILE_ACCUMULATE, FC_TILE_RELU, fc_pixels, fc_size, fc_tile)
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.outputs cimport store_outputs
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
@@ -63,6 +67,7 @@ ctypedef struct DirectPlan:
     bint skips_rows       # rows of taps outside the image are left out, tile by tile
     bint prefetches_x     # the next tile's pixels, during this one
     bint into_y           # tiles are stored straight into y
+    bint by_pixels        # all filters of some pixels, then the next pixels: see runs_by_pixels
     # scratch: pointers | piece of the image | result of a block for one panel | the task's panel
     fc_size piece_at, result_at, panel_at, scratch_bytes
 
@@ -341,6 +346,26 @@ cdef void run_tiles(const DirectPlan *p, const Block *b, const fc_tile *common, 
         start = end
 
 
+cdef void run_rows(const DirectPlan *p, const Block *b, fc_size first_panel, fc_size last_panel,
+                   const char *panels, const char *bias, const char *piece) noexcept nogil:
+    """All pixels of a block against some panels, row by row."""
+    cdef const Correlation *c = &p.c
+    cdef Pixels x = find_pixels(p, b, piece, 0)
+    cdef fc_size nr = c.kernels.nr, i
+    cdef fc_pixels pixels
+    pixels.x_m, pixels.y_m = x.output_w, c.axis[W].y
+    pixels.x_segment = x.tap_w if p.row_segments > 1 else x.tap_h
+    pixels.w, pixels.w_panel, pixels.bias = panels, p.panel_bytes, bias
+    pixels.segments, pixels.len = b.segments, p.segment_len
+    pixels.m = b.j1 - b.j0
+    pixels.n = min(last_panel * nr, c.filters) - first_panel * nr
+    pixels.relu = c.relu
+    for i in range(b.i1 - b.i0):
+        pixels.x = x.origin + i * x.output_h
+        pixels.y = b.y + first_panel * nr * c.kernels.itemsize + i * c.axis[H].y
+        c.kernels.pixels(&pixels)
+
+
 cdef void run_block(const DirectPlan *p, const Block *b, fc_size first_panel, fc_size last_panel,
                     const char *panels, const char *bias, char *scratch) noexcept nogil:
     """One block of outputs for some panels of filters, which `panels` and `bias` hold."""
@@ -357,6 +382,9 @@ cdef void run_block(const DirectPlan *p, const Block *b, fc_size first_panel, fc
         tile.b_prefetch = DIRECT_PREFETCH
     if p.source == WINDOW:
         copy_window(p, b, scratch + p.piece_at)
+    if p.by_pixels:
+        run_rows(p, b, first_panel, last_panel, panels, bias, scratch + p.piece_at)
+        return
     for panel in range(first_panel, last_panel):
         n = min(nr, c.filters - panel * nr)
         # whole vectors where the result has room: the packed zeros are free
@@ -482,6 +510,19 @@ cdef void plan_tasks(DirectPlan *p) noexcept nogil:
         and (p.source == IN_PLACE or taps >= 9))
 
 
+cdef bint runs_by_pixels(const DirectPlan *p) noexcept nogil:
+    """Whether all filters stay in cache while pixels pass, whose outputs are then finished one
+    after another. Otherwise all pixels of a block pass while a panel stays."""
+    cdef const Correlation *c = &p.c
+    cdef bint in_place = p.source == IN_PLACE
+    return (p.into_y and p.n_panels * p.panel_bytes <= DIRECT_SHORT_FILTERS
+            and c.axis[D].taps == 1 and p.source != GATHER and not p.border
+            # long pixels of the image are to be prefetched, many at a time
+            and not (in_place and c.channels * c.kernels.itemsize > DIRECT_SHORT_PIXEL)
+            # runs of a pixel's elements lie one fixed distance apart, as do the pixels of a row
+            and (p.row_segments == 1 or c.axis[H].taps == 1) and p.block_w >= c.kernels.mr)
+
+
 cdef void plan_segments(DirectPlan *p) noexcept nogil:
     """Runs of elements and which of them tiles take, and the scratch memory that it takes."""
     cdef const Correlation *c = &p.c
@@ -507,7 +548,8 @@ cdef void plan_segments(DirectPlan *p) noexcept nogil:
     p.prefetches_x = p.source == IN_PLACE and p.segments == 1
     p.into_y = (c.y_k == size and c.shuffle == NULL
                 and (h.y == p.block_w * w.y or p.block_h == 1))
-    p.piece_at = round_up(p.chunk * pixels * sizeof(void *))
+    p.by_pixels = runs_by_pixels(p)
+    p.piece_at = 0 if p.by_pixels else round_up(p.chunk * pixels * sizeof(void *))
     p.result_at = p.piece_at + round_up(piece)
     p.panel_at = p.result_at
     if not p.into_y:

@@ -34,6 +34,18 @@ cdef extern from "kernels.h" nogil:
         fc_size b_prefetch
         fc_size c_prefetch
 
+    ctypedef struct fc_pixels:
+        const void *x
+        fc_size x_m, x_segment
+        const void *w
+        fc_size w_panel
+        fc_size segments, len
+        const void *bias
+        void *y
+        fc_size y_m
+        fc_size m, n
+        int relu
+
     ctypedef struct fc_outer:
         const void **a
         const void **b
@@ -262,6 +274,7 @@ cdef extern from "kernels.h" nogil:
         int lanes
         int mr, nr
         void (*tile)(const fc_tile *tile) noexcept nogil
+        void (*pixels)(const fc_pixels *pixels) noexcept nogil
         void (*outer)(const fc_outer *tile) noexcept nogil
         void (*dots)(const fc_dots *rows) noexcept nogil
         void (*copy2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,

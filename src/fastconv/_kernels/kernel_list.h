@@ -7,9 +7,10 @@
  *
  * Whoever includes this file defines both; they are undefined at its end. */
 
-/* ---- matrix products (k_tile.c, k_outer.c, k_dots.c) ---- */
+/* ---- matrix products (k_tile.c, k_pixels.c, k_outer.c, k_dots.c) ---- */
 
 FC_KERNEL(void, tile, (const fc_tile *tile))
+FC_KERNEL(void, pixels, (const fc_pixels *pixels))
 FC_KERNEL(void, outer, (const fc_outer *tile))
 FC_KERNEL(void, dots, (const fc_dots *rows))
 

@@ -51,6 +51,22 @@ typedef struct {
     fc_size c_prefetch; /* what lies so far beyond c is prefetched for writing, unless 0 */
 } fc_tile;
 
+/* ---- pixels that lie a fixed distance apart, and all filters, a pixel's outputs contiguous:
+ * y[m][n] = act(sum over segments and k of x[m][segment][k] * w[segment][k][n] + bias[n]) ---- */
+
+typedef struct {
+    const void *x;   /* runs of `len` contiguous elements */
+    fc_size x_m, x_segment; /* from pixel to pixel, from run to run of a pixel */
+    const void *w;   /* panels of [segments][len][nr], zero beyond the last filter */
+    fc_size w_panel; /* from panel to panel */
+    fc_size segments, len;
+    const void *bias; /* [n], readable up to whole panels, or NULL */
+    void *y;
+    fc_size y_m; /* from pixel to pixel */
+    fc_size m, n;
+    int relu;
+} fc_pixels;
+
 /* ---- outer products: c[m][n] (added to, or written) = sum over segments and k of
  * a[row * a_m + k * a_k] * b[k * b_k + column] ---- */
 
