@@ -50,7 +50,8 @@ ctypedef struct DirectPlan:
     # [groups][n_panels][taps][channels][nr], packed filters, zero beyond the last
     const char *panels
     fc_size n_panels, panel_bytes
-    char *bias         # [groups][n_panels * nr], zero beyond the filters; or NULL
+    # [groups][n_panels * nr], zero beyond the filters; NULL without one, unless by_pixels
+    char *bias
     const char *zeros  # one pixel of zeros, what lies beyond the border (IN_PLACE)
     fc_size block_h, block_w, blocks_h, blocks_w
     fc_size blocks     # of an image
@@ -132,9 +133,9 @@ cdef int pad_bias(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     cdef const DirectPlan *p = <const DirectPlan *> context
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, row = p.n_panels * c.kernels.nr * size, g
-    for g in range(c.groups):
+    memset(p.bias, 0, c.groups * row)
+    for g in range(c.groups if c.bias != NULL else 0):
         memcpy(p.bias + g * row, c.bias + g * c.filters * size, c.filters * size)
-        memset(p.bias + g * row + c.filters * size, 0, row - c.filters * size)
     return OK
 
 
@@ -572,7 +573,7 @@ cdef int run_direct(const Correlation *correlation, int num_threads) noexcept no
     cdef bint packs = p.panels == NULL and not p.panel_tasks
     if packs:
         packed = c.groups * p.n_panels * p.panel_bytes
-    if c.bias != NULL:
+    if c.bias != NULL or p.by_pixels:
         bias = c.groups * p.n_panels * c.kernels.nr * size
     cdef char *memory = allocate(packed + bias + c.channels * size)
     cdef int status = OK
@@ -581,7 +582,7 @@ cdef int run_direct(const Correlation *correlation, int num_threads) noexcept no
     p.zeros = memory + packed + bias
     memset(<char *> p.zeros, 0, c.channels * size)
     p.bias = NULL
-    if c.bias != NULL:
+    if bias:
         p.bias = memory + packed
         status = run_once(pad_bias, &p)
     if packs and status == OK:

@@ -11,7 +11,7 @@ FC_INLINE void tile(const fc_tile *t, const int m, const int nv, const int parti
     const int rest = t->n - (nv - 1) * VL;
     vreal acc[FC_MR][2];
     char *c = t->c;
-    if (t->c_prefetch) {
+    if (m + 2 >= FC_MR && t->c_prefetch) { /* low tiles, of small blocks, can do without */
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 2

@@ -60,7 +60,7 @@ typedef struct {
     const void *w;   /* panels of [segments][len][nr], zero beyond the last filter */
     fc_size w_panel; /* from panel to panel */
     fc_size segments, len;
-    const void *bias; /* [n], readable up to whole panels, or NULL */
+    const void *bias; /* [n], readable up to whole panels */
     void *y;
     fc_size y_m; /* from pixel to pixel */
     fc_size m, n;
