@@ -210,15 +210,53 @@ cdef int thread_count(Py_ssize_t n_tasks, double work, int num_threads) noexcept
     return <int> n_tasks if n > n_tasks else n
 
 
+cdef enum:
+    MAX_SHARES = 64
+
+
+# Tasks in a row, for one worker to begin with.
+ctypedef struct Share:
+    fc_size next  # the first that nobody has taken
+    fc_size end
+    char rest_of_line[48]  # so that workers do not write to one line
+
+
 ctypedef struct Loop:
     task_fn task
     void *context
-    fc_size n_tasks
     size_t scratch_bytes
     char *lent    # scratch of all workers in one piece, from a caller's memory; or NULL
     bint may_interrupt
-    fc_size next  # the first task that nobody has taken
     int failure   # any of them
+    int n_shares
+    Share share[MAX_SHARES]
+
+
+cdef void share_out(Loop *loop, fc_size n_tasks, int workers) noexcept nogil:
+    """Tasks in order: a worker's outputs lie together, and in the next call, of an op as large, it
+    reads and writes what its processor's cache holds."""
+    cdef int n = min(workers, MAX_SHARES), i
+    cdef fc_size more = n_tasks % n, start = 0
+    loop.n_shares = n
+    for i in range(n):
+        loop.share[i].next = start
+        start += n_tasks // n + (i < more)
+        loop.share[i].end = start
+
+
+cdef fc_size take_task(Loop *loop, int *share) noexcept nogil:
+    """The next task of a share or, once that is done, of those after it; -1 where none is left."""
+    cdef Share *at
+    cdef fc_size i
+    cdef int tried = 0
+    while tried < loop.n_shares:
+        at = &loop.share[share[0]]
+        i = fc_add_size(&at.next, 1)
+        if i < at.end:
+            return i
+        share[0] = (share[0] + 1) % loop.n_shares
+        tried += 1
+    return -1
 
 
 cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
@@ -227,7 +265,7 @@ cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
     cdef const int *outer = fc_get_call_status()
     cdef char *scratch = NULL
     cdef fc_size i
-    cdef int status
+    cdef int status, share = worker % loop.n_shares
     fc_set_call_status(&loop.failure)
     if loop.lent != NULL:
         scratch = loop.lent + worker * round_up(loop.scratch_bytes)
@@ -236,8 +274,8 @@ cdef void take_tasks(Loop *loop, int worker) noexcept nogil:
         if scratch == NULL:
             fc_store_int(&loop.failure, OUT_OF_MEMORY)
     while fc_load_int(&loop.failure) == OK:
-        i = fc_add_size(&loop.next, 1)
-        if i >= loop.n_tasks:
+        i = take_task(loop, &share)
+        if i < 0:
             break
         status = poll_signals() if polls else OK
         if status == OK:
@@ -270,10 +308,10 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     cdef Loop loop
     cdef Loop *shared = &loop
     cdef int n = thread_count(n_tasks, work, num_threads), worker
-    loop.task, loop.context, loop.n_tasks = task, context, n_tasks
-    loop.scratch_bytes = scratch_bytes
+    loop.task, loop.context, loop.scratch_bytes = task, context, scratch_bytes
     loop.may_interrupt = work >= SERIAL_WORK and may_interrupt()
-    loop.lent, loop.next, loop.failure = NULL, 0, OK
+    loop.lent, loop.failure = NULL, OK
+    share_out(shared, n_tasks, n)
     if scratch_bytes and has_arena():
         loop.lent = allocate(n * round_up(scratch_bytes))
         if loop.lent == NULL:
@@ -283,7 +321,8 @@ cdef int parallel_for(task_fn task, void *context, Py_ssize_t n_tasks, size_t sc
     elif n == 1:
         take_tasks(shared, 0)
     else:
-        # workers take tasks as they get done with others, so that a failure leaves the rest out
+        # workers take tasks as they get done with others, so that a failure leaves the rest out,
+        # and who has done his share goes on with what another has left
         for worker in prange(n, num_threads=n, schedule="static", chunksize=1):
             take_tasks(shared, worker)
     release(loop.lent)
