@@ -268,7 +268,7 @@ cdef enum:
     # Scratch memory of a task that goes row by row; beyond, rows are taken in blocks of columns.
     POOL_MAX_ROWS_BYTES = 4 * L2
     # Elements of the small planes that a task takes together.
-    POOL_TASK_ELEMENTS = 16384
+    POOL_TASK_ELEMENTS = 32768
     # Of adaptive windows that come out even and slide side by side; longer ones are faster one at a
     # time.
     POOL_MAX_EVEN_TAPS = 8
@@ -285,5 +285,7 @@ cdef enum:
     POOL_MAX_ROW_TILE = 8
     # Taps along a row whose averages' gradient is put together in vectors of columns.
     POOL_MAX_SPREAD_TAPS = 64
-    # A task that scatters into channels-last images owns the planes of these.
-    POOL_SCATTER_CHANNELS = 64
+    # A task that scatters into channels-last images owns the planes of these, at most.
+    POOL_SCATTER_CHANNELS = 512
+    # Small planes that are cleared together and stay in cache until they are scattered to.
+    POOL_SCATTER_BYTES = L1 // 4 * 3

@@ -170,6 +170,7 @@ cdef extern from "kernels.h" nogil:
         fc_size planes, pixels
         fc_size x_c, y_c, i_c, x_pixel, y_pixel, i_pixel
         fc_size plane
+        fc_size cleared
         int assign
 
     ctypedef struct fc_max_tiles:
@@ -312,8 +313,8 @@ cdef extern from "kernels.h" nogil:
                             fc_size n, double divisor) noexcept nogil
         void (*max_windows)(const fc_pool_windows *row) noexcept nogil
         void (*mean_windows)(const fc_pool_windows *row) noexcept nogil
-        int (*max_scatter)(const fc_max_scatter *planes) noexcept nogil
-        int (*max_gather)(const fc_max_scatter *planes) noexcept nogil
+        int (*max_scatter)(fc_max_scatter *planes) noexcept nogil
+        int (*max_gather)(fc_max_scatter *planes) noexcept nogil
         int (*max_tiles)(const fc_max_tiles *row) noexcept nogil
         int (*max_row_tiles)(const fc_max_tiles *row) noexcept nogil
         void (*sgd)(const fc_sgd *step) noexcept nogil

@@ -1,86 +1,123 @@
 /* The gradient of maxima: to where their indices say. And max unpooling, to there and from there. */
 #include "lanes.h"
 
-/* ---- one element at a time, over pixels that are these many elements apart ---- */
+/* ---- one element at a time, over pixels that are these many elements apart ----
+ *
+ * dx is cleared piece by piece, as far as indices have come so far: what is added to it then is in
+ * the first-level cache still. */
 
 enum { ADD, ASSIGN, GATHER }; /* dx[at] += dy; dx[at] = dy; dy = dx[at] */
+enum { CLEAR_BYTES = 4096 };  /* or a pixel, at a time */
 
-FC_INLINE int move(const int how, stored *dx, stored *dy, const int64_t *indices, fc_size n,
-                   fc_size plane, const fc_size x_pixel, const fc_size y_pixel,
-                   const fc_size i_pixel) {
+/* Clear so that pixel `at` is, and return how many are. */
+FC_NOINLINE static fc_size clear_beyond(const fc_max_scatter *p, stored *dx, fc_size cleared,
+                                        fc_size at) {
+    const fc_size more = at + 1 + CLEAR_BYTES / (p->planes * (fc_size)sizeof(stored));
+    const fc_size end = fc_min(p->plane, more);
+    if (p->x_pixel == p->planes) {
+        memset(dx + cleared * p->planes, 0, (size_t)((end - cleared) * p->planes) * sizeof(stored));
+        return end;
+    }
+    for (fc_size i = cleared; i < end; i++)
+        memset(dx + i * p->x_pixel, 0, (size_t)p->planes * sizeof(stored));
+    return end;
+}
+
+/* n elements of dy, y_next apart: pixels of one plane, or channels of one pixel, whose planes lie
+ * x_next apart */
+FC_INLINE int move(const int how, fc_max_scatter *p, stored *dx, stored *dy,
+                   const int64_t *indices, fc_size n, const fc_size x_pixel, const fc_size x_next,
+                   const fc_size y_next, const fc_size i_next) {
+    fc_size cleared = p->cleared;
     int wrong = 0;
     for (fc_size j = 0; j < n; j++) {
-        const int64_t at = indices[j * i_pixel];
-        if ((uint64_t)at >= (uint64_t)plane) {
-            wrong |= at != -1;
-            if (how == GATHER) dy[j * y_pixel] = narrow(0);
-        } else if (how == ADD) {
-            dx[at * x_pixel] = narrow(widen(dx[at * x_pixel]) + widen(dy[j * y_pixel]));
-        } else if (how == ASSIGN) {
-            dx[at * x_pixel] = dy[j * y_pixel];
-        } else {
-            dy[j * y_pixel] = dx[at * x_pixel];
+        const int64_t at = indices[j * i_next];
+        if ((uint64_t)at >= (uint64_t)cleared) {
+            if ((uint64_t)at >= (uint64_t)p->plane) {
+                wrong |= at != -1;
+                if (how == GATHER) dy[j * y_next] = narrow(0);
+                continue;
+            }
+            cleared = p->cleared = clear_beyond(p, dx, cleared, (fc_size)at);
         }
+        stored *x = dx + at * x_pixel + j * x_next;
+        if (how == ADD)
+            *x = narrow(widen(*x) + widen(dy[j * y_next]));
+        else if (how == ASSIGN)
+            *x = dy[j * y_next];
+        else
+            dy[j * y_next] = *x;
     }
     return wrong;
 }
 
-FC_INLINE int move_planes(const int how, const fc_max_scatter *p) {
+FC_INLINE int move_planes(const int how, fc_max_scatter *p) {
     stored *dx = (stored *)p->dx;
     stored *dy = (stored *)p->dy;
     const int64_t *indices = p->indices;
     int wrong = 0;
     if (p->x_pixel == 1 && p->y_pixel == 1 && p->i_pixel == 1) {
         for (fc_size c = 0; c < p->planes; c++, dx += p->x_c, dy += p->y_c, indices += p->i_c)
-            wrong |= move(how, dx, dy, indices, p->pixels, p->plane, 1, 1, 1);
+            wrong |= move(how, p, dx, dy, indices, p->pixels, 1, 0, 1, 1);
     } else if (p->x_c == 1 && p->y_c == 1 && p->i_c == 1) { /* a pixel's channels together */
         for (fc_size j = 0; j < p->pixels; j++, dy += p->y_pixel, indices += p->i_pixel)
-            for (fc_size c = 0; c < p->planes; c++)
-                wrong |= move(how, dx + c, dy + c, indices + c, 1, p->plane, p->x_pixel, 0, 0);
+            wrong |= move(how, p, dx, dy, indices, p->planes, p->x_pixel, 1, 1, 1);
     } else {
         for (fc_size c = 0; c < p->planes; c++, dx += p->x_c, dy += p->y_c, indices += p->i_c)
-            wrong |= move(how, dx, dy, indices, p->pixels, p->plane, p->x_pixel, p->y_pixel,
+            wrong |= move(how, p, dx, dy, indices, p->pixels, p->x_pixel, 0, p->y_pixel,
                           p->i_pixel);
     }
     return -wrong;
 }
 
-int FC_NAME(max_scatter)(const fc_max_scatter *p) {
+int FC_NAME(max_scatter)(fc_max_scatter *p) {
     return p->assign ? move_planes(ASSIGN, p) : move_planes(ADD, p);
 }
 
-int FC_NAME(max_gather)(const fc_max_scatter *p) { return move_planes(GATHER, p); }
+int FC_NAME(max_gather)(fc_max_scatter *p) { return move_planes(GATHER, p); }
 
 /* ---- windows side by side: each pixel takes the gradient that names it, or zero ---- */
 
-FC_INLINE int channels_of_tiles(const fc_max_tiles *p, const fc_size slices) {
-    for (fc_size j = 0; j < p->out_width; j++) {
-        const int64_t base = p->index + j * p->cols;
-        vreal found = v_zero();
-        for (fc_size c = 0; c < p->channels; c += VL) {
-            const int n = upto(p->channels - c);
-            const int64_t *idx = (const int64_t *)(p->indices + j * p->indices_w) + c;
-            const vreal dy = v_load_upto((const stored *)(p->dy + j * p->dy_w) + c, n);
-            char *dx = p->dx + j * p->cols * p->dx_w + c * (fc_size)sizeof(stored);
-            vreal seen = v_zero();
-            const vreal at = n == VL ? v_integers(idx, base, VL) : v_integers(idx, base, n);
-            for (fc_size z = 0; z < slices; z++)
-                for (fc_size r = 0; r < p->rows; r++)
-                    for (fc_size s = 0; s < p->cols; s++) {
-                        const vreal here = v_set1((real)(z * p->index_d + r * p->index_h + s));
-                        v_store_upto((stored *)(dx + z * p->dx_d + r * p->dx_h + s * p->dx_w),
-                                     v_equal(at, here, dy, v_zero()), n);
-                        seen = v_equal(at, here, v_set1(1), seen);
-                    }
-            found = v_add(found, v_first(seen, n));
-        }
-        if ((fc_size)v_sum(found) != p->channels) return -1;
+/* `vectors` vectors of channels, the last of n. Adds to `found` where they have their index in the
+ * tile. */
+FC_INLINE void channels_of_tile(const fc_max_tiles *p, const int64_t *idx, int64_t base,
+                                const stored *dy_, char *dx, int vectors, int n, vreal *found) {
+    const vreal zero = v_zero(), last = v_set1((real)(p->cols - 1));
+    vreal at[FC_SIDE_BY_SIDE], dy[FC_SIDE_BY_SIDE];
+    for (int v = 0; v < vectors; v++) {
+        dy[v] = v_load_upto(dy_ + v * VL, n);
+        at[v] = n == VL ? v_integers(idx + v * VL, base, VL) : v_integers(idx, base, n);
     }
-    return 0;
+    for (fc_size z = 0; z < p->slices; z++)
+        for (fc_size r = 0; r < p->rows; r++) {
+            const fc_size row = z * p->index_d + r * p->index_h;
+            for (int v = 0; v < vectors; v++) {
+                const vreal off = v_sub(at[v], v_set1((real)row));
+                const vreal one = v_first(v_set1(1), n);
+                const vreal seen = v_less_equal(off, last, one, zero);
+                found[0] = v_add(found[0], v_less(off, zero, zero, seen));
+            }
+            for (fc_size s = 0; s < p->cols; s++) {
+                const vreal here = v_set1((real)(row + s));
+                stored *x = (stored *)(dx + z * p->dx_d + r * p->dx_h + s * p->dx_w);
+                for (int v = 0; v < vectors; v++)
+                    v_store_upto(x + v * VL, v_equal(at[v], here, dy[v], zero), n);
+            }
+        }
 }
 
 int FC_NAME(max_tiles)(const fc_max_tiles *p) {
-    return p->slices == 1 ? channels_of_tiles(p, 1) : channels_of_tiles(p, p->slices);
+    for (fc_size j = 0; j < p->out_width; j++) {
+        const int64_t *idx = (const int64_t *)(p->indices + j * p->indices_w);
+        const stored *dy = (const stored *)(p->dy + j * p->dy_w);
+        stored *dx = (stored *)(p->dx + j * p->cols * p->dx_w);
+        const int64_t base = p->index + j * p->cols;
+        vreal found = v_zero();
+        FC_FOR_CHANNELS(p->channels, channels_of_tile(p, idx + c, base, dy + c,
+                                                      (char *)(dx + c), vectors, n, &found));
+        if ((fc_size)v_sum(found) != p->channels) return -1;
+    }
+    return 0;
 }
 
 /* One row of windows, of a channel: every output is repeated for the columns of its window. Returns

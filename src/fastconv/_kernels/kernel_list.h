@@ -98,9 +98,9 @@ FC_KERNEL(void, mean_windows, (const fc_pool_windows *row))
 /* ---- the gradient of maxima (k_pool_scatter.c) ---- */
 
 /* -1 when an index lies outside the plane */
-FC_KERNEL(int, max_scatter, (const fc_max_scatter *planes))
+FC_KERNEL(int, max_scatter, (fc_max_scatter *planes))
 /* the other way: dy from dx */
-FC_KERNEL(int, max_gather, (const fc_max_scatter *planes))
+FC_KERNEL(int, max_gather, (fc_max_scatter *planes))
 /* -1 when an index lies outside its window */
 FC_KERNEL(int, max_tiles, (const fc_max_tiles *row))
 /* the same of rows of one channel, fewer than 2^24 outputs */

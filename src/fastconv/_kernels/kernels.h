@@ -224,7 +224,9 @@ typedef struct {
     const int64_t *indices; /* -1 for no element */
     fc_size planes, pixels; /* of dy */
     fc_size x_c, y_c, i_c, x_pixel, y_pixel, i_pixel;
-    fc_size plane; /* pixels of dx */
+    fc_size plane;   /* pixels of dx */
+    fc_size cleared; /* so many of them hold what they should, zeros at first; it grows with the
+                      * indices. Less than all only for one plane, or channels that lie together */
     int assign;    /* the last dy of an index takes its place, instead of being added */
 } fc_max_scatter;
 
