@@ -69,6 +69,7 @@ cdef enum:
     DIRECT_PREFETCH = 8192
     DIRECT_SHORT_FILTERS = 2 * L1   # of all filters, which stay in cache while pixels pass
     DIRECT_SHORT_PIXEL = 4 * LINE   # of a pixel that such filters read in place
+    DIRECT_SHORT_SUM = 256  # storing a tile of no more terms takes a good share of its time
     MAX_TILE_ROWS = 16              # of the register tile, with any instruction set
 
 

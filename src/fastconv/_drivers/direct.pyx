@@ -25,8 +25,8 @@ from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
     DIRECT_ALIAS, DIRECT_BLOCK_BYTES, DIRECT_FAR_PANEL, DIRECT_GATHER_BYTES, DIRECT_MAX_PIXELS,
     DIRECT_MIN_PIXELS, DIRECT_PANEL_BYTES, DIRECT_POINTER_BYTES, DIRECT_PREFETCH,
-    DIRECT_SHORT_FILTERS, DIRECT_SHORT_PIXEL, DIRECT_WINDOW_BYTES, LINE, MAX_TILE_ROWS, TASKS,
-    ceil_div, next_index, part, plain_tile, round_up)
+    DIRECT_SHORT_FILTERS, DIRECT_SHORT_PIXEL, DIRECT_SHORT_SUM, DIRECT_WINDOW_BYTES, LINE,
+    MAX_TILE_ROWS, TASKS, ceil_div, next_index, part, plain_tile, round_up)
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, crosses_border, find_taps_inside, input_of, inside, span, taps_of,
     work)
@@ -67,7 +67,9 @@ ctypedef struct DirectPlan:
     bint border           # taps may lie outside the image (IN_PLACE)
     bint skips_rows       # rows of taps outside the image are left out, tile by tile
     bint prefetches_x     # the next tile's pixels, during this one
-    bint into_y           # tiles are stored straight into y
+    bint into_y           # tiles are stored straight into y,
+    bint row_gaps         # where the next row does not follow the last:
+    bint row_tiles        # then either no tile goes on to it, or such tiles are results first
     bint by_pixels        # all filters of some pixels, then the next pixels: see runs_by_pixels
     # scratch: pointers | piece of the image | result of a block for one panel | the task's panel
     fc_size piece_at, result_at, panel_at, scratch_bytes
@@ -78,12 +80,14 @@ ctypedef struct Block:
     fc_size skipped, segments    # segments that the depth leaves out before the first; the others
     const char *x                # the slice of the image that the first of those reads
     char *y                      # the first output
-    fc_size tiles, each, longer  # so many tiles, of so many pixels, the first ones of one more
+    fc_size tiles
+    fc_size run_tiles     # so many share a row, or else all pixels,
+    fc_size each, longer  # of so many pixels, the first ones of one more
 
 
 cdef inline fc_size tile_pixels(const Block *b, fc_size t) noexcept nogil:
     # they are dealt out evenly
-    return b.each + (t < b.longer)
+    return b.each + (t % b.run_tiles < b.longer)
 
 
 # ---------------------------------------------------------------- filters
@@ -154,7 +158,7 @@ cdef void find_block(const DirectPlan *p, fc_size n, fc_size g, fc_size index,
     cdef const CorrelationAxis *d = &c.axis[D]
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
-    cdef fc_size slice, first, last
+    cdef fc_size slice, first, last, runs, run
     b.j0 = next_index(&index, p.blocks_w) * p.block_w
     b.j1 = min(b.j0 + p.block_w, w.out)
     b.i0 = next_index(&index, p.blocks_h) * p.block_h
@@ -166,9 +170,12 @@ cdef void find_block(const DirectPlan *p, fc_size n, fc_size g, fc_size index,
     b.x = c.x + n * c.x_n + g * c.x_g + (input_of(d, slice) + first * d.dilation) * d.x
     b.y = c.y + n * c.y_n + g * c.y_g + slice * d.y + b.i0 * h.y + b.j0 * w.y
     b.pixels = (b.i1 - b.i0) * (b.j1 - b.j0)
-    b.tiles = ceil_div(b.pixels, c.kernels.mr)
-    b.each = b.pixels // b.tiles
-    b.longer = b.pixels % b.tiles
+    runs = b.i1 - b.i0 if p.row_tiles else 1
+    run = b.pixels // runs
+    b.run_tiles = ceil_div(run, c.kernels.mr)
+    b.tiles = runs * b.run_tiles
+    b.each = run // b.run_tiles
+    b.longer = run % b.run_tiles
 
 
 cdef void copy_window(const DirectPlan *p, const Block *b, char *piece) noexcept nogil:
@@ -316,6 +323,19 @@ cdef void point_pixels(const DirectPlan *p, const Block *b, char *scratch, fc_si
 
 # ---------------------------------------------------------------- products
 
+cdef void store_tile(const Correlation *c, char *y, const fc_tile *tile, fc_size j, fc_size width,
+                     fc_size row_gap) noexcept nogil:
+    """A result [pixels][nr] to y from column j of a row on, and further rows."""
+    cdef fc_size size = c.kernels.itemsize, w_y = c.axis[W].y, first = 0, run
+    while first < tile.m:
+        run = min(width - j, tile.m - first)
+        c.kernels.copy2d(y, w_y, size, <char *> tile.c + first * tile.c_m, tile.c_m, size, run,
+                         tile.n)
+        y += run * w_y + row_gap
+        first += run
+        j = 0
+
+
 cdef void run_tiles(const DirectPlan *p, const Block *b, const fc_tile *common, bint first_panel,
                     char *scratch) noexcept nogil:
     """All pixels of a block, from where they are pointed to, against the segments of one panel.
@@ -326,23 +346,33 @@ cdef void run_tiles(const DirectPlan *p, const Block *b, const fc_tile *common, 
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const void **pointers = <const void **> scratch
     cdef fc_size width = b.j1 - b.j0, start = 0, t, count, end, first, last
+    cdef fc_size row_gap = h.y - width * c.axis[W].y if p.row_gaps else 0, to_next
     cdef fc_tile tile = common[0]
+    cdef char *y = <char *> common.c
     for t in range(b.tiles):
         count = tile_pixels(b, t)
         end = start + count
         tile.m = <int> count
         tile.a = pointers
-        tile.c = <char *> common.c + start * tile.c_m
+        to_next = count * common.c_m + (end // width - start // width) * row_gap
         if p.skips_rows and common.segments:
             find_taps_inside(h, b.i0 + start // width, b.i0 + (end - 1) // width, &first, &last)
             tile.segments = (last - first) * p.row_segments
             tile.a = pointers + first * p.row_segments * count
             tile.b = <const char *> common.b + first * p.row_segments * tile.b_segment
         if p.into_y:
-            tile.c_prefetch = count * tile.c_m
+            tile.c_prefetch = to_next
         if p.prefetches_x and first_panel:  # of pixels nobody read before
             tile.a_prefetch = count * c.axis[W].x
-        c.kernels.tile(&tile)
+        if p.row_gaps and start % width + count > width:
+            tile.c, tile.c_m = scratch + p.result_at, c.kernels.nr * c.kernels.itemsize
+            tile.c_prefetch = 0
+            c.kernels.tile(&tile)
+            store_tile(c, y, &tile, start % width, width, row_gap)
+        else:
+            tile.c, tile.c_m = y, common.c_m
+            c.kernels.tile(&tile)
+        y += to_next
         pointers += common.segments * count
         start = end
 
@@ -516,12 +546,30 @@ cdef bint runs_by_pixels(const DirectPlan *p) noexcept nogil:
     after another. Otherwise all pixels of a block pass while a panel stays."""
     cdef const Correlation *c = &p.c
     cdef bint in_place = p.source == IN_PLACE
-    return (p.into_y and p.n_panels * p.panel_bytes <= DIRECT_SHORT_FILTERS
+    return (p.into_y and not p.row_gaps
+            and p.n_panels * p.panel_bytes <= DIRECT_SHORT_FILTERS
             and c.axis[D].taps == 1 and p.source != GATHER and not p.border
             # long pixels of the image are to be prefetched, many at a time
             and not (in_place and c.channels * c.kernels.itemsize > DIRECT_SHORT_PIXEL)
             # runs of a pixel's elements lie one fixed distance apart, as do the pixels of a row
             and (p.row_segments == 1 or c.axis[H].taps == 1) and p.block_w >= c.kernels.mr)
+
+
+cdef void plan_stores(DirectPlan *p) noexcept nogil:
+    """A strided gradient's phase has rows of y for itself, but not what lies between them."""
+    cdef const Correlation *c = &p.c
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef fc_size mr = c.kernels.mr, width = p.block_w
+    p.into_y = c.y_k == c.kernels.itemsize and c.shuffle == NULL
+    p.row_gaps = p.into_y and p.block_h > 1 and h.y != width * c.axis[W].y
+    # Tiles of single rows leave registers unused, which costs more the longer sums are, unless all
+    # are nearly full or few rows keep all their taps.
+    p.row_tiles = p.row_gaps and 2 * width >= mr and (
+        c.channels * taps_of(c) <= DIRECT_SHORT_SUM
+        or 7 * width >= 6 * mr * ceil_div(width, mr)
+        or p.skips_rows and h.out < mr)
+    if p.row_gaps and not p.row_tiles and p.chunk < p.segments:
+        p.into_y = p.row_gaps = False  # tiles add to what is stored
 
 
 cdef void plan_segments(DirectPlan *p) noexcept nogil:
@@ -547,14 +595,13 @@ cdef void plan_segments(DirectPlan *p) noexcept nogil:
     # of several slices, such rows are not side by side
     p.skips_rows = crosses_border(h) and p.chunk == p.segments > 0 and c.axis[D].taps == 1
     p.prefetches_x = p.source == IN_PLACE and p.segments == 1
-    p.into_y = (c.y_k == size and c.shuffle == NULL
-                and (h.y == p.block_w * w.y or p.block_h == 1))
+    plan_stores(p)
     p.by_pixels = runs_by_pixels(p)
     p.piece_at = 0 if p.by_pixels else round_up(p.chunk * pixels * sizeof(void *))
     p.result_at = p.piece_at + round_up(piece)
-    p.panel_at = p.result_at
-    if not p.into_y:
-        p.panel_at += round_up(pixels * c.kernels.nr * size)
+    if p.into_y:
+        pixels = c.kernels.mr if p.row_gaps and not p.row_tiles else 0
+    p.panel_at = p.result_at + round_up(pixels * c.kernels.nr * size)
     p.scratch_bytes = p.panel_at
     if p.panel_tasks and p.panels == NULL:
         p.scratch_bytes += p.panel_bytes

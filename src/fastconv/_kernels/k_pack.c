@@ -236,14 +236,25 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
         return;
     }
     const fc_size tap = channels * nr; /* elements from one tap's [channels][nr] to the next */
+    if (s_c == one && s_n != one && channels >= VL) {
+        for (fc_size t = 0; t < taps; t++) {
+            const char *from = (const char *)src + t / taps_w * s_h + t % taps_w * s_w;
+            transpose((char *)(d + t * tap), nr * one, from, s_n, n, channels);
+            for (fc_size c = 0; c < channels && n < nr; c++)
+                for (fc_size i = n; i < nr; i++) d[t * tap + c * nr + i] = narrow(0);
+        }
+        return;
+    }
     for (fc_size c = 0; c < channels; c++) /* taps inside: each filter is then read in order */
         for (fc_size h = 0; h < taps_h; h++)
             for (fc_size w = 0; w < taps_w; w++) {
                 const char *from = (const char *)src + c * s_c + h * s_h + w * s_w;
                 stored *to = d + (h * taps_w + w) * tap + c * nr;
                 fc_size i = 0;
-                if (s_n == one) {
-                    memcpy(to, from, n * sizeof(stored));
+                if (s_n == one) { /* a line or two, which the processor does not see coming */
+                    for (fc_size line = 0; line < nr * one; line += 64)
+                        v_prefetch(from + 16 * s_c + line);
+                    copy_run(to, (const stored *)from, n);
                     i = n;
                 }
                 for (; i < n; i++) to[i] = *(const stored *)(from + i * s_n);
