@@ -80,7 +80,8 @@ LAYOUTS = {
 }
 
 #: a bias where no tap reaches, phases of different sizes, a kernel as large as its stride, one
-#: pixel, more output_padding than a stride, sides that differ, groups of every width
+#: pixel, more output_padding than a stride, sides that differ, groups of every width; at the end,
+#: register tiles that keep to a row of the output and others that go on to the next rows
 CASES = [
     Transposed((2, 5, 4, 6), (5, 3, 3, 3)),
     Transposed((2, 20, 7, 5), (20, 40, 2, 2), 2),
@@ -108,6 +109,10 @@ CASES = [
     Transposed((1, 16, 3, 5, 6), (16, 20, 2, 2, 2), 2),
     Transposed((2, 4, 3, 4, 5), (4, 6, 3, 2, 3), (1, 2, 3), (1, 0, 1), (0, 1, 2), 2),
     Transposed((2, 20, 2, 5, 6), (20, 1, 3, 3, 3), 2, 1, 1, 20),
+    Transposed((1, 40, 5, 17), (40, 36, 2, 2), 2),
+    Transposed((1, 72, 9, 16), (72, 40, 4, 4), 2, 1),
+    Transposed((2, 72, 8, 9), (72, 40, 4, 4), 2, 1),
+    Transposed((1, 260, 7, 3), (260, 33, 2, 2), 2),
 ]
 FEW_CASES = [CASES[i] for i in (1, 2, 3, 7, 11, 13, 20, 23)]
 
@@ -122,6 +127,25 @@ def test_every_pass_is_exact_on_integers(case, dtype, layout, rng):
     for name, expected in run(reference, case, x, w, b, g).items():
         assert_equal(found[name], expected)
     assert_equal(found["relu"], np.maximum(found["output"], 0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Transposed((2, 37, 6, 9), (37, 40, 3, 3), 2, 1),
+        Transposed((1, 70, 5, 5), (70, 33, 2, 2), 2),
+        Transposed((1, 36, 3, 4, 5), (36, 41, 2, 3, 2), 2),
+    ],
+    ids=str,
+)
+def test_channels_last_weights_are_exact_on_integers(case, dtype, rng):
+    x, w, b, g = case.operands(rng, dtype)
+    ndim = w.ndim - 2
+    x, g, last = (channels_last(a, ndim) for a in (x, g, w))
+    found = run(F, case, x, last, b, g, algorithm="direct")
+    for name, expected in run(reference, case, x, w, b, g).items():
+        assert_equal(found[name], expected)
 
 
 @st.composite

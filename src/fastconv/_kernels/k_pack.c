@@ -253,7 +253,7 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
                 fc_size i = 0;
                 if (s_n == one) { /* a line or two, which the processor does not see coming */
                     for (fc_size line = 0; line < nr * one; line += 64)
-                        v_prefetch(from + 16 * s_c + line);
+                        v_prefetch(from + 4 * s_c + line);
                     copy_run(to, (const stored *)from, n);
                     i = n;
                 }
