@@ -31,13 +31,38 @@ cdef inline double planes_cost(const Correlation *c) noexcept nogil:
         pixel += 0.7 * min(w.step, w.taps) * min(c.axis[H].step, c.axis[H].taps)
     return 25 + pixel * w.out + tap * taps_of(c) * whole_vectors(c, w.out)
 
+cdef inline bint can_interleave(const Correlation *c) noexcept nogil:
+    # planes.pyx, of channels-last images: vectors of pixels that hold several channels
+    cdef fc_size size = c.kernels.itemsize
+    return (c.channels == 1 and c.filters == 1 and c.groups > 1
+            # more channels nearly fill a vector of them
+            and 4 * c.groups <= 3 * c.kernels.lanes
+            and c.x_g == size and c.y_g == size
+            # a pixel at a time, copies cost more than vectors of one channel save
+            and c.axis[W].step == 1 and c.axis[W].y == c.groups * size
+            and c.kernels.lanes * size >= 32  # which others have no code for
+            and taps_of(c) > 1
+            # longer rows alone are faster with their columns folded
+            and (c.axis[H].taps > 1 or c.axis[W].taps < PLANES_FOLD_TAPS)
+            and 2 * c.axis[W].out * c.groups >= 3 * c.kernels.lanes)
+
+cdef inline double interleaved_cost(const Correlation *c) noexcept nogil:
+    cdef fc_size elements = c.axis[W].out * c.groups
+    cdef double copied = 0.08 * slices_read(c) * elements
+    cdef double tap = 0.0178 if c.axis[H].taps > 1 else 0.04
+    return (25 + copied + tap * taps_of(c) * whole_vectors(c, elements)) / c.groups
+
 cdef inline double grouped_cost(const Correlation *c, bint of_weight) noexcept nogil:
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize, row_bytes = w.size * c.kernels.lanes * size, rows
     cdef double pixel = 0.06
     cdef fc_size slices = 1 if of_weight else slices_read(c)  # its pieces pay for all taps
-    if c.x_g != size:  # a task copies some rows, and those that it shares with the next task
+    # Fewer channels than a vector are copied too; in the weight gradient, half a vector and more are
+    # cheaper than that would have it.
+    cdef fc_size fewest = c.kernels.lanes // 2 if of_weight else c.kernels.lanes
+    if c.x_g != size or c.groups < fewest:
+        # a task copies some rows, and those that it shares with the next task
         rows = GROUPED_STAGED_BYTES - slices * span(h, 1) * row_bytes
         rows //= (1 + slices) * row_bytes
         rows = max(1, min(rows, h.out))
@@ -45,5 +70,16 @@ cdef inline double grouped_cost(const Correlation *c, bint of_weight) noexcept n
     return ((pixel + 0.0178 * taps_of(c)) * w.out
             * whole_vectors(c, c.groups) / <double> c.groups)
 
+cdef inline bint fills_vectors(const Correlation *c) noexcept nogil:
+    # Rows of outputs of a channel do, and are long enough for what it costs to begin one.
+    cdef fc_size out = c.axis[W].out
+    return (taps_of(c) > 1 and 2 * out >= 3 * c.kernels.lanes
+            and whole_vectors(c, out) <= 2 * span(&c.axis[W], out))
+
+cdef inline bint interleaves(const Correlation *c) noexcept nogil:
+    return can_interleave(c) and not (fills_vectors(c) and planes_cost(c) < interleaved_cost(c))
+
 cdef inline bint planes_are_faster(const Correlation *c, bint of_weight) noexcept nogil:
-    return 1.15 * planes_cost(c) < grouped_cost(c, of_weight)
+    if not of_weight and interleaves(c):
+        return 1.15 * interleaved_cost(c) < grouped_cost(c, of_weight)
+    return fills_vectors(c) and 1.15 * planes_cost(c) < grouped_cost(c, of_weight)

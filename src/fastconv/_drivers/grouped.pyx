@@ -25,7 +25,6 @@ from fastconv._drivers.depthwise_costs cimport planes_are_faster
 from fastconv._drivers.filters cimport store_taps
 from fastconv._drivers.kernels cimport fc_grouped, fc_grouped_grad, fc_kernels, fc_size
 from fastconv._drivers.memory cimport allocate, release
-from fastconv._drivers.planes cimport fills_vectors
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 
 
@@ -86,7 +85,7 @@ cdef bint is_usable(const Correlation *c, bint of_weight) noexcept nogil:
             # where groups are few, vectors of pixels or filters are fuller than vectors of channels
             and (c.channels == 1 or c.groups * c.channels >= lanes)
             # where channels are few or planes wide, vectors of pixels are fuller
-            and not (c.channels == 1 and fills_vectors(c) and planes_are_faster(c, of_weight))
+            and not (c.channels == 1 and planes_are_faster(c, of_weight))
             # a staged row has a place in the cache
             and pixels * max(lanes, c.channels) * c.kernels.itemsize <= GROUPED_MAX_STAGED_BYTES)
 

@@ -97,6 +97,7 @@ cdef extern from "kernels.h" nogil:
 
     enum:
         FC_PLANES_ROWS
+        FC_INTERLEAVED_ROWS
 
     ctypedef struct fc_planes_run:
         fc_size x, x_s
@@ -114,6 +115,7 @@ cdef extern from "kernels.h" nogil:
         fc_size out_row, rows, cols
         const void *bias
         int accumulate, relu
+        fc_size phases, w_phase
 
     ctypedef struct fc_planes_grad_run:
         fc_size x, dy

@@ -34,11 +34,20 @@ ctypedef struct PlanesPlan:
     Correlation c
     Classes h, w
     fc_size fold            # columns that stand below each other, or 0
+    # channels that lie side by side in the layout, of one filter each, or 1; c then has one group
+    fc_size interleaved
+    fc_size pixel           # bytes in the layout: of all that are interleaved
+    fc_size tap             # bytes in the filters: of an element, or of a vector of them
+    fc_size phases          # vectors of a row until channels repeat, if they are interleaved
+    fc_size tile_rows
     fc_size groups, group_blocks  # of a task
     fc_size channels        # of a group, at a time
     fc_size tap_rows, tap_cols  # of a class, at a time
     fc_size block_rows, row_blocks, block_cols, col_blocks
-    char *filters           # [groups][filters][channels][depth taps][..]: pack_filters
+    # [groups][filters][channels][depth taps][..]: pack_filters; or [phases] of them, with vectors
+    # for taps: pack_interleaved
+    char *filters
+    char *bias              # of the groups; or [phases][lanes]; or NULL
     fc_size filter, filter_channel, filter_slice  # bytes
     bint in_place           # results are computed where they belong
     # scratch: runs | a row before it is folded | layout | results
@@ -46,13 +55,13 @@ ctypedef struct PlanesPlan:
 
 cdef void depth_taps(const Correlation *c, fc_size out, fc_size *lo, fc_size *hi) noexcept nogil
 # rows of at least fold_taps taps are folded
-cdef void plan_planes(PlanesPlan *p, const Correlation *c, fc_size fold_taps) noexcept nogil
+cdef void plan_planes(PlanesPlan *p, const Correlation *c, bint interleaved,
+                      fc_size fold_taps) noexcept nogil
 cdef Layout lay_out(const PlanesPlan *p, fc_size channels, fc_size slices, const Part *rows,
                     const Part *cols) noexcept nogil
 cdef void stage(const PlanesPlan *p, const char *x, fc_size x_c, fc_size channels, fc_size slice0,
                 fc_size slices, const Part *rows, const Part *cols, const Layout *layout,
                 char *piece, char *line) noexcept nogil
 
-cdef bint fills_vectors(const Correlation *c) noexcept nogil
 cdef bint is_usable(const Correlation *c) noexcept nogil
 cdef int run_planes(const Correlation *c, int num_threads) noexcept nogil

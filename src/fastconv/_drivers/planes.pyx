@@ -9,18 +9,23 @@ A block of the input is copied to the cache first, with its border. Steps and di
 there: taps whose inputs lie a multiple of the step apart read an image of their own, in which
 dilation is a distance between taps. Filters of one row have no rows to share. Their columns are
 folded: every n-th column of a row is a row of its own, and taps go down the rows then.
+
+Channels-last pixels of depthwise convolutions without steps along a row stay as they are, where
+channels are few: a row of them is a row of as many more columns, in which taps lie a pixel apart.
+Vectors then hold taps of several channels. "Interleaved" below means these.
 """
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
     PLANES_BLOCK_BYTES, PLANES_FOLD_TAPS, PLANES_MAX_FILTERS, PLANES_MIN_COLS, PLANES_MIN_FOLD,
     PLANES_MIN_ROWS, PLANES_TAP_COLS, PLANES_TAP_ROWS, TASKS, ceil_div, next_index, part, round_up)
 from fastconv._drivers.correlation cimport (
-    Correlation, CorrelationAxis, inside, span, taps_of, work)
-from fastconv._drivers.depthwise_costs cimport whole_vectors
-from fastconv._drivers.kernels cimport FC_PLANES_ROWS, fc_planes, fc_planes_run, fc_size
+    Correlation, CorrelationAxis, inside, work)
+from fastconv._drivers.depthwise_costs cimport fills_vectors, interleaves
+from fastconv._drivers.kernels cimport (
+    FC_INTERLEAVED_ROWS, FC_PLANES_ROWS, fc_planes, fc_planes_run, fc_size)
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, parallel_for, run_once
 
@@ -51,39 +56,91 @@ cdef void size_filters(PlanesPlan *p) noexcept nogil:
     cdef fc_size taps = c.axis[H].taps * p.w.count * p.w.taps
     if not p.fold:
         taps = p.h.count * p.h.taps * c.axis[W].taps
-    p.filter_slice = taps * c.kernels.itemsize
+    p.filter_slice = taps * p.tap
     p.filter_channel = c.axis[D].taps * p.filter_slice
     p.filter = c.channels * p.filter_channel
 
 
-cdef int pack_filters(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """[classes of rows][columns][rows] of taps; folded, [rows][classes of columns][columns]."""
-    cdef const PlanesPlan *p = <const PlanesPlan *> context
+cdef void pack_slice(const PlanesPlan *p, const char *taps, char *to, fc_size tap) noexcept nogil:
+    """[classes of rows][columns][rows] of taps; folded, [rows][classes of columns][columns].
+
+    They are `tap` bytes apart.
+    """
     cdef const Correlation *c = &p.c
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
-    cdef fc_size size = c.kernels.itemsize, k, i, d, r, g
-    cdef const char *taps
+    cdef fc_size r
+    if p.fold:
+        for r in range(p.w.count):
+            c.kernels.copy2d(to + r * p.w.taps * tap, p.w.count * p.w.taps * tap, tap,
+                             taps + r * w.w, h.w, p.w.period * w.w,
+                             h.taps, class_taps(&p.w, w.taps, r))
+    else:
+        for r in range(p.h.count):
+            c.kernels.copy2d(to + r * w.taps * p.h.taps * tap, p.h.taps * tap, tap,
+                             taps + r * h.w, w.w, p.h.period * h.w,
+                             w.taps, class_taps(&p.h, h.taps, r))
+
+
+cdef inline void repeat_to(char *row, fc_size period, fc_size end) noexcept nogil:
+    cdef fc_size at = period, n
+    while at < end:
+        n = min(at, end - at)
+        memcpy(row + at, row, n)  # `at` is a multiple of the period
+        at += n
+
+
+cdef void pack_interleaved(const PlanesPlan *p) noexcept nogil:
+    """Vectors of taps, and of the bias, for each phase."""
+    cdef const Correlation *c = &p.c
+    cdef fc_size size = c.kernels.itemsize, vector = c.kernels.lanes * size, period = p.pixel
+    cdef fc_size taps = p.filter // p.tap, row = period + vector, d, i, n
+    # what every tap has for all channels, and again as far as a vector from any of them reaches:
+    # [taps][channels + lanes]; the last row is the bias
+    cdef char *rows = p.filters + p.phases * p.filter
+    cdef char *last = rows + taps * row
+    for i in range(p.interleaved):
+        for d in range(c.axis[D].taps):
+            pack_slice(p, c.w + i * c.w_g + d * c.axis[D].w,
+                       rows + d * (p.filter_slice // p.tap) * row + i * size, row)
+    n = taps
+    if c.bias != NULL:
+        memcpy(last, c.bias, period)
+        n += 1
+    for i in range(n):
+        repeat_to(rows + i * row, period, row)
+    for i in range(p.phases):
+        c.kernels.copy2d(p.filters + i * p.filter, vector, size, rows + i * vector % period, row,
+                         size, taps, c.kernels.lanes)
+        if c.bias != NULL:
+            memcpy(p.bias + i * vector, last + i * vector % period, vector)
+
+
+cdef int pack_filters(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const PlanesPlan *p = <const PlanesPlan *> context
+    cdef const Correlation *c = &p.c
+    cdef fc_size k, i, d, g
     cdef char *to = p.filters
+    if p.phases:
+        pack_interleaved(p)
+        return OK
     for g in range(c.groups):
         for k in range(c.filters):
             for i in range(c.channels):
                 for d in range(c.axis[D].taps):
-                    taps = c.w + g * c.w_g + k * c.w_k + i * c.w_c + d * c.axis[D].w
-                    if p.fold:
-                        for r in range(p.w.count):
-                            c.kernels.copy2d(to + r * p.w.taps * size,
-                                             p.w.count * p.w.taps * size, size,
-                                             taps + r * w.w, h.w, p.w.period * w.w,
-                                             h.taps, class_taps(&p.w, w.taps, r))
-                    else:
-                        for r in range(p.h.count):
-                            c.kernels.copy2d(to + r * w.taps * p.h.taps * size,
-                                             p.h.taps * size, size,
-                                             taps + r * h.w, w.w, p.h.period * h.w,
-                                             w.taps, class_taps(&p.h, h.taps, r))
+                    pack_slice(p, c.w + g * c.w_g + k * c.w_k + i * c.w_c + d * c.axis[D].w, to,
+                               p.tap)
                     to += p.filter_slice
     return OK
+
+
+cdef fc_size filters_bytes(const PlanesPlan *p) noexcept nogil:
+    cdef const Correlation *c = &p.c
+    cdef fc_size vector = c.kernels.lanes * c.kernels.itemsize
+    if not p.phases:
+        return c.groups * c.filters * p.filter
+    return (p.phases * (p.filter + vector)
+            + (p.filter // p.tap + 1) * (p.pixel + vector))
 
 
 # ---------------------------------------------------------------- the layout of the input
@@ -91,18 +148,18 @@ cdef int pack_filters(void *context, Py_ssize_t task, char *scratch) noexcept no
 cdef Layout lay_out(const PlanesPlan *p, fc_size channels, fc_size slices, const Part *rows,
                     const Part *cols) noexcept nogil:
     cdef Layout layout
-    cdef fc_size size = p.c.kernels.itemsize
     layout.rows = rows.outs + (rows.taps - 1) * p.h.apart
     layout.cols = cols.outs + (cols.taps - 1) * p.w.apart
     if p.fold:  # whole folds, and what the last one of the outputs reads
         layout.cols = (ceil_div(layout.cols, p.fold) + 1) * p.fold
-    layout.line = layout.cols * size
+    layout.line = layout.cols * p.pixel
     layout.row = p.w.count * layout.line
     layout.row_class = layout.rows * layout.row
     layout.slice = p.h.count * layout.row_class
     layout.channel = slices * layout.slice
-    # the last vector of a strip is read as a whole
-    layout.bytes = round_up(channels * layout.channel + p.c.kernels.lanes * size)
+    # the last vector of a strip is read as a whole, and two more apart from it where interleaved
+    layout.bytes = round_up(channels * layout.channel
+                            + (1 + 2 * p.phases) * p.c.kernels.lanes * p.c.kernels.itemsize)
     return layout
 
 
@@ -114,11 +171,15 @@ cdef void copy_line(const PlanesPlan *p, const char *x, fc_size x_c, fc_size cha
     inside(first, w.step, w.size, cols, &lo, &hi)
     for i in range(channels):
         if lo > 0:
-            memset(to + i * to_c, 0, lo * size)
+            memset(to + i * to_c, 0, lo * p.pixel)
         if hi < cols:
-            memset(to + i * to_c + hi * size, 0, (cols - hi) * size)
-    p.c.kernels.copy2d(to + lo * size, to_c, size, x + (first + lo * w.step) * w.x, x_c,
-                       w.step * w.x, channels, hi - lo)
+            memset(to + i * to_c + hi * p.pixel, 0, (cols - hi) * p.pixel)
+    x += (first + lo * w.step) * w.x
+    if p.phases:
+        p.c.kernels.copy2d(to + lo * p.pixel, p.pixel, size, x, w.step * w.x, size, hi - lo,
+                           p.interleaved)
+    else:
+        p.c.kernels.copy2d(to + lo * size, to_c, size, x, x_c, w.step * w.x, channels, hi - lo)
 
 
 cdef void stage(const PlanesPlan *p, const char *x, fc_size x_c, fc_size channels, fc_size slice0,
@@ -167,8 +228,8 @@ cdef inline fc_size taps_here(const Part *some, const Classes *k, fc_size taps,
 cdef fc_size list_runs(const PlanesPlan *p, fc_size channels, fc_size slice0, fc_size slices,
                        const Part *rows, const Part *cols, const Layout *layout,
                        fc_planes_run *runs) noexcept nogil:
-    """What a tile of FC_PLANES_ROWS rows of outputs sums up: as many runs as are returned."""
-    cdef fc_size size = p.c.kernels.itemsize, last = FC_PLANES_ROWS - 1
+    """What a tile of tile_rows rows of outputs sums up: as many runs as are returned."""
+    cdef fc_size last = p.tile_rows - 1
     cdef fc_size i, s, r, q, t, taps, down, n = 0
     cdef fc_planes_run *run
     for i in range(channels):
@@ -186,13 +247,14 @@ cdef fc_size list_runs(const PlanesPlan *p, fc_size channels, fc_size slice0, fc
                             if not 0 <= t // p.w.period - cols.tap0 < cols.taps:
                                 continue
                             run.count = down
-                            run.x_s, run.w_s = p.h.apart * layout.row, size
+                            run.x_s, run.w_s = p.h.apart * layout.row, p.tap
                             run.x = (t % p.w.period * layout.line
-                                     + (t // p.w.period - cols.tap0) * p.w.apart * size)
+                                     + (t // p.w.period - cols.tap0) * p.w.apart * p.pixel)
                             run.w = t
                         else:
                             run.count = taps_here(cols, &p.w, p.c.axis[W].taps, t)
-                            run.x_s, run.w_s = p.w.apart * size, p.w.period * p.h.taps * size
+                            run.x_s = p.w.apart * p.pixel
+                            run.w_s = p.w.period * p.h.taps * p.tap
                             run.x = t * layout.line
                             run.w = t + cols.tap0 * p.w.period
                         if run.count == 0:
@@ -203,7 +265,7 @@ cdef fc_size list_runs(const PlanesPlan *p, fc_size channels, fc_size slice0, fc
                                   + q * p.h.apart * layout.row)
                         run.w = (i * p.filter_channel + (slice0 + s) * p.filter_slice
                                  + ((r * p.c.axis[W].taps + run.w) * p.h.taps + rows.tap0 + q)
-                                 * size)
+                                 * p.tap)
                         n += 1
     return n
 
@@ -263,10 +325,11 @@ cdef void run_tiles(const PlanesPlan *p, PlanesBlock *b, const Layout *layout, f
     cdef const Correlation *c = &p.c
     cdef fc_size size = c.kernels.itemsize, g, k, o, i, first, line, tiles, t, fold
     tile.runs = runs
+    tile.phases, tile.w_phase = p.phases, p.filter
     if not p.fold:
         tile.count = list_runs(p, channels, slice0, slices, &b.rows, &b.cols, layout, runs)
         tile.x_row, tile.out_row = p.h.apart * layout.row, p.h.apart * b.out_row
-        tile.cols = b.cols.outs
+        tile.cols = b.cols.outs * p.interleaved
     else:
         line = layout.line // p.fold
         fold = p.fold // p.w.apart
@@ -284,8 +347,8 @@ cdef void run_tiles(const PlanesPlan *p, PlanesBlock *b, const Layout *layout, f
                 tile.w = (p.filters + ((b.g0 + g) * c.filters + k) * p.filter
                           + i0 * p.filter_channel)
                 tile.bias = NULL
-                if c.bias != NULL and not tile.accumulate:
-                    tile.bias = c.bias + ((b.g0 + g) * c.filters + k) * size
+                if p.bias != NULL and not tile.accumulate:
+                    tile.bias = p.bias + ((b.g0 + g) * c.filters + k) * size
                 if not p.fold:
                     for o in range(min(p.h.apart, b.rows.outs)):
                         tile.rows = ceil_div(b.rows.outs - o, p.h.apart)
@@ -384,7 +447,7 @@ cdef int planes_task(void *context, Py_ssize_t task, char *scratch) noexcept nog
 
 cdef fc_size result_line(const PlanesPlan *p) noexcept nogil:
     """Bytes from row to row of results."""
-    return round_up(ceil_div(p.block_cols, max(1, p.fold)) * p.c.kernels.itemsize)
+    return round_up(ceil_div(p.block_cols, max(1, p.fold)) * p.pixel)
 
 
 cdef double block_bytes(const PlanesPlan *p) noexcept nogil:
@@ -392,13 +455,12 @@ cdef double block_bytes(const PlanesPlan *p) noexcept nogil:
     cdef double rows = p.block_rows + <double> (p.tap_rows - 1) * p.h.apart
     cdef double cols = p.block_cols + <double> (p.tap_cols - 1) * p.w.apart + 2 * p.fold
     return (<double> p.groups * p.channels * min(p.c.axis[D].taps, p.c.axis[D].size)
-            * p.h.count * rows * p.w.count * cols * p.c.kernels.itemsize)
+            * p.h.count * rows * p.w.count * cols * p.pixel)
 
 
 cdef void choose_fold(PlanesPlan *p, fc_size min_taps) noexcept nogil:
     """Filters of one row, of each class, that are long enough to pay for folding columns."""
     cdef fc_size fold = max(p.c.kernels.lanes, PLANES_MIN_FOLD) * p.w.apart
-    p.fold = 0
     if (p.h.taps == 1 and p.w.taps >= min_taps
             and 2 * p.c.axis[W].out >= fold * p.c.kernels.lanes):
         p.fold = fold
@@ -445,16 +507,37 @@ cdef void choose_blocks(PlanesPlan *p) noexcept nogil:
             break
 
 
-cdef void plan_planes(PlanesPlan *p, const Correlation *c, fc_size fold_taps) noexcept nogil:
+cdef void interleave(PlanesPlan *p) noexcept nogil:
+    """Make one group of all, whose pixels have the channels of all."""
+    cdef Correlation *c = &p.c
+    cdef fc_size vector = c.kernels.lanes * c.kernels.itemsize, divisor = vector, rest
+    p.interleaved = c.groups
+    p.pixel = rest = c.groups * c.kernels.itemsize
+    p.tap = vector
+    p.tile_rows = FC_INTERLEAVED_ROWS
+    while rest:  # greatest common divisor
+        divisor, rest = rest, divisor % rest
+    p.phases = p.pixel // divisor
+    c.groups = 1
+
+
+cdef void plan_planes(PlanesPlan *p, const Correlation *c, bint interleaved,
+                      fc_size fold_taps) noexcept nogil:
     cdef fc_size size = c.kernels.itemsize, runs
     cdef Part rows, cols
     cdef Layout layout
     p.c = c[0]
     p.h, p.w = find_classes(&c.axis[H]), find_classes(&c.axis[W])
-    choose_fold(p, fold_taps)
+    p.interleaved, p.phases, p.pixel, p.tap, p.tile_rows = 1, 0, size, size, FC_PLANES_ROWS
+    p.fold = 0
+    if interleaved:
+        interleave(p)
+        c = &p.c
+    else:
+        choose_fold(p, fold_taps)
     choose_blocks(p)
     size_filters(p)
-    p.in_place = not p.fold and c.axis[W].y == size
+    p.in_place = not p.fold and c.axis[W].y == p.pixel
     rows = Part(0, p.block_rows, 0, p.tap_rows)
     cols = Part(0, p.block_cols, 0, p.tap_cols)
     layout = lay_out(p, p.groups * p.channels, min(c.axis[D].taps, c.axis[D].size), &rows, &cols)
@@ -474,16 +557,9 @@ cdef void plan_planes(PlanesPlan *p, const Correlation *c, fc_size fold_taps) no
 
 # ---------------------------------------------------------------- whether it is the best way
 
-cdef bint fills_vectors(const Correlation *c) noexcept nogil:
-    """Rows of outputs do, and are long enough for what it costs to begin one."""
-    cdef fc_size out = c.axis[W].out
-    return (taps_of(c) > 1 and 2 * out >= 3 * c.kernels.lanes
-            and whole_vectors(c, out) <= 2 * span(&c.axis[W], out))
-
-
 cdef bint is_usable(const Correlation *c) noexcept nogil:
     cdef bint channels_last = c.x_c == c.kernels.itemsize
-    return (fills_vectors(c)
+    return (interleaves(c) or fills_vectors(c)
             # with more filters, a register tile of them shares inputs as well; but where groups
             # lie side by side it would copy them one at a time
             and (c.filters <= PLANES_MAX_FILTERS
@@ -492,15 +568,20 @@ cdef bint is_usable(const Correlation *c) noexcept nogil:
 
 cdef int run_planes(const Correlation *c, int num_threads) noexcept nogil:
     cdef PlanesPlan p
+    cdef double products = work(c)
     cdef int status
-    plan_planes(&p, c, PLANES_FOLD_TAPS)
-    p.filters = allocate(c.groups * c.filters * p.filter)
+    plan_planes(&p, c, interleaves(c), PLANES_FOLD_TAPS)
+    c = &p.c
+    p.filters = allocate(filters_bytes(&p))
     if p.filters == NULL:
         return OUT_OF_MEMORY
+    p.bias = <char *> c.bias
+    if p.phases and c.bias != NULL:
+        p.bias = p.filters + filters_bytes(&p) - p.phases * c.kernels.lanes * c.kernels.itemsize
     status = run_once(pack_filters, &p)
     if status == OK:
         status = parallel_for(planes_task, &p,
                               c.batch * p.group_blocks * c.axis[D].out * p.row_blocks
-                              * p.col_blocks, p.scratch_bytes, work(c), num_threads)
+                              * p.col_blocks, p.scratch_bytes, products, num_threads)
     release(p.filters)
     return status

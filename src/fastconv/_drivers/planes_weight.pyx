@@ -15,12 +15,12 @@ from fastconv._drivers.axis cimport D, H, W
 from fastconv._drivers.blocking cimport (
     PLANES_WEIGHT_FOLD_TAPS, PLANES_WEIGHT_SLOTS, ceil_div, next_index, part, round_up)
 from fastconv._drivers.correlation cimport Correlation, taps_of, work
+from fastconv._drivers.depthwise_costs cimport fills_vectors
 from fastconv._drivers.kernels cimport (
     FC_PLANES_ROWS, fc_planes_grad, fc_planes_grad_run, fc_size)
 from fastconv._drivers.memory cimport allocate, release
 from fastconv._drivers.planes cimport (
-    Layout, Part, PlanesPlan, class_taps, depth_taps, fills_vectors, lay_out,
-    plan_planes, stage)
+    Layout, Part, PlanesPlan, class_taps, depth_taps, lay_out, plan_planes, stage)
 from fastconv._drivers.runtime cimport OK, OUT_OF_MEMORY, check_signals, parallel_for
 
 
@@ -264,7 +264,7 @@ cdef int add_planes_slots(void *context, Py_ssize_t task, char *scratch) noexcep
 cdef void plan_weight(WeightPlan *plan, const Correlation *c) noexcept nogil:
     cdef PlanesPlan *p = &plan.planes
     cdef fc_size size = c.kernels.itemsize, runs
-    plan_planes(p, c, PLANES_WEIGHT_FOLD_TAPS)
+    plan_planes(p, c, False, PLANES_WEIGHT_FOLD_TAPS)
     plan.blocks = c.batch * c.axis[D].out * p.row_blocks * p.col_blocks
     plan.slot_count = max(1, min(plan.blocks, ceil_div(PLANES_WEIGHT_SLOTS, p.group_blocks)))
     plan.slot_bytes = c.groups * c.filters * c.channels * taps_of(c) * size

@@ -133,7 +133,10 @@ typedef struct {
 
 /* ---- planes: filters slide over planes, pixels contiguous ---- */
 
-enum { FC_PLANES_ROWS = 6 }; /* of outputs, or of taps in the weight gradient, at a time */
+enum {
+    FC_PLANES_ROWS = 6,       /* of outputs, or of taps in the weight gradient, at a time */
+    FC_INTERLEAVED_ROWS = 4, /* of outputs, of interleaved channels */
+};
 
 /* `count` taps and the pixels that output rows lo .. hi (both included) of a tile see through them:
  * row a multiplies each pixel with the element a before the tap. */
@@ -156,6 +159,11 @@ typedef struct {
     fc_size out_row, rows, cols;
     const void *bias; /* one element, or NULL */
     int accumulate, relu;
+    /* Where rows hold the pixels of several channels, each of which has a filter of its own, a tap
+     * is a vector and so is the bias. Vectors of a row have the channels of the phases-th one
+     * before, and filters lie w_phase bytes apart. Else 0: not with vectors of less than 32 bytes.
+     */
+    fc_size phases, w_phase;
 } fc_planes;
 
 /* A row of input pixels, and the row of the output's gradient that meets it through row 0 of taps;
