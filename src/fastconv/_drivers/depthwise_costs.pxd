@@ -40,7 +40,7 @@ cdef inline bint can_interleave(const Correlation *c) noexcept nogil:
             and c.x_g == size and c.y_g == size
             # a pixel at a time, copies cost more than vectors of one channel save
             and c.axis[W].step == 1 and c.axis[W].y == c.groups * size
-            and c.kernels.lanes * size >= 32  # which others have no code for
+            and c.kernels.lanes >= 8 and size == 4  # others have no code for it: k_planes.c
             and taps_of(c) > 1
             # longer rows alone are faster with their columns folded
             and (c.axis[H].taps > 1 or c.axis[W].taps < PLANES_FOLD_TAPS)
@@ -58,8 +58,8 @@ cdef inline double grouped_cost(const Correlation *c, bint of_weight) noexcept n
     cdef fc_size size = c.kernels.itemsize, row_bytes = w.size * c.kernels.lanes * size, rows
     cdef double pixel = 0.06
     cdef fc_size slices = 1 if of_weight else slices_read(c)  # its pieces pay for all taps
-    # Fewer channels than a vector are copied too; in the weight gradient, half a vector and more are
-    # cheaper than that would have it.
+    # Fewer channels than a vector are copied too; in the weight gradient, half a vector and more
+    # are cheaper than that would have it.
     cdef fc_size fewest = c.kernels.lanes // 2 if of_weight else c.kernels.lanes
     if c.x_g != size or c.groups < fewest:
         # a task copies some rows, and those that it shares with the next task

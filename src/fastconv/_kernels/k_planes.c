@@ -57,7 +57,7 @@ FC_INLINE void add_run(const fc_planes_run *run, const char *x, const stored *w,
     }
 }
 
-#define FC_HAS_INTERLEAVED (FC_REAL_BITS * VL >= 256)
+#define FC_HAS_INTERLEAVED (FC_REAL_BITS == 32 && VL >= 8)
 #if FC_HAS_INTERLEAVED
 /* Store `rows` outputs of vectors that lie apart: a loop, which is short code. */
 FC_NOINLINE static void finish_interleaved(const fc_planes *p, const real *sums, char *out,

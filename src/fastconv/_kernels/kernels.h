@@ -161,7 +161,7 @@ typedef struct {
     int accumulate, relu;
     /* Where rows hold the pixels of several channels, each of which has a filter of its own, a tap
      * is a vector and so is the bias. Vectors of a row have the channels of the phases-th one
-     * before, and filters lie w_phase bytes apart. Else 0: not with vectors of less than 32 bytes.
+     * before, and filters lie w_phase bytes apart. Else 0: only vectors of 8 floats and more have it.
      */
     fc_size phases, w_phase;
 } fc_planes;
