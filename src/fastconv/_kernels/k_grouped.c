@@ -510,9 +510,10 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode, const int part
     }
 
 /* Whether to keep the sums in registers: not where every pixel is another line of the cache, and
- * reading it for one channel at a time would cost more than sums that come and go. */
+ * reading it for one channel at a time would cost more than sums that come and go. Of float64, few
+ * networks are large, and the wheel is to be small. */
 FC_INLINE int keep_sums(const fc_grouped_grad *p) {
-    return KEPT_PARTS < MAX_PARTS && p->x_w == VL * (fc_size)sizeof(stored);
+    return sizeof(stored) == 4 && KEPT_PARTS < MAX_PARTS && p->x_w == VL * (fc_size)sizeof(stored);
 }
 
 static int grad_same(const fc_grouped_grad *p) {
@@ -520,8 +521,8 @@ static int grad_same(const fc_grouped_grad *p) {
     FC_GRAD_CASE(SAME, 3, 2, 1)
     if (!HAS_CASES) return 0;
     FC_GRAD_CASE(SAME, 5, 1, 1)
-    FC_GRAD_CASE(SAME, 5, 2, 1)
     FC_GRAD_CASE(SAME, 7, 1, 1)
+    if (sizeof(stored) == 4) FC_GRAD_CASE(SAME, 5, 2, 1)
     return 0;
 }
 
