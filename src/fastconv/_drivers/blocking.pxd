@@ -70,6 +70,7 @@ cdef enum:
     DIRECT_SHORT_FILTERS = 2 * L1   # of all filters, which stay in cache while pixels pass
     DIRECT_SHORT_PIXEL = 4 * LINE   # of a pixel that such filters read in place
     DIRECT_SHORT_SUM = 256  # storing a tile of no more terms takes a good share of its time
+    DIRECT_MAX_SLOTS = 128          # taps of a weight that is packed for all phases at once
     MAX_TILE_ROWS = 16              # of the register tile, with any instruction set
 
 

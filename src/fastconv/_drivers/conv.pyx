@@ -149,7 +149,24 @@ cdef int choose_winograd(const Correlation *c, int algorithm, bint of_weight) no
     return tile
 
 
+# Phases of an input gradient that direct.pyx takes: they wait to be one parallel loop.
+ctypedef struct Waiting:
+    Correlation phases[direct.MAX_PHASES]
+    fc_size count
+
+
+cdef int run_waiting(Waiting *waiting, int num_threads) noexcept nogil:
+    cdef fc_size count = waiting.count
+    waiting.count = 0
+    return direct.run_direct(waiting.phases, count, num_threads) if count else OK
+
+
 cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept nogil:
+    return run_or_wait(c, algorithm, num_threads, NULL)
+
+
+cdef int run_or_wait(Correlation c, int algorithm, int num_threads,
+                     Waiting *waiting) noexcept nogil:
     cdef int tile
     if c.batch * c.groups * c.filters * outputs_of(&c) == 0:
         return OK
@@ -169,7 +186,11 @@ cdef int conv_outputs(Correlation c, int algorithm, int num_threads) noexcept no
         return pointwise.run_pointwise(&c, num_threads)
     if few_filters.is_usable(&c):
         return few_filters.run_few_filters(&c, num_threads)
-    return direct.run_direct(&c, num_threads)
+    if waiting == NULL:
+        return direct.run_direct(&c, 1, num_threads)
+    waiting.phases[waiting.count] = c
+    waiting.count += 1
+    return run_waiting(waiting, num_threads) if waiting.count == direct.MAX_PHASES else OK
 
 
 cdef int conv_backward_weight(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
@@ -312,8 +333,8 @@ cdef const Packed *find_packed(const PackedPhases *p, const ConvGeometry *g,
     return &p.packed[index] if p.packed[index].kernels == kernels else NULL
 
 
-cdef int run_phase(Correlation c, const Packed *packed, int algorithm,
-                   int num_threads) noexcept nogil:
+cdef int run_phase(Correlation c, const Packed *packed, int algorithm, int num_threads,
+                   Waiting *waiting) noexcept nogil:
     """`packed` may be NULL, and changes neither the algorithm nor, therefore, any bit."""
     cdef Correlation shape = c
     if packed != NULL:
@@ -321,7 +342,7 @@ cdef int run_phase(Correlation c, const Packed *packed, int algorithm,
         if choose_winograd(&shape, algorithm, False) < 0:
             c.packed = packed
             algorithm = DIRECT
-    return conv_outputs(c, algorithm, num_threads)
+    return run_or_wait(c, algorithm, num_threads, waiting)
 
 
 cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, Strided dy,
@@ -343,7 +364,9 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
     cdef bint gaps = False  # some phases are reached by no tap
     cdef bint by_planes
     cdef JoinedPhases joined
+    cdef Waiting waiting
     cdef int status = OK, i
+    waiting.count = 0
     if g.batch == 0:
         return OK
     if algorithm <= DIRECT and has_one_output(g):
@@ -395,8 +418,8 @@ cdef int conv_backward_input(const ConvGeometry *g, const fc_kernels *kernels, S
                 if packed != NULL:
                     taps = find_packed(packed, g, kernels, at)
                 if not (gaps and taps_of(&c) == 0):
-                    status = run_phase(c, taps, algorithm, num_threads)
-    return status
+                    status = run_phase(c, taps, algorithm, num_threads, &waiting)
+    return run_waiting(&waiting, num_threads) if status == OK else status
 
 
 cdef int conv_backward_bias(const fc_kernels *kernels, fc_size batch, fc_size channels,

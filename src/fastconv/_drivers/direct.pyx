@@ -1,7 +1,7 @@
 """Direct convolution as an implicit matrix product: no im2col of the image.
 
-`run_direct` computes y from x and w in up to three dimensions: the forward pass, and every phase of
-the input gradient. It feeds the register tile of the kernel table: rows are pixels, columns are
+`run_direct` computes y from x and w in up to three dimensions: the forward pass, or all phases of
+an input gradient in one parallel loop. It feeds the register tile of the kernel table: rows are pixels, columns are
 filters, a vector at a time. What differs between memory formats is only where a tile's rows come
 from:
 
@@ -21,10 +21,10 @@ slice of the image for all of a block; where that lies outside the image, the ta
 
 from libc.string cimport memcpy, memset
 
-from fastconv._drivers.axis cimport D, H, W
+from fastconv._drivers.axis cimport AXES, D, H, W
 from fastconv._drivers.blocking cimport (
     DIRECT_ALIAS, DIRECT_BLOCK_BYTES, DIRECT_FAR_PANEL, DIRECT_GATHER_BYTES, DIRECT_MAX_PIXELS,
-    DIRECT_MIN_PIXELS, DIRECT_PANEL_BYTES, DIRECT_POINTER_BYTES, DIRECT_PREFETCH,
+    DIRECT_MAX_SLOTS, DIRECT_MIN_PIXELS, DIRECT_PANEL_BYTES, DIRECT_POINTER_BYTES, DIRECT_PREFETCH,
     DIRECT_SHORT_FILTERS, DIRECT_SHORT_PIXEL, DIRECT_SHORT_SUM, DIRECT_WINDOW_BYTES, LINE,
     MAX_TILE_ROWS, TASKS, ceil_div, next_index, part, plain_tile, round_up)
 from fastconv._drivers.correlation cimport (
@@ -47,9 +47,10 @@ ctypedef struct DirectPlan:
     Correlation c
     PixelSource source
     fc_size pitch  # from one pixel of a WINDOW to the next
-    # [groups][n_panels][taps][channels][nr], packed filters, zero beyond the last
+    # [groups][n_panels][taps][channels][nr], packed filters, zero beyond the last; from one panel
+    # to the next lie those of other phases, too
     const char *panels
-    fc_size n_panels, panel_bytes
+    fc_size n_panels, panel_bytes, panel_step
     # [groups][n_panels * nr], zero beyond the filters; NULL without one, unless by_pixels
     char *bias
     const char *zeros  # one pixel of zeros, what lies beyond the border (IN_PLACE)
@@ -59,6 +60,7 @@ ctypedef struct DirectPlan:
     # Filters that outweigh the image are read once: a task takes one panel over every block. If it
     # is not packed, the task packs it, in its cache.
     bint panel_tasks
+    fc_size tasks
     # A segment is a run of contiguous elements under every pixel: one tap's channels, or in a
     # WINDOW without dilation one row of taps with all their channels.
     fc_size row_segments  # of a row of taps
@@ -71,8 +73,8 @@ ctypedef struct DirectPlan:
     bint row_gaps         # where the next row does not follow the last:
     bint row_tiles        # then either no tile goes on to it, or such tiles are results first
     bint by_pixels        # all filters of some pixels, then the next pixels: see runs_by_pixels
-    # scratch: pointers | piece of the image | result of a block for one panel | the task's panel
-    fc_size piece_at, result_at, panel_at, scratch_bytes
+    # scratch: pointers | piece of the image | result of a block for one panel
+    fc_size piece_at, result_at, scratch_bytes
 
 
 ctypedef struct Block:
@@ -96,6 +98,7 @@ cdef void size_panels(DirectPlan *p) noexcept nogil:
     cdef const Correlation *c = &p.c
     p.n_panels = ceil_div(c.filters, c.kernels.nr)
     p.panel_bytes = taps_of(c) * c.channels * c.kernels.nr * c.kernels.itemsize
+    p.panel_step = p.panel_bytes
 
 
 cdef void pack_filter_panel(const DirectPlan *p, fc_size g, fc_size panel, char *to) noexcept nogil:
@@ -106,7 +109,7 @@ cdef void pack_filter_panel(const DirectPlan *p, fc_size g, fc_size panel, char 
     cdef const char *filters = c.w + g * c.w_g + first * c.w_k
     for t in range(c.axis[D].taps):
         c.kernels.pack_filters(to, filters + t * c.axis[D].w, min(nr, c.filters - first),
-                               c.channels, h.taps, w.taps, c.w_k, c.w_c, h.w, w.w, nr)
+                               c.channels, h.taps, w.taps, c.w_k, c.w_c, h.w, w.w, nr, NULL)
         to += h.taps * w.taps * c.channels * nr * c.kernels.itemsize
 
 
@@ -133,13 +136,19 @@ cdef int pack_panels(const Correlation *c, char *panels, int num_threads) noexce
                         <double> panels_bytes(c) / c.kernels.itemsize, num_threads)
 
 
+ctypedef struct PaddedBias:
+    const Correlation *c
+    char *to     # [groups][row]
+    fc_size row  # bytes of all panels' filters
+
+
 cdef int pad_bias(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    cdef const DirectPlan *p = <const DirectPlan *> context
-    cdef const Correlation *c = &p.c
-    cdef fc_size size = c.kernels.itemsize, row = p.n_panels * c.kernels.nr * size, g
-    memset(p.bias, 0, c.groups * row)
+    cdef const PaddedBias *b = <const PaddedBias *> context
+    cdef const Correlation *c = b.c
+    cdef fc_size size = c.kernels.itemsize, g
+    memset(b.to, 0, c.groups * b.row)
     for g in range(c.groups if c.bias != NULL else 0):
-        memcpy(p.bias + g * row, c.bias + g * c.filters * size, c.filters * size)
+        memcpy(b.to + g * b.row, c.bias + g * c.filters * size, c.filters * size)
     return OK
 
 
@@ -386,7 +395,7 @@ cdef void run_rows(const DirectPlan *p, const Block *b, fc_size first_panel, fc_
     cdef fc_pixels pixels
     pixels.x_m, pixels.y_m = x.output_w, c.axis[W].y
     pixels.x_segment = x.tap_w if p.row_segments > 1 else x.tap_h
-    pixels.w, pixels.w_panel, pixels.bias = panels, p.panel_bytes, bias
+    pixels.w, pixels.w_panel, pixels.bias = panels, p.panel_step, bias
     pixels.segments, pixels.len = b.segments, p.segment_len
     pixels.m = b.j1 - b.j0
     pixels.n = min(last_panel * nr, c.filters) - first_panel * nr
@@ -423,7 +432,7 @@ cdef void run_block(const DirectPlan *p, const Block *b, fc_size first_panel, fc
         tile.c = b.y + panel * nr * size if p.into_y else result
         if bias != NULL:
             tile.bias = bias + (panel - first_panel) * nr * size
-        filters = panels + (panel - first_panel) * p.panel_bytes + b.skipped * tile.b_segment
+        filters = panels + (panel - first_panel) * p.panel_step + b.skipped * tile.b_segment
         for chunk in range(chunks):
             first = chunk * p.chunk
             last = min(first + p.chunk, b.segments)
@@ -442,9 +451,8 @@ cdef void run_block(const DirectPlan *p, const Block *b, fc_size first_panel, fc
                           b.i1 - b.i0, b.j0, b.j1 - b.j0, panel * nr, n)
 
 
-cdef int block_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+cdef void run_block_task(const DirectPlan *p, fc_size task, char *scratch) noexcept nogil:
     """One block of outputs, all panels or a share of them."""
-    cdef const DirectPlan *p = <const DirectPlan *> context
     cdef fc_size rest = task, split = next_index(&rest, p.splits)
     cdef fc_size index = next_index(&rest, p.blocks), g = next_index(&rest, p.c.groups)
     cdef fc_size n = rest
@@ -452,26 +460,18 @@ cdef int block_task(void *context, Py_ssize_t task, char *scratch) noexcept nogi
     cdef Block b
     find_block(p, n, g, index, &b)
     run_block(p, &b, first, part(p.n_panels, p.splits, split + 1),
-              p.panels + (g * p.n_panels + first) * p.panel_bytes, panel_bias(p, g, first), scratch)
-    return OK
+              p.panels + (g * p.n_panels + first) * p.panel_step, panel_bias(p, g, first), scratch)
 
 
-cdef int panel_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+cdef void run_panel_task(const DirectPlan *p, fc_size task, const char *packed,
+                         char *scratch) noexcept nogil:
     """One panel of filters over every block of every image."""
-    cdef const DirectPlan *p = <const DirectPlan *> context
     cdef fc_size g = task, panel = next_index(&g, p.n_panels), n, i
-    cdef const char *packed
     cdef Block b
-    if p.panels == NULL:
-        packed = scratch + p.panel_at
-        pack_filter_panel(p, g, panel, scratch + p.panel_at)
-    else:
-        packed = p.panels + task * p.panel_bytes
     for n in range(p.c.batch):
         for i in range(p.blocks):
             find_block(p, n, g, i, &b)
             run_block(p, &b, panel, panel + 1, packed, panel_bias(p, g, panel), scratch)
-    return OK
 
 
 # ---------------------------------------------------------------- how work is cut up
@@ -539,6 +539,7 @@ cdef void plan_tasks(DirectPlan *p) noexcept nogil:
         and p.panel_bytes <= DIRECT_PANEL_BYTES
         # a window is copied again for every panel: a few products must pay for that
         and (p.source == IN_PLACE or taps >= 9))
+    p.tasks = c.groups * p.n_panels if p.panel_tasks else blocks * p.splits
 
 
 cdef bint runs_by_pixels(const DirectPlan *p) noexcept nogil:
@@ -601,45 +602,190 @@ cdef void plan_segments(DirectPlan *p) noexcept nogil:
     p.result_at = p.piece_at + round_up(piece)
     if p.into_y:
         pixels = c.kernels.mr if p.row_gaps and not p.row_tiles else 0
-    p.panel_at = p.result_at + round_up(pixels * c.kernels.nr * size)
-    p.scratch_bytes = p.panel_at
-    if p.panel_tasks and p.panels == NULL:
-        p.scratch_bytes += p.panel_bytes
+    p.scratch_bytes = p.result_at + round_up(pixels * c.kernels.nr * size)
 
 
-cdef int run_direct(const Correlation *correlation, int num_threads) noexcept nogil:
-    cdef DirectPlan p
+# ---------------------------------------------------------------- phases
+
+ctypedef struct DirectCall:
+    DirectPlan plan[MAX_PHASES]  # which differ in taps and outputs alone
+    fc_size phases
+    fc_size panels, panel_step   # of all groups; of all phases together
+    bint packs
+    # Panels that nobody packed are packed by the tasks that take them, all phases at once, to
+    # scratch memory from here on; else panel_at is 0.
+    fc_size panel_at
+    # The weight, where all taps of a channel lie side by side: read once for all phases. Tap t from
+    # there on, in order of memory, is number slots[t] of a panel. Otherwise NULL.
+    const char *w
+    fc_size taps
+    fc_size slots[DIRECT_MAX_SLOTS]
+
+
+cdef const char *lowest_tap(const DirectCall *d) noexcept nogil:
+    cdef const Correlation *c
+    cdef const char *lowest = NULL
+    cdef const char *tap
+    cdef fc_size i, a
+    for i in range(d.phases):
+        c = &d.plan[i].c
+        tap = c.w
+        for a in range(AXES):
+            tap += min(0, (c.axis[a].taps - 1) * c.axis[a].w)
+        if taps_of(c) and (lowest == NULL or tap < lowest):
+            lowest = tap
+    return lowest
+
+
+cdef void find_slots(DirectCall *d) noexcept nogil:
+    cdef const Correlation *c
+    cdef const char *low = lowest_tap(d)
+    cdef const char *tap
+    cdef fc_size i, t, rest, slot = 0
+    d.w, d.taps = NULL, 0
+    for i in range(d.phases):
+        d.taps += taps_of(&d.plan[i].c)
+    if d.phases == 1 or not 1 < d.taps <= DIRECT_MAX_SLOTS:
+        return
+    for t in range(d.taps):
+        d.slots[t] = -1
+    for i in range(d.phases):
+        c = &d.plan[i].c
+        for t in range(taps_of(c)):
+            rest = t
+            tap = c.w + next_index(&rest, c.axis[W].taps) * c.axis[W].w
+            tap += next_index(&rest, c.axis[H].taps) * c.axis[H].w + rest * c.axis[D].w
+            rest = (tap - low) // c.kernels.itemsize
+            if rest >= d.taps or d.slots[rest] >= 0:
+                return
+            d.slots[rest] = slot
+            slot += 1
+    d.w = low
+
+
+cdef void pack_phases(const DirectCall *d, fc_size task, char *to) noexcept nogil:
+    """The panels of one number of all phases, one after the other."""
+    cdef const DirectPlan *p = &d.plan[0]
     cdef const Correlation *c = &p.c
-    p.c = correlation[0]
-    size_panels(&p)
-    p.panels = c.packed.panels if c.packed != NULL else NULL
-    plan_blocks(&p)
-    plan_tasks(&p)
-    plan_segments(&p)
-    cdef fc_size size = c.kernels.itemsize, packed = 0, bias = 0
-    cdef bint packs = p.panels == NULL and not p.panel_tasks
-    if packs:
-        packed = c.groups * p.n_panels * p.panel_bytes
-    if c.bias != NULL or p.by_pixels:
-        bias = c.groups * p.n_panels * c.kernels.nr * size
-    cdef char *memory = allocate(packed + bias + c.channels * size)
+    cdef fc_size nr = c.kernels.nr, g = task, panel = next_index(&g, p.n_panels), first = panel * nr
+    cdef fc_size size = c.kernels.itemsize, i
+    if d.w != NULL:
+        c.kernels.pack_filters(to, d.w + g * c.w_g + first * c.w_k, min(nr, c.filters - first),
+                               c.channels, 1, d.taps, c.w_k, c.w_c, d.taps * size, size, nr,
+                               d.slots)
+        return
+    for i in range(d.phases):
+        pack_filter_panel(&d.plan[i], g, panel, to)
+        to += d.plan[i].panel_bytes
+
+
+cdef int pack_phases_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    cdef const DirectCall *d = <const DirectCall *> context
+    pack_phases(d, task, <char *> d.plan[0].panels + task * d.panel_step)
+    return OK
+
+
+cdef int phases_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
+    """A panel of all phases, or a task of one of them."""
+    cdef const DirectCall *d = <const DirectCall *> context
+    cdef const DirectPlan *p
+    cdef const char *panel = scratch + d.panel_at
+    cdef fc_size rest = task, i = 0
+    if d.panel_at:
+        pack_phases(d, task, scratch + d.panel_at)
+        for i in range(d.phases):
+            run_panel_task(&d.plan[i], task, panel, scratch)
+            panel += d.plan[i].panel_bytes
+        return OK
+    while rest >= d.plan[i].tasks:
+        rest -= d.plan[i].tasks
+        i += 1
+    p = &d.plan[i]
+    if p.panel_tasks:
+        run_panel_task(p, rest, p.panels + rest * p.panel_step, scratch)
+    else:
+        run_block_task(p, rest, scratch)
+    return OK
+
+
+cdef void plan_call(DirectCall *d, const Correlation *phases, fc_size count) noexcept nogil:
+    cdef DirectPlan *p
+    cdef fc_size i
+    d.phases, d.panel_step, d.packs = count, 0, False
+    for i in range(count):
+        p = &d.plan[i]
+        p.c = phases[i]
+        size_panels(p)
+        p.panels = p.c.packed.panels if p.c.packed != NULL else NULL
+        plan_blocks(p)
+        plan_tasks(p)
+        plan_segments(p)
+        d.panel_step += p.panel_bytes
+        d.packs |= p.panels == NULL and p.panel_bytes > 0
+    d.panels = p.c.groups * p.n_panels
+
+
+cdef fc_size sum_up(DirectCall *d, fc_size *scratch_bytes, double *products) noexcept nogil:
+    """The number of tasks, what one of them needs, and the work of all."""
+    cdef DirectPlan *p
+    cdef fc_size tasks = 0, i
+    cdef bint packs_itself = d.packs and d.panel_step <= DIRECT_PANEL_BYTES
+    scratch_bytes[0], products[0] = 0, 0
+    for i in range(d.phases):
+        p = &d.plan[i]
+        tasks += p.tasks
+        packs_itself &= p.panel_tasks
+        scratch_bytes[0] = max(scratch_bytes[0], p.scratch_bytes)
+        products[0] += work(&p.c)
+    d.panel_at = 0
+    if packs_itself:
+        d.panel_at = max(scratch_bytes[0], LINE)
+        scratch_bytes[0] = d.panel_at + d.panel_step
+        tasks = d.panels
+    return tasks
+
+
+cdef int pack_call(DirectCall *d, char *memory, int num_threads) noexcept nogil:
+    cdef fc_size i, at = 0
+    for i in range(d.phases):
+        d.plan[i].panels, d.plan[i].panel_step = memory + at, d.panel_step
+        at += d.plan[i].panel_bytes
+    return parallel_for(pack_phases_task, d, d.panels, 0,
+                        <double> d.panels * d.panel_step / d.plan[0].c.kernels.itemsize,
+                        num_threads)
+
+
+cdef int run_direct(const Correlation *phases, fc_size count, int num_threads) noexcept nogil:
+    cdef DirectCall d
+    cdef DirectPlan *p = &d.plan[0]
+    cdef const Correlation *c = &p.c
+    cdef fc_size packed = 0, bias = 0, tasks, scratch_bytes, i
+    cdef double products
+    cdef PaddedBias padded
+    plan_call(&d, phases, count)
+    find_slots(&d)
+    tasks = sum_up(&d, &scratch_bytes, &products)
+    if d.packs and not d.panel_at:
+        packed = d.panels * d.panel_step
+    for i in range(count):
+        if c.bias != NULL or d.plan[i].by_pixels:
+            bias = d.panels * c.kernels.nr * c.kernels.itemsize
+    cdef char *memory = allocate(packed + bias + c.channels * c.kernels.itemsize)
     cdef int status = OK
     if memory == NULL:
         return OUT_OF_MEMORY
-    p.zeros = memory + packed + bias
-    memset(<char *> p.zeros, 0, c.channels * size)
-    p.bias = NULL
+    memset(memory + packed + bias, 0, c.channels * c.kernels.itemsize)
+    for i in range(count):
+        d.plan[i].zeros = memory + packed + bias
+        d.plan[i].bias = NULL
+        if c.bias != NULL or d.plan[i].by_pixels:
+            d.plan[i].bias = memory + packed
     if bias:
-        p.bias = memory + packed
-        status = run_once(pad_bias, &p)
-    if packs and status == OK:
-        p.panels = memory
-        status = pack_panels(c, memory, num_threads)
-    if status == OK and p.panel_tasks:
-        status = parallel_for(panel_task, &p, c.groups * p.n_panels, p.scratch_bytes, work(c),
-                              num_threads)
-    elif status == OK:
-        status = parallel_for(block_task, &p, c.batch * c.groups * p.blocks * p.splits,
-                              p.scratch_bytes, work(c), num_threads)
+        padded = PaddedBias(c, memory + packed, p.n_panels * c.kernels.nr * c.kernels.itemsize)
+        status = run_once(pad_bias, &padded)
+    if packed and status == OK:
+        status = pack_call(&d, memory, num_threads)
+    if status == OK:
+        status = parallel_for(phases_task, &d, tasks, scratch_bytes, products, num_threads)
     release(memory)
     return status

@@ -124,7 +124,8 @@ cdef void pack_phase(const GroupedPlan *p, const Correlation *c, char *to) noexc
             filters = c.w + k // group * c.w_g + k % group * c.w_k + t * d.w
             if group == 1 or group >= lanes or c.w_g == group * c.w_k:
                 p.kernels.pack_filters(to, filters, n, group, h.taps, w.taps,
-                                       c.w_g if group == 1 else c.w_k, c.w_c, h.w, w.w, lanes)
+                                       c.w_g if group == 1 else c.w_k, c.w_c, h.w, w.w, lanes,
+                                       NULL)
                 to += h.taps * w.taps * group * lanes * size
                 continue
             for r in range(h.taps):

@@ -286,7 +286,7 @@ cdef extern from "kernels.h" nogil:
                          fc_size s_j, fc_size rows, fc_size cols) noexcept nogil
         void (*pack_filters)(void *dst, const void *src, fc_size n, fc_size channels,
                              fc_size taps_h, fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h,
-                             fc_size s_w, fc_size nr) noexcept nogil
+                             fc_size s_w, fc_size nr, const fc_size *slots) noexcept nogil
         void (*unpack_filters)(void *dst, fc_size d_n, fc_size d_c, const void *src, fc_size s_row,
                                fc_size n, fc_size channels, fc_size taps) noexcept nogil
         void (*grouped)(const fc_grouped *rows) noexcept nogil

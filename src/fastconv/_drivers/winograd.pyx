@@ -86,11 +86,11 @@ cdef void pack_taps(const WinogradPlan *p, fc_size panel, fc_size c0, fc_size ch
     cdef const char *from_ = c.w + panel * nr * c.w_k + c0 * c.w_c + tap * c.axis[D].w
     if not p.f.lines:
         c.kernels.pack_filters(taps, from_, panel_filters(p, panel), channels, 3, 3, c.w_k, c.w_c,
-                               h.w, w.w, nr)
+                               h.w, w.w, nr, NULL)
         return
     present = min(3, p.f.line_taps - 3 * tap) if p.f.segments > 1 else p.f.line_taps
     c.kernels.pack_filters(taps, from_, panel_filters(p, panel), channels, 1, present, c.w_k,
-                           c.w_c, 0, h.w if p.f.down else w.w, nr)
+                           c.w_c, 0, h.w if p.f.down else w.w, nr, NULL)
     memset(taps + present * channels * nr * c.kernels.itemsize, 0,
            (3 - present) * channels * nr * c.kernels.itemsize)
 

@@ -156,15 +156,16 @@ void FC_NAME(stream2d)(void *dst, fc_size d_i, fc_size d_j, const void *src, fc_
 
 /* One filter's taps lie side by side (backwards where s_w < 0): transpose them, a vector of filters
  * at a time. `run` elements of a filter are contiguous: all its channels' taps, or one
- * channel's. */
+ * channel's. Tap t is stored as number slots[t], where there are slots. */
 static void pack_runs(stored *d, const char *s, fc_size n, fc_size channels, fc_size taps,
-                      fc_size s_n, fc_size run, int backwards, fc_size c0, fc_size nr) {
+                      fc_size s_n, fc_size run, int backwards, const fc_size *slots, fc_size c0, fc_size nr) {
     stored *to[VL];
     fc_size c = c0, t = 0;
     for (fc_size e = 0; e < run; e += VL) {
         const int m = upto(run - e);
         for (int q = 0; q < m; q++) {
-            to[q] = d + ((backwards ? taps - 1 - t : t) * channels + c) * nr;
+            const fc_size slot = slots ? slots[t] : backwards ? taps - 1 - t : t;
+            to[q] = d + (slot * channels + c) * nr;
             if (++t == taps) t = 0, c++;
         }
         for (fc_size i = 0; i < nr; i += VL) {
@@ -203,7 +204,7 @@ static void pack_taps(stored *d, const char *s, fc_size n, fc_size channels, fc_
 
 void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channels, fc_size taps_h,
                            fc_size taps_w, fc_size s_n, fc_size s_c, fc_size s_h, fc_size s_w,
-                           fc_size nr) {
+                           fc_size nr, const fc_size *slots) {
     const fc_size one = sizeof(stored), taps = taps_h * taps_w;
     stored *d = dst;
     const int row_backwards = taps_w > 1 ? s_w == -one : s_h == -one;
@@ -212,14 +213,16 @@ void FC_NAME(pack_filters)(void *dst, const void *src, fc_size n, fc_size channe
         /* the lowest address of a channel's taps */
         const char *s = (const char *)src + (row_backwards ? (1 - taps) * one : 0);
         if (s_c == taps * one) {
-            pack_runs(d, s, n, channels, taps, s_n, channels * taps, row_backwards, 0, nr);
+            pack_runs(d, s, n, channels, taps, s_n, channels * taps, row_backwards, slots, 0,
+                      nr);
             return;
         }
         if (taps > 1) {
             for (fc_size c = 0; c < channels; c++) {
                 for (fc_size line = 0; line < n * s_n && s_n <= 64; line += 64)
                     v_prefetch(s + (c + 4) * s_c + line);
-                pack_runs(d, s + c * s_c, n, channels, taps, s_n, taps, row_backwards, c, nr);
+                pack_runs(d, s + c * s_c, n, channels, taps, s_n, taps, row_backwards, slots,
+                          c, nr);
             }
             return;
         }

@@ -24,10 +24,10 @@ FC_KERNEL(void, copy2d, (void *dst, fc_size d_i, fc_size d_j, const void *src, f
 FC_KERNEL(void, stream2d, (void *dst, fc_size d_i, fc_size d_j, const void *src, fc_size s_i,
                            fc_size s_j, fc_size rows, fc_size cols))
 /* filters [n][channels][taps_h][taps_w] of any strides to [taps_h][taps_w][channels][nr], zero
- * beyond n */
+ * beyond n; or, of one row of taps that lie side by side, tap t is number slots[t] there */
 FC_KERNEL(void, pack_filters, (void *dst, const void *src, fc_size n, fc_size channels,
                                fc_size taps_h, fc_size taps_w, fc_size s_n, fc_size s_c,
-                               fc_size s_h, fc_size s_w, fc_size nr))
+                               fc_size s_h, fc_size s_w, fc_size nr, const fc_size *slots))
 /* [taps][channels] rows of n filters (whole vectors readable), s_row apart, to
  * [n][channels][taps], the taps of a channel contiguous */
 FC_KERNEL(void, unpack_filters, (void *dst, fc_size d_n, fc_size d_c, const void *src,
