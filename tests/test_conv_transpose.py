@@ -249,6 +249,36 @@ def test_bits_are_the_same_for_any_number_of_threads(case, layout, rng):
 
 
 @pytest.mark.parametrize(
+    ("weight_shape", "size", "stride", "dilation"),
+    [
+        ((7, 37, 4, 4), (5, 6), 2, 1),
+        ((40, 300, 4, 4), (3, 3), 2, 1),  # filters outweigh images
+        ((40, 300, 3, 3, 3), (2, 3, 3), 2, 1),  # phases have 1 to 8 taps
+        ((33, 65, 5, 6), (4, 3), 5, 1),  # more phases than one loop takes
+        ((20, 70, 5, 7), (6, 5), (2, 3), 1),  # Winograd's algorithm may have some
+        ((20, 70, 4, 3), (6, 5), (2, 4), 2),  # no tap reaches some
+        ((20, 70, 12, 12), (1, 2), 2, 1),  # too many taps to pack all at once
+    ],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_phases_are_one_loop_whatever_the_order_of_weights(
+    weight_shape, size, stride, dilation, dtype, rng
+):
+    axes = len(size)
+    op = getattr(F, f"conv_transpose{axes}d")
+    options = {"stride": stride, "dilation": dilation, "padding": 1}
+    x = integers(rng, (2, weight_shape[0], *size), dtype)
+    weight = integers(rng, weight_shape, dtype)
+    bias = integers(rng, (weight_shape[1],), dtype)
+    expected = getattr(reference, op.__name__)(x, weight, bias, **options)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(weight, 1, -1)), -1, 1)
+    for w in (weight, last, weight[..., ::-1].copy()[..., ::-1]):
+        for n in (1, 2, 5):
+            with fastconv.threads(n):
+                assert_equal(op(x, w, bias, **options), expected)
+
+
+@pytest.mark.parametrize(
     "case",
     [
         Transposed((2, 4, 3, 4), (4, 3, 3, 2), (2, 3), 1, (1, 2), 2, (1, 2)),

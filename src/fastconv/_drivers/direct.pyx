@@ -1,9 +1,9 @@
 """Direct convolution as an implicit matrix product: no im2col of the image.
 
 `run_direct` computes y from x and w in up to three dimensions: the forward pass, or all phases of
-an input gradient in one parallel loop. It feeds the register tile of the kernel table: rows are pixels, columns are
-filters, a vector at a time. What differs between memory formats is only where a tile's rows come
-from:
+an input gradient in one parallel loop. It feeds the register tile of the kernel table: rows are
+pixels, columns are filters, a vector at a time. What differs between memory formats is only where a
+tile's rows come from:
 
 IN_PLACE  channels contiguous: rows point into the image, or to zeros beyond its border
 WINDOW    otherwise, and where a tile's pixels lie so far apart that they meet in one set of L1: the
@@ -526,13 +526,14 @@ cdef void plan_blocks(DirectPlan *p) noexcept nogil:
     p.block_w = ceil_div(w.out, p.blocks_w)
 
 
-cdef void plan_tasks(DirectPlan *p) noexcept nogil:
+cdef void plan_tasks(DirectPlan *p, fc_size all_taps) noexcept nogil:
+    """`all_taps`: of all phases, which read the same images."""
     cdef const Correlation *c = &p.c
     cdef fc_size taps = taps_of(c), blocks = c.batch * c.groups * p.blocks
     p.splits = min(p.n_panels, ceil_div(TASKS, max(1, blocks)))
     p.panel_tasks = (
         # a channel's filters outweigh its images
-        c.filters * taps > c.batch * c.axis[D].size * c.axis[H].size * c.axis[W].size
+        c.filters * all_taps > c.batch * c.axis[D].size * c.axis[H].size * c.axis[W].size
         # there are panels enough to share out,
         and c.groups * p.n_panels >= TASKS // 2
         # each of which stays in the cache
@@ -710,15 +711,17 @@ cdef int phases_task(void *context, Py_ssize_t task, char *scratch) noexcept nog
 
 cdef void plan_call(DirectCall *d, const Correlation *phases, fc_size count) noexcept nogil:
     cdef DirectPlan *p
-    cdef fc_size i
+    cdef fc_size all_taps = 0, i
     d.phases, d.panel_step, d.packs = count, 0, False
+    for i in range(count):
+        all_taps += taps_of(&phases[i])
     for i in range(count):
         p = &d.plan[i]
         p.c = phases[i]
         size_panels(p)
         p.panels = p.c.packed.panels if p.c.packed != NULL else NULL
         plan_blocks(p)
-        plan_tasks(p)
+        plan_tasks(p, all_taps)
         plan_segments(p)
         d.panel_step += p.panel_bytes
         d.packs |= p.panels == NULL and p.panel_bytes > 0

@@ -179,7 +179,10 @@ static void pack_runs(stored *d, const char *s, fc_size n, fc_size channels, fc_
                 r[k] = k >= rows ? v_zero() : m == VL ? v_load(row) : v_load_n(row, m);
             }
             v_transpose(r);
-            for (int q = 0; q < m; q++) v_store(to[q] + i, r[q]);
+            for (int q = 0; q < m; q++) {
+                v_store(to[q] + i, r[q]);
+                v_prefetch(to[q] + i + 4 * nr); /* of the fourth channel from here */
+            }
         }
     }
 }
