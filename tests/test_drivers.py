@@ -42,6 +42,28 @@ def test_every_driver_branch_equals_reference(name, layout, rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("taps", [3, 4, 5])
+def test_depthwise_of_any_number_of_channels_equals_reference(taps, dtype, isa, rng):
+    # vectors that pixels fill, overlap or share with their neighbours; odd and even rows of pairs
+    for channels in range(2, 34):
+        options = (1, taps // 2, 1, channels)
+        x = LAYOUTS["channels_last"](integers(rng, (2, channels, 5, 17 + channels % 2), dtype, 2))
+        w = integers(rng, (channels, 1, taps, taps), dtype, 2)
+        b = integers(rng, (channels,), dtype, 9)
+        expected = reference.conv2d(x, w, b, *options)
+        g = LAYOUTS["channels_last"](integers(rng, expected.shape, dtype, 2))
+        np.testing.assert_array_equal(F.conv2d(x, w, b, *options), expected)
+        np.testing.assert_array_equal(
+            F.conv2d_backward_input(g, w, x.shape, *options),
+            reference.conv2d_backward_input(g, w, x.shape, *options),
+        )
+        np.testing.assert_array_equal(
+            F.conv2d_backward_weight(g, x, w.shape, *options),
+            reference.conv2d_backward_weight(g, x, w.shape, *options),
+        )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", DRIVER_CASES)
 def test_fused_relu_has_the_bits_of_a_separate_relu(name, layout, dtype, rng):

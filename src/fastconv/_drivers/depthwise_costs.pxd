@@ -52,23 +52,39 @@ cdef inline double interleaved_cost(const Correlation *c) noexcept nogil:
     cdef double tap = 0.0178 if c.axis[H].taps > 1 else 0.04
     return (25 + copied + tap * taps_of(c) * whole_vectors(c, elements)) / c.groups
 
+cdef inline bint pairs_pixels(const Correlation *c) noexcept nogil:
+    # grouped.pyx, of channels-last images: two pixels taken as one of twice the channels
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = c.kernels.itemsize, pixel = c.groups * size
+    return (c.channels == 1 and c.filters == 1 and c.groups < c.kernels.lanes <= 2 * c.groups
+            and c.x_g == size and c.y_g == size and w.x == pixel and w.y == pixel
+            and w.step == 1 and (w.dilation == 1 or w.taps == 1)
+            and c.kernels.lanes >= 8 and size == 4  # others have no code for it: k_grouped.c
+            # others have no code of their own with outputs two columns apart, and would lose more
+            # with reading across lines of the cache than copying costs
+            and (w.taps == 3 or w.taps == 5 or 2 * c.groups == c.kernels.lanes and w.taps <= 7)
+            # most outputs lie inside
+            and w.out >= 8 and 4 * (min(w.out, w.size - w.taps + 1 - w.first)
+                                    - max(0, -w.first)) >= 3 * w.out)
+
 cdef inline double grouped_cost(const Correlation *c, bint of_weight) noexcept nogil:
     cdef const CorrelationAxis *h = &c.axis[H]
     cdef const CorrelationAxis *w = &c.axis[W]
     cdef fc_size size = c.kernels.itemsize, row_bytes = w.size * c.kernels.lanes * size, rows
-    cdef double pixel = 0.06
+    cdef double pixel = 0.06, vectors = whole_vectors(c, c.groups)
     cdef fc_size slices = 1 if of_weight else slices_read(c)  # its pieces pay for all taps
     # Fewer channels than a vector are copied too; in the weight gradient, half a vector and more
     # are cheaper than that would have it.
     cdef fc_size fewest = c.kernels.lanes // 2 if of_weight else c.kernels.lanes
-    if c.x_g != size or c.groups < fewest:
+    if pairs_pixels(c):
+        vectors = whole_vectors(c, 2 * c.groups) / 2
+    elif c.x_g != size or c.groups < fewest:
         # a task copies some rows, and those that it shares with the next task
         rows = GROUPED_STAGED_BYTES - slices * span(h, 1) * row_bytes
         rows //= (1 + slices) * row_bytes
         rows = max(1, min(rows, h.out))
         pixel = 0.11 + 0.11 * slices * (rows * h.step + span(h, 1) - 1) / (rows * h.step)
-    return ((pixel + 0.0178 * taps_of(c)) * w.out
-            * whole_vectors(c, c.groups) / <double> c.groups)
+    return (pixel + 0.0178 * taps_of(c)) * w.out * vectors / <double> c.groups
 
 cdef inline bint fills_vectors(const Correlation *c) noexcept nogil:
     # Rows of outputs of a channel do, and are long enough for what it costs to begin one.
@@ -80,6 +96,11 @@ cdef inline bint interleaves(const Correlation *c) noexcept nogil:
     return can_interleave(c) and not (fills_vectors(c) and planes_cost(c) < interleaved_cost(c))
 
 cdef inline bint planes_are_faster(const Correlation *c, bint of_weight) noexcept nogil:
+    cdef double cost
     if not of_weight and interleaves(c):
-        return 1.15 * interleaved_cost(c) < grouped_cost(c, of_weight)
-    return fills_vectors(c) and 1.15 * planes_cost(c) < grouped_cost(c, of_weight)
+        cost = interleaved_cost(c)
+    elif fills_vectors(c):
+        cost = planes_cost(c)
+    else:
+        return False
+    return 1.15 * cost < grouped_cost(c, of_weight)

@@ -3,7 +3,8 @@
 A vector of output channels sees the input channels of the same places only, so the kernels work on
 one such block of channels at a time, channels contiguous. Channels-last images are read and written
 in place. Of others a block of channels and rows is staged: copied to that layout in the cache, and
-its results are copied back.
+its results are copied back. Channels-last depthwise pixels of half a vector and more, but less than
+one, may be taken in pairs ("paired" below): as one pixel of twice the channels.
 
 The input gradient of a strided convolution is several correlations, one for each phase of the
 strides, which fill one image between them: a task computes some of its rows, all phases.
@@ -21,7 +22,7 @@ from fastconv._drivers.blocking cimport (
     GROUPED_WEIGHT_PIXELS, TASKS, ceil_div, next_index, part, round_up)
 from fastconv._drivers.correlation cimport (
     Correlation, CorrelationAxis, find_taps_inside, input_of, span, taps_of, work)
-from fastconv._drivers.depthwise_costs cimport planes_are_faster
+from fastconv._drivers.depthwise_costs cimport pairs_pixels, planes_are_faster
 from fastconv._drivers.filters cimport store_taps
 from fastconv._drivers.kernels cimport fc_grouped, fc_grouped_grad, fc_kernels, fc_size
 from fastconv._drivers.memory cimport allocate, release
@@ -33,6 +34,7 @@ ctypedef struct GroupedPlan:
     fc_size phases_h, phases_w
     const fc_kernels *kernels
     fc_size group, channels
+    fc_size pixels                # that the kernels take as one: 2 where they are paired, else 1
     fc_size block                 # channels that are staged together
     fc_size blocks                # of them
     fc_size pixel                 # bytes of a staged one
@@ -95,20 +97,37 @@ cdef fc_size first_channel(fc_size block, fc_size index, fc_size channels) noexc
     return max(0, min(index * block, channels - block))
 
 
-cdef void choose_channels(GroupedPlan *p, const Correlation *c) noexcept nogil:
+cdef void choose_channels(GroupedPlan *p, const Correlation *c, bint paired) noexcept nogil:
     """Blocks of channels, and whether they are staged."""
     cdef fc_size size = c.kernels.itemsize, lanes = c.kernels.lanes
     p.kernels = c.kernels
     p.group = c.channels
     p.channels = c.groups * p.group
-    p.vectors = ceil_div(p.channels, lanes)
+    p.pixels = 2 if paired else 1
+    p.vectors = ceil_div(p.pixels * p.channels, lanes)
     p.block = min(max(lanes, p.group), p.channels)
     p.blocks = ceil_div(p.channels, p.block)
     p.pixel = max(p.block, lanes) * size
-    p.in_place = c.x_g == p.group * size and c.y_g == p.group * size and p.channels >= lanes
+    p.in_place = (c.x_g == p.group * size and c.y_g == p.group * size
+                  and p.pixels * p.channels >= lanes)
 
 
 # ---------------------------------------------------------------- filters
+
+cdef void pack_paired(const GroupedPlan *p, const Correlation *c, const char *filters, fc_size v,
+                      char *to) noexcept nogil:
+    """Vector v of the channels of two pixels, one after the other: [taps_h][taps_w][lanes]."""
+    cdef const CorrelationAxis *h = &c.axis[H]
+    cdef const CorrelationAxis *w = &c.axis[W]
+    cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes, lane = 0, n, k, r
+    while lane < lanes:
+        k = (first_channel(lanes, v, 2 * p.channels) + lane) % p.channels
+        n = min(lanes - lane, p.channels - k)
+        for r in range(h.taps):
+            p.kernels.copy2d(to + (r * w.taps * lanes + lane) * size, lanes * size, size,
+                             filters + k * c.w_g + r * h.w, w.w, c.w_g, w.taps, n)
+        lane += n
+
 
 cdef void pack_phase(const GroupedPlan *p, const Correlation *c, char *to) noexcept nogil:
     """One phase's filters, [vectors][taps_d][taps_h][taps_w][group][lanes]."""
@@ -121,6 +140,10 @@ cdef void pack_phase(const GroupedPlan *p, const Correlation *c, char *to) noexc
     for v in range(p.vectors):
         k = first_channel(lanes, v, p.channels)
         for t in range(d.taps):
+            if p.pixels > 1:
+                pack_paired(p, c, c.w + t * d.w, v, to)
+                to += h.taps * w.taps * lanes * size
+                continue
             filters = c.w + k // group * c.w_g + k % group * c.w_k + t * d.w
             if group == 1 or group >= lanes or c.w_g == group * c.w_k:
                 p.kernels.pack_filters(to, filters, n, group, h.taps, w.taps,
@@ -137,13 +160,18 @@ cdef void pack_phase(const GroupedPlan *p, const Correlation *c, char *to) noexc
                         to += lanes * size
 
 
+cdef fc_size bias_bytes(const GroupedPlan *p) noexcept nogil:
+    return max(p.pixels * p.channels, p.kernels.lanes) * p.kernels.itemsize
+
+
 cdef int pack_phases(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
     """All filters, and the bias."""
     cdef GroupedPlan *p = <GroupedPlan *> context
-    cdef fc_size i
+    cdef fc_size pixel = p.channels * p.kernels.itemsize, i
     if p.bias != NULL:
-        memset(p.bias, 0, max(p.channels, p.kernels.lanes) * p.kernels.itemsize)
-        memcpy(p.bias, p.phases.bias, p.channels * p.kernels.itemsize)
+        memset(p.bias, 0, bias_bytes(p))
+        for i in range(p.pixels):
+            memcpy(p.bias + i * pixel, p.phases.bias, pixel)
     for i in range(p.phases_h * p.phases_w):
         pack_phase(p, &p.phases[i], p.w + p.w_at[i])
     return OK
@@ -298,6 +326,7 @@ cdef void run_phases(const GroupedPlan *p, const Slice *s, fc_size i0, fc_size i
     g.x_at = 0
     g.x_w = x.col
     g.bias = bias
+    g.paired = p.pixels > 1
     g.channels = channels
     g.group = p.group
     g.out_h = y.row * p.phases_h
@@ -395,13 +424,13 @@ cdef void choose_rows(GroupedPlan *p) noexcept nogil:
 cdef int run_grouped(const Correlation *phases, fc_size phases_h, fc_size phases_w,
                      int num_threads) noexcept nogil:
     cdef GroupedPlan p
-    cdef fc_size i, filters_bytes = 0, bias_bytes = 0, size = phases.kernels.itemsize
+    cdef fc_size i, filters_bytes = 0
     cdef double products = 0
     cdef int status
     p.phases = phases
     p.phases_h, p.phases_w = phases_h, phases_w
     plan_depth(&p, phases_h * phases_w)
-    choose_channels(&p, phases)
+    choose_channels(&p, phases, pairs_pixels(phases))
     p.y = phases.y
     p.y_row = phases.axis[H].y if phases_h == 1 else phases[phases_w].y - phases.y
     p.y_col = phases.axis[W].y if phases_w == 1 else phases[1].y - phases.y
@@ -414,12 +443,10 @@ cdef int run_grouped(const Correlation *phases, fc_size phases_h, fc_size phases
         p.w_at[i] = filters_bytes
         filters_bytes += p.vectors * phases[i].axis[D].taps * slice_of_taps(&p, &phases[i])
         products += work(&phases[i])
-    if phases.bias != NULL:
-        bias_bytes = max(p.channels, p.kernels.lanes) * size
-    p.w = allocate(filters_bytes + bias_bytes)
+    p.w = allocate(filters_bytes + bias_bytes(&p))
     if p.w == NULL:
         return OUT_OF_MEMORY
-    p.bias = p.w + filters_bytes if bias_bytes else NULL
+    p.bias = p.w + filters_bytes if phases.bias != NULL else NULL
     choose_rows(&p)
     status = run_once(pack_phases, &p)
     if status == OK:
@@ -463,6 +490,7 @@ cdef void add_rows(const GroupedPlan *p, fc_size n, const Slice *s, fc_size i0, 
     g.dw_block = p.filter_bytes
     g.channels = channels
     g.group = p.group
+    g.paired = p.pixels > 1
     p.kernels.grouped_weight(&g)
 
 
@@ -475,7 +503,7 @@ cdef int grouped_weight_slot(void *context, Py_ssize_t task, char *scratch) noex
     cdef fc_size k = first_channel(p.block, first, p.channels)
     cdef fc_size channels = min(last * p.block, p.channels) - k
     cdef fc_size vector = first * max(p.block, p.kernels.lanes) // p.kernels.lanes
-    cdef fc_size vectors = ceil_div(channels, p.kernels.lanes)
+    cdef fc_size vectors = ceil_div(p.pixels * channels, p.kernels.lanes)
     cdef fc_size rows = c.axis[H].out, i0, i1
     cdef fc_size total = c.batch * p.slices * rows, row = part(total, p.slots, slot)
     cdef fc_size end = part(total, p.slots, slot + 1)
@@ -492,18 +520,38 @@ cdef int grouped_weight_slot(void *context, Py_ssize_t task, char *scratch) noex
     return OK
 
 
+cdef void add_slots(const GroupedPlan *p, fc_size vector) noexcept nogil:
+    """A vector's partial sums, slot after slot, to those of the first slot."""
+    cdef fc_size slot_bytes = p.vectors * p.filter_bytes
+    cdef char *sums = p.partial + vector * p.filter_bytes
+    p.kernels.add_fold(sums, sums + slot_bytes, slot_bytes, p.filter_bytes // p.kernels.itemsize,
+                       p.slots - 1, False)
+
+
+cdef void add_second_pixel(const GroupedPlan *p) noexcept nogil:
+    """Its channels' sums, in the last lanes of either vector, to those of the first pixel."""
+    cdef fc_size size = p.kernels.itemsize, row = p.kernels.lanes * size, n = p.channels
+    cdef fc_size low = p.kernels.lanes - n  # that are in the first vector
+    cdef const char *last = p.partial + (p.vectors - 1) * p.filter_bytes
+    p.kernels.add2d(p.partial, row, size, p.partial + n * size, row, size,
+                    p.filter_bytes // row, low)
+    p.kernels.add2d(p.partial + low * size, row, size, last + row - (n - low) * size, row, size,
+                    p.filter_bytes // row, n - low)
+
+
 cdef int add_grouped_slots(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
-    """One vector of filters: partial sums, slot after slot, and the total to where it belongs."""
-    cdef GroupedPlan *p = <GroupedPlan *> context
+    """The totals of one vector of filters, or of both where pixels are paired."""
+    cdef const GroupedPlan *p = <const GroupedPlan *> context
     cdef const Correlation *c = p.phases
     cdef fc_size size = p.kernels.itemsize, lanes = p.kernels.lanes
-    cdef fc_size k0 = task * lanes, k = first_channel(lanes, task, p.channels)
-    cdef fc_size slot_bytes = p.vectors * p.filter_bytes, t
+    cdef fc_size k0 = task * lanes, k = first_channel(lanes, task, p.channels), i, t
     cdef char *to = <char *> c.w + k0 // p.group * c.w_g + k0 % p.group * c.w_k
-    cdef char *sums = p.partial + task * p.filter_bytes
-    p.kernels.add_fold(sums, sums + slot_bytes, slot_bytes, p.filter_bytes // size, p.slots - 1,
-                       False)
-    sums += (k0 - k) * size
+    cdef const char *sums = p.partial + task * p.filter_bytes + (k0 - k) * size
+    add_slots(p, task)
+    if p.pixels > 1:
+        for i in range(1, p.vectors):
+            add_slots(p, i)
+        add_second_pixel(p)
     for t in range(c.axis[D].taps):
         store_taps(c, to + t * c.axis[D].w, sums + t * slice_of_taps(p, c), lanes * size,
                    0, c.axis[H].taps, 0, c.axis[W].taps, p.group, min(lanes, p.channels - k0))
@@ -521,7 +569,7 @@ cdef int run_grouped_weight(const Correlation *correlation, int num_threads) noe
     p.phases = c
     p.phases_h = p.phases_w = 1
     plan_depth(&p, 1)
-    choose_channels(&p, c)
+    choose_channels(&p, c, pairs_pixels(c))
     if p.group >= lanes and w.x % GROUPED_ALIAS == 0:
         p.in_place = False  # wide groups read a piece many times: it is better copied
     p.rows, p.cols = h.out, w.out
@@ -538,7 +586,7 @@ cdef int run_grouped_weight(const Correlation *correlation, int num_threads) noe
     status = parallel_for(grouped_weight_slot, &p, pieces * p.slots, p.scratch_bytes, work(c),
                           num_threads)
     if status == OK:
-        status = parallel_for(add_grouped_slots, &p, p.vectors, 0,
+        status = parallel_for(add_grouped_slots, &p, p.vectors if p.pixels == 1 else 1, 0,
                               <double> p.slots * p.vectors * p.filter_bytes / size, num_threads)
     release(p.partial)
     return status

@@ -82,6 +82,7 @@ cdef extern from "kernels.h" nogil:
         fc_size out_h, out_w, out_width
         fc_size channels, group
         int relu
+        int paired
 
     ctypedef struct fc_grouped_grad:
         const void **rows
@@ -94,6 +95,7 @@ cdef extern from "kernels.h" nogil:
         void *dw
         fc_size dw_block
         fc_size channels, group
+        int paired
 
     enum:
         FC_PLANES_ROWS

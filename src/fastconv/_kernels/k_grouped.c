@@ -341,7 +341,7 @@ FC_INLINE fc_size interleaved(fc_size step, fc_size taps_w, fc_size col_dx) {
         (r).y_width = ((p)->y_width - (o) + (d)-1) / (d);            \
     } while (0)
 
-void FC_NAME(grouped)(const fc_grouped *p) {
+static FC_NOINLINE void run_rows(const fc_grouped *p) {
     const int mode = mode_of(p->group);
     const fc_size d = interleaved(p->step, p->taps_w, p->col_dx);
     int done = d > 0;
@@ -351,6 +351,64 @@ void FC_NAME(grouped)(const fc_grouped *p) {
         done = mode == SAME ? rows_same(&r) : mode == PICK ? rows_pick(&r) : rows_each(&r);
     }
     if (!done) FC_ANY(rows_any, p, mode)
+}
+
+/* ---- two neighbours taken as one pixel of twice the channels ----
+ * Where a pixel ends within a vector, the vector goes on with the next pixel. Outputs are then two
+ * columns apart. Columns whose taps leave the image are left to edges. For the wheel's weight only
+ * some kernels have this. */
+enum { HAS_PAIRS = sizeof(stored) == 4 && VL >= 8 };
+
+/* Outputs j .. end of all rows, one at a time. */
+static void edges(const fc_grouped *p, fc_size j, fc_size end) {
+    const int n = (int)p->channels;
+    for (; j < end; j++) {
+        const fc_size col = p->col0 + j, hi = fc_min(p->taps_w, p->width - col);
+        const fc_size lo = col < 0 ? -col : 0;
+        for (fc_size i = 0; i < p->count; i++) {
+            const stored *w = p->w;
+            vreal acc;
+            begin(p, 0, &acc, 1);
+            for (fc_size h = 0; h < p->taps_h; h++, w += p->taps_w * VL) {
+                const char *x = p->rows[i * p->taps_h + h];
+                for (fc_size s = lo; x && s < hi; s++)
+                    acc = v_fma(v_load_n((const stored *)(x + (col + s) * p->x_w), n),
+                                v_load(w + s * VL), acc);
+            }
+            if (p->relu) acc = v_max(v_zero(), acc);
+            v_store_n((stored *)((char *)p->out + i * p->out_h + j * p->out_w), acc, n);
+        }
+    }
+}
+
+/* Outputs lo .. lo + 2 * pairs of a row see no border. */
+FC_INLINE fc_size find_pairs(fc_size col0, fc_size width, fc_size taps, fc_size out_width,
+                             fc_size *lo) {
+    const fc_size hi = fc_min(out_width, width - taps + 1 - col0);
+    *lo = fc_min(col0 < 0 ? -col0 : 0, out_width);
+    return hi > *lo ? (hi - *lo) / 2 : 0;
+}
+
+static void grouped_pairs(const fc_grouped *p) {
+    fc_grouped r = *p;
+    fc_size lo;
+    r.out_width = find_pairs(p->col0, p->width, p->taps_w, p->out_width, &lo);
+    edges(p, 0, lo);
+    edges(p, lo + 2 * r.out_width, p->out_width);
+    r.channels = 2 * p->channels;
+    r.step = 2;
+    r.col0 += lo;
+    r.width -= 1; /* the last column has no neighbour */
+    r.out = (char *)p->out + lo * p->out_w;
+    r.out_w = 2 * p->out_w;
+    run_rows(&r);
+}
+
+void FC_NAME(grouped)(const fc_grouped *p) {
+    if (HAS_PAIRS && p->paired)
+        grouped_pairs(p);
+    else
+        run_rows(p);
 }
 
 /* ---- weight gradient ----
@@ -550,7 +608,7 @@ static int grad_each(const fc_grouped_grad *p) {
     return 0;
 }
 
-void FC_NAME(grouped_weight)(const fc_grouped_grad *p) {
+static FC_NOINLINE void run_grad(const fc_grouped_grad *p) {
     const int mode = mode_of(p->group);
     const fc_size d = interleaved(p->step, p->taps_w, p->col_dx);
     int done = d > 0;
@@ -560,4 +618,47 @@ void FC_NAME(grouped_weight)(const fc_grouped_grad *p) {
         done = mode == SAME ? grad_same(&r) : mode == PICK ? grad_pick(&r) : grad_each(&r);
     }
     if (!done) FC_ANY(grad_any, p, mode)
+}
+
+/* What outputs j .. end of all rows, one at a time, add to the first pixel's filters. */
+static void grad_edges(const fc_grouped_grad *p, fc_size j, fc_size end) {
+    const int n = (int)p->channels;
+    for (; j < end; j++) {
+        const fc_size col = p->col0 + j, hi = fc_min(p->taps_w, p->width - col);
+        const fc_size lo = col < 0 ? -col : 0;
+        for (fc_size i = 0; i < p->count; i++) {
+            const char *dy = (const char *)p->dy + i * p->dy_h + j * p->dy_w;
+            const vreal g = v_load_n((const stored *)dy, n);
+            stored *dw = p->dw;
+            for (fc_size h = 0; h < p->taps_h; h++, dw += p->taps_w * VL) {
+                const char *x = p->rows[i * p->taps_h + h];
+                for (fc_size s = lo; x && s < hi; s++) {
+                    const vreal xv = v_load_n((const stored *)(x + (col + s) * p->x_w), n);
+                    v_store(dw + s * VL, v_fma(xv, g, v_load(dw + s * VL)));
+                }
+            }
+        }
+    }
+}
+
+static void grad_pairs(const fc_grouped_grad *p) {
+    fc_grouped_grad r = *p;
+    fc_size lo;
+    r.dy_width = find_pairs(p->col0, p->width, p->taps_w, p->dy_width, &lo);
+    grad_edges(p, 0, lo);
+    grad_edges(p, lo + 2 * r.dy_width, p->dy_width);
+    r.channels = 2 * p->channels;
+    r.step = 2;
+    r.col0 += lo;
+    r.width -= 1;
+    r.dy = (const char *)p->dy + lo * p->dy_w;
+    r.dy_w = 2 * p->dy_w;
+    run_grad(&r);
+}
+
+void FC_NAME(grouped_weight)(const fc_grouped_grad *p) {
+    if (HAS_PAIRS && p->paired)
+        grad_pairs(p);
+    else
+        run_grad(p);
 }

@@ -100,7 +100,10 @@ typedef struct {
  * As many outputs as inputs to a group of `group` channels: 1 is depthwise; otherwise one of the
  * vector's length and `group` divides the other. Filters and their gradient lie in blocks of a
  * vector of outputs, each [taps_h][taps_w][group][lanes]; where blocks do not divide the
- * channels (at least a vector of them), the last one ends with the last channel. */
+ * channels (at least a vector of them), the last one ends with the last channel.
+ * `paired`: depthwise, of pixels without gaps, x_at 0, step and col_dx 1, half a vector of channels
+ * and more, but less than a vector. Filters, their gradient and the bias are those of two pixels'
+ * channels, one after the other. */
 
 typedef struct {
     const void *const *rows; /* [count][taps_h]: input row under each row of taps, NULL outside */
@@ -116,6 +119,7 @@ typedef struct {
     fc_size out_h, out_w, out_width;
     fc_size channels, group;
     int relu;
+    int paired;
 } fc_grouped;
 
 typedef struct {
@@ -129,6 +133,7 @@ typedef struct {
     void *dw;         /* added to; a block's part: [taps_h][taps_w][group][lanes] */
     fc_size dw_block; /* bytes from one block to the next */
     fc_size channels, group;
+    int paired;
 } fc_grouped_grad;
 
 /* ---- planes: filters slide over planes, pixels contiguous ---- */
