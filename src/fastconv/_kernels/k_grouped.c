@@ -8,6 +8,12 @@
  */
 #include "simd.h"
 
+#if defined(__GNUC__)
+#define FC_COLD __attribute__((cold, noinline)) /* small code rather than fast */
+#else
+#define FC_COLD
+#endif
+
 enum {
     /* outputs side by side: networks' rows are 7, 14, 28, 56, 112 of them */
     COLUMNS = FC_REGISTERS == 32 ? 14 : 7,
@@ -360,7 +366,7 @@ static FC_NOINLINE void run_rows(const fc_grouped *p) {
 enum { HAS_PAIRS = sizeof(stored) == 4 && VL >= 8 };
 
 /* Outputs j .. end of all rows, one at a time. */
-static void edges(const fc_grouped *p, fc_size j, fc_size end) {
+static FC_COLD void edges(const fc_grouped *p, fc_size j, fc_size end) {
     const int n = (int)p->channels;
     for (; j < end; j++) {
         const fc_size col = p->col0 + j, hi = fc_min(p->taps_w, p->width - col);
@@ -389,7 +395,7 @@ FC_INLINE fc_size find_pairs(fc_size col0, fc_size width, fc_size taps, fc_size 
     return hi > *lo ? (hi - *lo) / 2 : 0;
 }
 
-static void grouped_pairs(const fc_grouped *p) {
+static FC_COLD void grouped_pairs(const fc_grouped *p) {
     fc_grouped r = *p;
     fc_size lo;
     r.out_width = find_pairs(p->col0, p->width, p->taps_w, p->out_width, &lo);
@@ -621,7 +627,7 @@ static FC_NOINLINE void run_grad(const fc_grouped_grad *p) {
 }
 
 /* What outputs j .. end of all rows, one at a time, add to the first pixel's filters. */
-static void grad_edges(const fc_grouped_grad *p, fc_size j, fc_size end) {
+static FC_COLD void grad_edges(const fc_grouped_grad *p, fc_size j, fc_size end) {
     const int n = (int)p->channels;
     for (; j < end; j++) {
         const fc_size col = p->col0 + j, hi = fc_min(p->taps_w, p->width - col);
@@ -641,7 +647,7 @@ static void grad_edges(const fc_grouped_grad *p, fc_size j, fc_size end) {
     }
 }
 
-static void grad_pairs(const fc_grouped_grad *p) {
+static FC_COLD void grad_pairs(const fc_grouped_grad *p) {
     fc_grouped_grad r = *p;
     fc_size lo;
     r.dy_width = find_pairs(p->col0, p->width, p->taps_w, p->dy_width, &lo);
