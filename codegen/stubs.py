@@ -9,7 +9,7 @@ import re
 
 from codegen.files import PACKAGE
 
-MODULES = ("_buffers", "_geometry", "_native", "_ops", "_drivers/memory", "_drivers/runtime")
+MODULES = ("_buffers", "_geometry", "_native", "_ops", "_tape", "_drivers/memory", "_drivers/runtime")
 
 TYPES = {
     "bint": "bool",

@@ -1,10 +1,12 @@
 """Arrays of callers as pointers, shapes and strides; memory for results."""
 
 cimport cython
+from libc.stdint cimport uint64_t
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 from fastconv._drivers cimport elementwise
 from fastconv._drivers.axis cimport AXES, D, H, W
+from fastconv._drivers.fingerprint cimport fingerprint as memory_fingerprint
 from fastconv._drivers.geometry cimport CHANNELS_LAST, CONTIGUOUS
 from fastconv._drivers.memory cimport Memory
 from fastconv._drivers.numbers cimport get_number, put_number
@@ -47,6 +49,23 @@ cpdef channels_last_strides(tuple shape, Py_ssize_t itemsize):  # -> tuple[int, 
         step *= <size_t> shape[i]
     strides[0] = <Py_ssize_t> step
     return tuple(strides)
+
+
+def fingerprint(array, *, int num_threads=0):  # -> int
+    """A number that tells whether an array's elements have changed since it was taken last.
+
+    It differs for arrays of other elements but once in 2**64, and always where one element differs.
+    """
+    cdef Buffers buffers = Buffers.__new__(Buffers)
+    cdef Py_buffer *view = buffers._add(array, False, "array")
+    cdef uint64_t result
+    cdef int status
+    if not without_gaps(view):
+        return fingerprint(array.copy(), num_threads=num_threads)
+    with nogil:
+        status = memory_fingerprint(<const char *> view.buf, view.len, &result, num_threads)
+    raise_for(status)
+    return result
 
 
 cdef tuple shape_of(const Py_buffer *view):

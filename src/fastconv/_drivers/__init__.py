@@ -24,7 +24,7 @@ depends on the shape, the strides in memory, the dtype and the instruction set, 
                 max_backward        pool_tiles, pool_scatter             (conditions: pool.pyx)
 
     others      matrix (fully connected layers), elementwise, norm, loss, pad, update (optimisers),
-                sums
+                sums, fingerprint
 
 Each of them makes a plan of the call, a struct named after it, and hands tasks to
 runtime.parallel_for; a task computes one block of the result with the kernels of kernels.pxd, in

@@ -10,6 +10,7 @@ from typing import Literal
 
 from fastconv import _ops
 from fastconv.functional._check import Array, as_array, check_shape, empty_like, is_relu, same_dtype
+from fastconv.functional._op import op
 from fastconv.functional._options import check_approximate, check_negative_slope
 
 __all__ = [
@@ -57,6 +58,7 @@ def _backward(op: int, grad_output: Array, name: str, saved: Array, param: float
     return out
 
 
+@op
 def relu(input: Array) -> Array:
     """Rectified linear unit, max(x, 0). NaN stays NaN.
 
@@ -117,6 +119,7 @@ def relu_backward(grad_output: Array, input: Array) -> Array:
     return _backward(_ops.RELU, grad_output, "input", input)
 
 
+@op
 def add(input: Array, other: Array, *, activation: Literal["relu"] | None = None) -> Array:
     """Sum of two arrays of one shape, and its ReLU if asked for, in one pass.
 
@@ -152,6 +155,7 @@ def add(input: Array, other: Array, *, activation: Literal["relu"] | None = None
     return out
 
 
+@op
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
     """Leaky rectified linear unit: x where x > 0, else ``negative_slope`` x.
 
@@ -211,6 +215,7 @@ def leaky_relu_backward(grad_output: Array, input: Array, negative_slope: float 
     return _backward(_ops.LEAKY_RELU, grad_output, "input", input, slope)
 
 
+@op
 def sigmoid(input: Array) -> Array:
     """Logistic function, 1 / (1 + exp(-x)); it never overflows.
 
@@ -267,6 +272,7 @@ def sigmoid_backward(grad_output: Array, output: Array) -> Array:
     return _backward(_ops.SIGMOID, grad_output, "output", output)
 
 
+@op
 def tanh(input: Array) -> Array:
     """Hyperbolic tangent.
 
@@ -327,6 +333,7 @@ def _gelu(approximate: str) -> int:
     return _ops.GELU_TANH if check_approximate(approximate) == "tanh" else _ops.GELU
 
 
+@op
 def gelu(input: Array, approximate: str = "none") -> Array:
     """Gaussian error linear unit: x Φ(x), Φ the standard normal's distribution function.
 
@@ -392,6 +399,7 @@ def gelu_backward(grad_output: Array, input: Array, approximate: str = "none") -
     return _backward(_gelu(approximate), grad_output, "input", input)
 
 
+@op
 def silu(input: Array) -> Array:
     """Sigmoid linear unit: x sigmoid(x).
 
@@ -474,6 +482,7 @@ def _softmax_backward(grad_output: Array, output: Array, axis: int, log: bool) -
     return out
 
 
+@op
 def softplus(input: Array) -> Array:
     """Softplus, log(1 + exp(x)): a smooth ReLU, without overflow.
 
@@ -537,6 +546,7 @@ def softplus_backward(grad_output: Array, input: Array) -> Array:
     return _backward(_ops.SOFTPLUS, grad_output, "input", input)
 
 
+@op
 def softmax(input: Array, axis: int = -1) -> Array:
     """Exponentials that sum to 1 along an axis: exp(x) / Σ exp(x); it never overflows.
 
@@ -603,6 +613,7 @@ def softmax_backward(grad_output: Array, output: Array, axis: int = -1) -> Array
     return _softmax_backward(grad_output, output, axis, False)
 
 
+@op
 def log_softmax(input: Array, axis: int = -1) -> Array:
     """Logarithm of :func:`softmax`, x - log Σ exp(x), with no loss where softmax is tiny.
 

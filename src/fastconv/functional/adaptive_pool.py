@@ -7,6 +7,7 @@ from typing import Literal, overload
 from fastconv._geometry import adaptive_pooling
 from fastconv.functional import _pool
 from fastconv.functional._check import Array
+from fastconv.functional._op import op
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -28,6 +29,7 @@ SizeOf2 = int | tuple[int | None, int | None]
 SizeOf3 = int | tuple[int | None, int | None, int | None]
 
 
+@op
 def adaptive_avg_pool1d(input: Array, output_size: SizeOf1) -> Array:
     """Mean over windows that share a sequence out evenly, whatever its size.
 
@@ -93,6 +95,7 @@ def adaptive_max_pool1d(
 def adaptive_max_pool1d(
     input: Array, output_size: SizeOf1, return_indices: Literal[True]
 ) -> tuple[Array, Array]: ...
+@op
 def adaptive_max_pool1d(
     input: Array, output_size: SizeOf1, return_indices: bool = False
 ) -> Array | tuple[Array, Array]:
@@ -156,6 +159,7 @@ def adaptive_max_pool1d_backward(
     return _pool.max_backward(1, grad_output, indices, input_shape)
 
 
+@op
 def adaptive_avg_pool2d(input: Array, output_size: SizeOf2) -> Array:
     """Mean over windows that share an image out evenly, whatever its size.
 
@@ -221,6 +225,7 @@ def adaptive_max_pool2d(
 def adaptive_max_pool2d(
     input: Array, output_size: SizeOf2, return_indices: Literal[True]
 ) -> tuple[Array, Array]: ...
+@op
 def adaptive_max_pool2d(
     input: Array, output_size: SizeOf2, return_indices: bool = False
 ) -> Array | tuple[Array, Array]:
@@ -284,6 +289,7 @@ def adaptive_max_pool2d_backward(
     return _pool.max_backward(2, grad_output, indices, input_shape)
 
 
+@op
 def adaptive_avg_pool3d(input: Array, output_size: SizeOf3) -> Array:
     """Mean over windows that share a volume out evenly, whatever its size.
 
@@ -349,6 +355,7 @@ def adaptive_max_pool3d(
 def adaptive_max_pool3d(
     input: Array, output_size: SizeOf3, return_indices: Literal[True]
 ) -> tuple[Array, Array]: ...
+@op
 def adaptive_max_pool3d(
     input: Array, output_size: SizeOf3, return_indices: bool = False
 ) -> Array | tuple[Array, Array]:

@@ -10,6 +10,7 @@ from typing import Literal
 from fastconv._ops import PackedWeight
 from fastconv.functional import _conv
 from fastconv.functional._check import Array
+from fastconv.functional._op import op
 
 __all__ = [
     "conv1d",
@@ -40,6 +41,7 @@ TriplePadding = (
 )
 
 
+@op
 def conv1d(
     input: Array,
     weight: Array | PackedWeight,
@@ -208,6 +210,7 @@ def conv1d_backward_bias(grad_output: Array) -> Array:
     return _conv.backward_bias(1, grad_output)
 
 
+@op
 def conv2d(
     input: Array,
     weight: Array | PackedWeight,
@@ -406,6 +409,7 @@ def conv2d_backward_bias(grad_output: Array) -> Array:
     return _conv.backward_bias(2, grad_output)
 
 
+@op
 def conv3d(
     input: Array,
     weight: Array | PackedWeight,

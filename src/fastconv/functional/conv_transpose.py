@@ -11,6 +11,7 @@ from typing import Literal
 from fastconv._ops import PackedTransposedWeight
 from fastconv.functional import _conv, _conv_transpose
 from fastconv.functional._check import Array
+from fastconv.functional._op import op
 from fastconv.functional.conv import Pair, Single, Triple
 
 __all__ = [
@@ -39,6 +40,7 @@ TripleSides = (
 )
 
 
+@op
 def conv_transpose1d(
     input: Array,
     weight: Array | PackedTransposedWeight,
@@ -241,6 +243,7 @@ def conv_transpose1d_backward_bias(grad_output: Array) -> Array:
     return _conv.backward_bias(1, grad_output)
 
 
+@op
 def conv_transpose2d(
     input: Array,
     weight: Array | PackedTransposedWeight,
@@ -474,6 +477,7 @@ def conv_transpose2d_backward_bias(grad_output: Array) -> Array:
     return _conv.backward_bias(2, grad_output)
 
 
+@op
 def conv_transpose3d(
     input: Array,
     weight: Array | PackedTransposedWeight,

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fastconv._arguments import to_array
 from fastconv.functional._check import Array, as_array, check_shape, empty_like
+from fastconv.functional._op import op
 from fastconv.functional._options import check_probability
 
 __all__ = ["dropout", "dropout_backward"]
@@ -32,6 +33,7 @@ def dropout(
     rng: Rng = ...,
     return_mask: Literal[True],
 ) -> tuple[Array, NDArray[np.bool_]]: ...
+@op
 def dropout(
     input: Array,
     p: float = 0.5,

@@ -7,6 +7,7 @@ from typing import Literal, overload
 from fastconv._geometry import adaptive_pooling
 from fastconv.functional import _pool
 from fastconv.functional._check import Array
+from fastconv.functional._op import op
 
 __all__ = [
     "global_avg_pool1d",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 
+@op
 def global_avg_pool1d(input: Array) -> Array:
     """Mean of every channel's sequence.
 
@@ -81,6 +83,7 @@ def global_avg_pool1d_backward(grad_output: Array, input_shape: tuple[int, ...])
 def global_max_pool1d(input: Array, return_indices: Literal[False] = ...) -> Array: ...
 @overload
 def global_max_pool1d(input: Array, return_indices: Literal[True]) -> tuple[Array, Array]: ...
+@op
 def global_max_pool1d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
     """Maximum of every channel's sequence.
 
@@ -140,6 +143,7 @@ def global_max_pool1d_backward(
     return _pool.max_backward(1, grad_output, indices, input_shape)
 
 
+@op
 def global_avg_pool2d(input: Array) -> Array:
     """Mean of every channel's plane.
 
@@ -197,6 +201,7 @@ def global_avg_pool2d_backward(grad_output: Array, input_shape: tuple[int, ...])
 def global_max_pool2d(input: Array, return_indices: Literal[False] = ...) -> Array: ...
 @overload
 def global_max_pool2d(input: Array, return_indices: Literal[True]) -> tuple[Array, Array]: ...
+@op
 def global_max_pool2d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
     """Maximum of every channel's plane.
 
@@ -256,6 +261,7 @@ def global_max_pool2d_backward(
     return _pool.max_backward(2, grad_output, indices, input_shape)
 
 
+@op
 def global_avg_pool3d(input: Array) -> Array:
     """Mean of every channel's volume.
 
@@ -313,6 +319,7 @@ def global_avg_pool3d_backward(grad_output: Array, input_shape: tuple[int, ...])
 def global_max_pool3d(input: Array, return_indices: Literal[False] = ...) -> Array: ...
 @overload
 def global_max_pool3d(input: Array, return_indices: Literal[True]) -> tuple[Array, Array]: ...
+@op
 def global_max_pool3d(input: Array, return_indices: bool = False) -> Array | tuple[Array, Array]:
     """Maximum of every channel's volume.
 

@@ -5,10 +5,12 @@ import numpy as np
 from fastconv import _ops
 from fastconv._buffers import empty
 from fastconv.functional._check import Array, as_array, check_shape, same_dtype
+from fastconv.functional._op import op
 
 __all__ = ["linear", "linear_backward"]
 
 
+@op
 def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     """Compute x Wᵀ + b over the last axis.
 

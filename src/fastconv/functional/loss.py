@@ -10,6 +10,7 @@ from fastconv import _ops
 from fastconv._arguments import to_array
 from fastconv._buffers import empty
 from fastconv.functional._check import Array, as_array, check_shape, empty_like, same_dtype
+from fastconv.functional._op import op
 from fastconv.functional._options import check_ignore_index, check_label_smoothing, check_reduction
 from fastconv.functional.activation import log_softmax, softmax
 
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 
+@op
 def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Any:
     """Squared error (x − t)².
 
@@ -98,6 +100,7 @@ def mse_loss_backward(
     return _multiplied(grad, scale)
 
 
+@op
 def cross_entropy(
     input: Array,
     target: ArrayLike,
@@ -244,6 +247,7 @@ def cross_entropy_backward(
     return grad
 
 
+@op
 def binary_cross_entropy_with_logits(
     input: Array,
     target: Array,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastconv._geometry import pooling
 from fastconv.functional import _pool
 from fastconv.functional._check import Array
+from fastconv.functional._op import op
 from fastconv.functional._pool import Pair, Single, Triple
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
 ]
 
 
+@op
 def lp_pool1d(
     input: Array,
     norm_type: float,
@@ -98,6 +100,7 @@ def lp_pool1d_backward(
     )
 
 
+@op
 def lp_pool2d(
     input: Array,
     norm_type: float,
@@ -173,6 +176,7 @@ def lp_pool2d_backward(
     )
 
 
+@op
 def lp_pool3d(
     input: Array,
     norm_type: float,

@@ -14,6 +14,7 @@ from fastconv.functional._check import (
     is_relu,
     same_dtype,
 )
+from fastconv.functional._op import op
 from fastconv.functional._options import check_eps, check_momentum
 
 __all__ = ["batch_norm", "batch_norm_backward"]
@@ -48,6 +49,7 @@ def _checked_input(input: Array) -> Array:
     return x
 
 
+@op
 def batch_norm(
     input: Array,
     running_mean: Array | None,

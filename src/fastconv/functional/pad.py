@@ -14,6 +14,7 @@ from fastconv._arguments import choice, real
 from fastconv._buffers import empty
 from fastconv._geometry_options import Sides, integer, sizes
 from fastconv.functional._check import Array, as_array, check_shape, is_channels_last
+from fastconv.functional._op import op
 
 __all__ = ["pad", "pad_backward"]
 
@@ -24,6 +25,7 @@ Mode = Literal["constant", "reflect", "replicate", "circular"]
 _LONG_SUM = 64
 
 
+@op
 def pad(
     input: Array, pad: Sequence[int], mode: Mode = "constant", value: float | None = 0
 ) -> Array:

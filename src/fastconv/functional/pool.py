@@ -7,6 +7,7 @@ from typing import Literal, overload
 from fastconv._geometry import pooling
 from fastconv.functional import _pool
 from fastconv.functional._check import Array
+from fastconv.functional._op import op
 from fastconv.functional._pool import Padding, Pair, Single, Triple
 
 __all__ = [
@@ -46,6 +47,7 @@ def max_pool1d(
     *,
     return_indices: Literal[True],
 ) -> tuple[Array, Array]: ...
+@op
 def max_pool1d(
     input: Array,
     kernel_size: Single,
@@ -120,6 +122,7 @@ def max_pool1d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
     return _pool.max_backward(1, grad_output, indices, input_shape)
 
 
+@op
 def avg_pool1d(
     input: Array,
     kernel_size: Single,
@@ -214,6 +217,7 @@ def max_pool2d(
     *,
     return_indices: Literal[True],
 ) -> tuple[Array, Array]: ...
+@op
 def max_pool2d(
     input: Array,
     kernel_size: Pair,
@@ -300,6 +304,7 @@ def max_pool2d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
     return _pool.max_backward(2, grad_output, indices, input_shape)
 
 
+@op
 def avg_pool2d(
     input: Array,
     kernel_size: Pair,
@@ -404,6 +409,7 @@ def max_pool3d(
     *,
     return_indices: Literal[True],
 ) -> tuple[Array, Array]: ...
+@op
 def max_pool3d(
     input: Array,
     kernel_size: Triple,
@@ -481,6 +487,7 @@ def max_pool3d_backward(grad_output: Array, indices: Array, input_shape: tuple[i
     return _pool.max_backward(3, grad_output, indices, input_shape)
 
 
+@op
 def avg_pool3d(
     input: Array,
     kernel_size: Triple,

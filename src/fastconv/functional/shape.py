@@ -8,10 +8,12 @@ import numpy as np
 
 from fastconv._arguments import whole
 from fastconv.functional._check import Array, as_array
+from fastconv.functional._op import op
 
 __all__ = ["flatten", "flatten_backward"]
 
 
+@op
 def flatten(input: Array, start_dim: int = 1, end_dim: int = -1) -> Array:
     """Merge the axes from ``start_dim`` to ``end_dim``, both included, into one.
 
@@ -67,7 +69,7 @@ def flatten_backward(
     input_shape : sequence of int
         Shape that forward saw.
     channels_last : bool
-        Whether forward saw a channels-last (N, C, H, W) array, and its gradient is to be one.
+        Whether forward saw a channels-last (N, C, ...) array, and its gradient is to be one.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def flatten_backward(
     TypeError
         If ``grad_output`` is neither float32 nor float64.
     ValueError
-        If ``input_shape`` has another number of elements, or is not (N, C, H, W) although
+        If ``input_shape`` has another number of elements, or fewer than three sizes although
         ``channels_last``.
 
     Examples
@@ -99,11 +101,11 @@ def flatten_backward(
         )
     if not channels_last:
         return grad_output.reshape(shape)
-    if len(shape) != 4:
-        raise ValueError(f"input_shape must have 4 sizes to be channels-last, got {shape}")
-    n, c, h, w = shape
-    pixels = np.ascontiguousarray(grad_output.reshape(n, c, h * w).swapaxes(1, 2))
-    return pixels.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+    if len(shape) < 3:
+        raise ValueError(f"input_shape must have 3 or more sizes to be channels-last, got {shape}")
+    n, c, *sizes = shape
+    pixels = np.ascontiguousarray(grad_output.reshape(n, c, math.prod(sizes)).swapaxes(1, 2))
+    return np.moveaxis(pixels.reshape(n, *sizes, c), -1, 1)
 
 
 def _axis(name: str, dim: int, input: Array) -> int:

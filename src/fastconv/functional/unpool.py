@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastconv.functional import _pool
 from fastconv.functional._check import Array
+from fastconv.functional._op import op
 from fastconv.functional._pool import Pair, Single, Triple
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 
+@op
 def max_unpool1d(
     input: Array,
     indices: Array,
@@ -90,6 +92,7 @@ def max_unpool1d_backward(grad_output: Array, indices: Array) -> Array:
     return _pool.unpool_backward(1, grad_output, indices)
 
 
+@op
 def max_unpool2d(
     input: Array,
     indices: Array,
@@ -166,6 +169,7 @@ def max_unpool2d_backward(grad_output: Array, indices: Array) -> Array:
     return _pool.unpool_backward(2, grad_output, indices)
 
 
+@op
 def max_unpool3d(
     input: Array,
     indices: Array,

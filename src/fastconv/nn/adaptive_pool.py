@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv.nn._check import check_output_size
-from fastconv.nn._pool import Maximum, Mean, PoolNd
+from fastconv.nn._pool import PoolNd
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -33,7 +33,7 @@ class _AdaptivePoolNd(PoolNd):
         return f"output_size={self.output_size}"
 
 
-class AdaptiveAvgPool1d(_AdaptivePoolNd, Mean):
+class AdaptiveAvgPool1d(_AdaptivePoolNd):
     """Mean over a grid of near-equal spans, whatever the input's size.
 
     Parameters
@@ -50,13 +50,13 @@ class AdaptiveAvgPool1d(_AdaptivePoolNd, Mean):
     --------
     >>> import numpy as np
     >>> AdaptiveAvgPool1d(2)(np.array([[[1.0, 3.0, 2.0, 6.0]]]))
-    array([[[2., 4.]]])
+    Tensor([[[2., 4.]]])
     """
 
     _ndim, _op = 1, "adaptive_avg_pool1d"
 
 
-class AdaptiveMaxPool1d(_AdaptivePoolNd, Maximum):
+class AdaptiveMaxPool1d(_AdaptivePoolNd):
     """Maximum over a grid of near-equal spans, whatever the input's size.
 
     Parameters
@@ -73,13 +73,13 @@ class AdaptiveMaxPool1d(_AdaptivePoolNd, Maximum):
     --------
     >>> import numpy as np
     >>> AdaptiveMaxPool1d(2)(np.array([[[1.0, 3.0, 2.0, 6.0]]]))
-    array([[[3., 6.]]])
+    Tensor([[[3., 6.]]])
     """
 
     _ndim, _op = 1, "adaptive_max_pool1d"
 
 
-class AdaptiveAvgPool2d(_AdaptivePoolNd, Mean):
+class AdaptiveAvgPool2d(_AdaptivePoolNd):
     """Mean over a grid of near-equal rectangles, whatever the input's size.
 
     Parameters
@@ -102,7 +102,7 @@ class AdaptiveAvgPool2d(_AdaptivePoolNd, Mean):
     _ndim, _op = 2, "adaptive_avg_pool2d"
 
 
-class AdaptiveMaxPool2d(_AdaptivePoolNd, Maximum):
+class AdaptiveMaxPool2d(_AdaptivePoolNd):
     """Maximum over a grid of near-equal rectangles, whatever the input's size.
 
     Parameters
@@ -119,13 +119,13 @@ class AdaptiveMaxPool2d(_AdaptivePoolNd, Maximum):
     --------
     >>> import numpy as np
     >>> AdaptiveMaxPool2d(1)(np.arange(6.0).reshape(1, 1, 2, 3))
-    array([[[[5.]]]])
+    Tensor([[[[5.]]]])
     """
 
     _ndim, _op = 2, "adaptive_max_pool2d"
 
 
-class AdaptiveAvgPool3d(_AdaptivePoolNd, Mean):
+class AdaptiveAvgPool3d(_AdaptivePoolNd):
     """Mean over a grid of near-equal boxes, whatever the input's size.
 
     Parameters
@@ -148,7 +148,7 @@ class AdaptiveAvgPool3d(_AdaptivePoolNd, Mean):
     _ndim, _op = 3, "adaptive_avg_pool3d"
 
 
-class AdaptiveMaxPool3d(_AdaptivePoolNd, Maximum):
+class AdaptiveMaxPool3d(_AdaptivePoolNd):
     """Maximum over a grid of near-equal boxes, whatever the input's size.
 
     Parameters
@@ -171,7 +171,7 @@ class AdaptiveMaxPool3d(_AdaptivePoolNd, Maximum):
     _ndim, _op = 3, "adaptive_max_pool3d"
 
 
-class GlobalAvgPool1d(Mean):
+class GlobalAvgPool1d(PoolNd):
     """Mean of every channel's sequence: (N, C, L) to (N, C, 1).
 
     Examples
@@ -184,7 +184,7 @@ class GlobalAvgPool1d(Mean):
     _ndim, _op = 1, "global_avg_pool1d"
 
 
-class GlobalMaxPool1d(Maximum):
+class GlobalMaxPool1d(PoolNd):
     """Maximum of every channel's sequence: (N, C, L) to (N, C, 1).
 
     Examples
@@ -197,7 +197,7 @@ class GlobalMaxPool1d(Maximum):
     _ndim, _op = 1, "global_max_pool1d"
 
 
-class GlobalAvgPool2d(Mean):
+class GlobalAvgPool2d(PoolNd):
     """Mean of every channel's plane: (N, C, H, W) to (N, C, 1, 1).
 
     Examples
@@ -210,7 +210,7 @@ class GlobalAvgPool2d(Mean):
     _ndim, _op = 2, "global_avg_pool2d"
 
 
-class GlobalMaxPool2d(Maximum):
+class GlobalMaxPool2d(PoolNd):
     """Maximum of every channel's plane: (N, C, H, W) to (N, C, 1, 1).
 
     Examples
@@ -223,7 +223,7 @@ class GlobalMaxPool2d(Maximum):
     _ndim, _op = 2, "global_max_pool2d"
 
 
-class GlobalAvgPool3d(Mean):
+class GlobalAvgPool3d(PoolNd):
     """Mean of every channel's volume: (N, C, D, H, W) to (N, C, 1, 1, 1).
 
     Examples
@@ -236,7 +236,7 @@ class GlobalAvgPool3d(Mean):
     _ndim, _op = 3, "global_avg_pool3d"
 
 
-class GlobalMaxPool3d(Maximum):
+class GlobalMaxPool3d(PoolNd):
     """Maximum of every channel's volume: (N, C, D, H, W) to (N, C, 1, 1, 1).
 
     Examples

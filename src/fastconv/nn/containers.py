@@ -1,17 +1,13 @@
 """Modules made of modules: in a row, beside a shortcut, or side by side."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial, reduce
-from itertools import accumulate
-from typing import Any, Literal, cast, overload
-
-import numpy as np
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, overload
 
 from fastconv import functional as F
 from fastconv.nn.activation import ReLU
-from fastconv.nn.module import Array, Module
+from fastconv.nn.module import Module
 
-__all__ = ["Concat", "Residual", "Sequential"]
+__all__ = ["Concat", "ModuleDict", "ModuleList", "Residual", "Sequential"]
 
 
 class Sequential(Module):
@@ -30,8 +26,6 @@ class Sequential(Module):
     ------
     TypeError
         If a layer is not a Module.
-    ValueError
-        If one layer stands in two places.
 
     Examples
     --------
@@ -47,31 +41,24 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         _check_layers({f"layer {i}": layer for i, layer in enumerate(layers)})
         self._layers = layers
-        self._steps = _forward_steps(layers)
+        # steps of a forward pass: a layer, and the activation that it takes along
+        self._steps: list[tuple[Module, dict[str, str]]] = []
+        for layer in layers:
+            # a subclass of ReLU may do something else
+            if type(layer) is ReLU and self._steps and _takes_activation(self._steps[-1]):
+                self._steps[-1][1]["activation"] = "relu"
+            else:
+                self._steps.append((layer, {}))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The layers, named by their positions."""
         for i, layer in enumerate(self._layers):
             yield str(i), layer
 
-    def forward(self, input: Array) -> Array:
-        for step in self._steps:
-            input = step(input)
+    def forward(self, input: Any) -> Any:
+        for layer, options in self._steps:
+            input = layer(input, **options)
         return input
-
-    def backward(self, grad_output: Array) -> Array:
-        for layer in reversed(self._layers):
-            grad_output = layer.backward(grad_output)
-        return grad_output
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        learning = [i for i, layer in enumerate(self._layers) if layer._has_parameters()]
-        if not learning:
-            return
-        first, *_ = learning  # nothing before it needs a gradient
-        for layer in reversed(self._layers[first + 1 :]):
-            grad_output = layer.backward(grad_output)
-        self._layers[first].backward_parameters(grad_output)
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -90,31 +77,136 @@ class Sequential(Module):
         return self._layers[index]
 
 
-def _forward_steps(layers: Sequence[Module]) -> list[Callable[[Array], Array]]:
-    """What a forward pass calls: the layers, but one that takes the ReLU after it along."""
-    steps: list[Callable[[Array], Array]] = []
-    for i, layer in enumerate(layers):
-        # a subclass of ReLU may do something else
-        relu = _forward_relu(layers[i - 1]) if i and type(layer) is ReLU else None
-        if type(layer) is ReLU and relu is not None:
-            steps[-1] = partial(layer.follow, relu)
-        else:
-            steps.append(layer)
-    return steps
+def _takes_activation(step: tuple[Module, dict[str, str]]) -> bool:
+    """Whether the layer's forward pass takes an activation along, and has none yet."""
+    layer, options = step
+    if options or type(layer).__call__ is not Module.__call__:
+        return False
+    code = type(layer).forward.__code__
+    return "activation" in code.co_varnames[: code.co_argcount]
 
 
-def _forward_relu(layer: Module) -> Callable[[Array], Array] | None:
-    """The layer's method for its forward pass and ReLU in one, if it has one that still fits.
+class ModuleList(Module):
+    """A list of modules, for a forward pass that says what becomes of them.
 
-    A subclass that redefines the forward pass alone has none.
+    Parameters
+    ----------
+    modules : iterable of Module
+        Named by their positions.
+
+    Raises
+    ------
+    TypeError
+        If something in it is not a Module.
+
+    Examples
+    --------
+    >>> from fastconv import nn
+    >>> layers = nn.ModuleList(nn.Linear(4, 4, rng=i) for i in range(3))
+    >>> [name for name, _ in layers.named_parameters()][:2]
+    ['0.weight', '0.bias']
+    >>> layers[-1], len(layers)
+    (Linear(4, 4), 3)
     """
-    for kind in type(layer).__mro__:
-        if "forward_relu" in vars(kind):
-            method: Callable[[Array], Array] = cast(Any, layer).forward_relu
-            return method
-        if {"forward", "__call__"} & vars(kind).keys():
-            break
-    return None
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._modules: list[Module] = []
+        self.extend(modules)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules, named by their positions."""
+        for i, module in enumerate(self._modules):
+            yield str(i), module
+
+    def append(self, module: Module) -> None:
+        """Add a module at the end."""
+        _check_layers({f"module {len(self)}": module})
+        self._modules.append(module)
+
+    def extend(self, modules: Iterable[Module]) -> None:
+        """Add modules at the end."""
+        for module in modules:
+            self.append(module)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ModuleList": ...
+    def __getitem__(self, index: int | slice) -> Module:
+        """The module at ``index``, or a ModuleList of those in a slice."""
+        if isinstance(index, slice):
+            return ModuleList(self._modules[index])
+        return self._modules[index]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        _check_layers({f"module {index}": module})
+        self._modules[index] = module
+
+
+class ModuleDict(Module):
+    """Modules by their names, for a forward pass that says what becomes of them.
+
+    Parameters
+    ----------
+    modules : mapping of str to Module
+
+    Raises
+    ------
+    TypeError
+        If a name is not a string, or something in it not a Module.
+
+    Examples
+    --------
+    >>> from fastconv import nn
+    >>> heads = nn.ModuleDict({"shape": nn.Linear(8, 3), "colour": nn.Linear(8, 5)})
+    >>> list(heads), heads["colour"]
+    (['shape', 'colour'], Linear(8, 5))
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        self._modules: dict[str, Module] = {}
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules by their names."""
+        yield from self._modules.items()
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Names and modules."""
+        return self._modules.items()
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._modules
+
+    def __getitem__(self, name: str) -> Module:
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"names must be strings, got {name!r}")
+        _check_layers({f"module {name!r}": module})
+        self._modules[name] = module
 
 
 class Residual(Module):
@@ -132,7 +224,7 @@ class Residual(Module):
     TypeError
         If ``body`` or ``shortcut`` is not a Module.
     ValueError
-        If one layer stands in two places, or, in a forward pass, the two shapes differ.
+        In a forward pass, if the two shapes differ.
 
     References
     ----------
@@ -143,7 +235,7 @@ class Residual(Module):
     >>> import numpy as np
     >>> from fastconv import nn
     >>> nn.Residual(nn.ReLU())(np.array([-1.0, 2.0]))
-    array([-1.,  4.])
+    Tensor([-1.,  4.])
     """
 
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
@@ -151,14 +243,7 @@ class Residual(Module):
         self.body = body
         self.shortcut = shortcut
 
-    def forward(self, input: Array) -> Array:
-        return self._sum(input, None)
-
-    def forward_relu(self, input: Array) -> Array:
-        """``relu(self(input))`` in one pass over the output."""
-        return self._sum(input, "relu")
-
-    def _sum(self, input: Array, activation: Literal["relu"] | None) -> Array:
+    def forward(self, input: Any, activation: Literal["relu"] | None = None) -> Any:
         output = self.body(input)
         carried = input if self.shortcut is None else self.shortcut(input)
         if output.shape != carried.shape:
@@ -167,17 +252,6 @@ class Residual(Module):
                 f"but the shortcut carries {carried.shape}"
             )
         return F.add(output, carried, activation=activation)
-
-    def backward(self, grad_output: Array) -> Array:
-        grad_input = self.body.backward(grad_output)
-        if self.shortcut is not None:
-            grad_output = self.shortcut.backward(grad_output)
-        return F.add(grad_input, grad_output)
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        self.body.backward_parameters(grad_output)
-        if self.shortcut is not None:
-            self.shortcut.backward_parameters(grad_output)
 
 
 class Concat(Module):
@@ -194,8 +268,8 @@ class Concat(Module):
     TypeError
         If a branch is not a Module.
     ValueError
-        If there is no branch, if one layer stands in two places, or, in a forward pass, the
-        outputs differ in more than their channels.
+        If there is no branch, or, in a forward pass, the outputs differ in more than their
+        channels.
 
     References
     ----------
@@ -206,7 +280,7 @@ class Concat(Module):
     >>> import numpy as np
     >>> from fastconv import nn
     >>> nn.Concat(nn.Identity(), nn.ReLU())(np.array([[-1.0, 2.0]]))
-    array([[-1.,  2.,  0.,  2.]])
+    Tensor([[-1.,  2.,  0.,  2.]])
     """
 
     def __init__(self, *branches: Module) -> None:
@@ -220,7 +294,7 @@ class Concat(Module):
         for i, branch in enumerate(self._branches):
             yield str(i), branch
 
-    def forward(self, input: Array) -> Array:
+    def forward(self, input: Any) -> Any:
         outputs = [branch(input) for branch in self._branches]
         axis = 0 if outputs[0].ndim in (1, 3) else 1
         shapes = [output.shape for output in outputs]
@@ -228,38 +302,10 @@ class Concat(Module):
             raise ValueError(f"branches give shapes {shapes}: they may differ in channels only")
         if not shapes[0]:
             raise ValueError("branches give arrays without axes, which cannot be joined")
-        *ends, _ = accumulate(shape[axis] for shape in shapes)
-        joined = np.concatenate(outputs, axis)
-        self._remember(axis, ends, joined.shape)
-        return joined
-
-    def backward(self, grad_output: Array) -> Array:
-        return reduce(
-            F.add,
-            (branch.backward(part) for branch, part in self._parts(grad_output)),
-        )
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        for branch, part in self._parts(grad_output):
-            branch.backward_parameters(part)
-
-    def _parts(self, grad_output: Array) -> Iterator[tuple[Module, Array]]:
-        axis, ends, shape = self._recall()
-        if np.shape(grad_output) != shape:
-            raise ValueError(f"grad_output has shape {np.shape(grad_output)}, expected {shape}")
-        yield from zip(self._branches, np.split(grad_output, ends, axis), strict=True)
+        return F.concatenate(outputs, axis)
 
 
-def _check_layers(layers: Mapping[str, Module]) -> None:
-    """Each must be a Module, and, since it remembers one forward pass, stand in one place."""
-    seen: set[int] = set()
+def _check_layers(layers: Mapping[str, Any]) -> None:
     for name, layer in layers.items():
         if not isinstance(layer, Module):
             raise TypeError(f"{name} must be a Module, got {layer!r}")
-        for module in layer.modules():
-            if id(module) in seen:
-                raise ValueError(
-                    f"{module!r} stands in two places; it remembers one forward pass, "
-                    "so make two of it"
-                )
-            seen.add(id(module))

@@ -16,7 +16,7 @@ from fastconv.functional.packing import PackedWeight
 from fastconv.init import Rng
 from fastconv.nn._check import Sizes, conv_options
 from fastconv.nn.conv_transpose import _ConvTransposeNd
-from fastconv.nn.module import Array, Module, Parameter
+from fastconv.nn.module import Module, Parameter, is_grad_enabled
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "packed"]
 
@@ -78,65 +78,26 @@ class _ConvNd(Module):
         self.weight = Parameter(init.default_weight(shape, dtype=dtype, rng=rng))
         self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng)) if bias else None
 
-    def forward(self, input: Array) -> Array:
-        return self._convolve(input, None)
-
-    def forward_relu(self, input: Array) -> Array:
-        """``relu(self(input))`` in one pass over the output."""
-        return self._convolve(input, "relu")
-
-    def _convolve(self, input: Array, activation: Literal["relu"] | None) -> Array:
-        padded = input
+    def forward(self, input: Any, activation: Literal["relu"] | None = None) -> Any:
         if self._edges is not None:
-            padded = F.pad(input, self._edges, self._edge_mode())
-        output: Array = getattr(F, self._op)(
-            padded,
-            self.weight.data if self._packed is None else self._packed,
-            None if self.bias is None else self.bias.data,
-            *self._geometry(),
+            input = F.pad(input, self._edges, self._edge_mode())
+        return getattr(F, self._op)(
+            input,
+            self.weight if self._packed is None or is_grad_enabled() else self._packed,
+            self.bias,
+            self.stride,
+            self.padding if self._edges is None else 0,
+            self.dilation,
+            self.groups,
             activation=activation,
             algorithm=self.algorithm,
         )
-        self._remember(padded, np.shape(input))
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        self.backward_parameters(grad_output)
-        padded, input_shape = self._recall()
-        grad_input: Array = getattr(F, f"{self._op}_backward_input")(
-            grad_output,
-            self.weight.data,
-            np.shape(padded),
-            *self._geometry(),
-            algorithm=self.algorithm,
-        )
-        if self._edges is not None:
-            grad_input = F.pad_backward(grad_input, input_shape, self._edges, self._edge_mode())
-        return grad_input
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        padded, _ = self._recall()
-        self.weight.accumulate(
-            getattr(F, f"{self._op}_backward_weight")(
-                grad_output,
-                padded,
-                self.weight.data.shape,
-                *self._geometry(),
-                algorithm=self.algorithm,
-            )
-        )
-        if self.bias is not None:
-            self.bias.accumulate(getattr(F, f"{self._op}_backward_bias")(grad_output))
 
     def _pack(self) -> PackedWeight | None:
         if self.algorithm == "fft":  # whose transforms depend on the image
             return None
         weight = as_array("weight", self.weight.data, self._ndim + 2)
         return PackedWeight(weight, self.groups)
-
-    def _geometry(self) -> tuple[tuple[int, ...], Any, tuple[int, ...], int]:
-        padding = self.padding if self._edges is None else 0
-        return self.stride, padding, self.dilation, self.groups
 
     def _edge_mode(self) -> Any:
         return self.padding_mode
@@ -243,10 +204,10 @@ class Conv2d(_ConvNd):
     --------
     >>> import numpy as np
     >>> layer = Conv2d(3, 8, kernel_size=3, padding=1, rng=0)
-    >>> layer(np.ones((2, 3, 16, 16), np.float32)).shape
+    >>> y = layer(np.ones((2, 3, 16, 16), np.float32))
+    >>> y.shape
     (2, 8, 16, 16)
-    >>> layer.backward(np.ones((2, 8, 16, 16), np.float32)).shape
-    (2, 3, 16, 16)
+    >>> y.mean().backward()
     >>> layer.weight.grad.shape
     (8, 3, 3, 3)
     """
@@ -306,14 +267,15 @@ class Conv3d(_ConvNd):
 
 @contextmanager
 def packed(model: Module) -> Iterator[None]:
-    """Within this context the convolutions of ``model`` use their weights as they are on entry.
+    """Within this context, and no_grad(), convolutions use their weights as they are on entry.
 
     Transposed ones too. They are copied, in the order that the kernels read them in, once instead
     of in every call: :func:`fastconv.functional.pack_conv2d_weight`,
     :func:`fastconv.functional.pack_conv_transpose2d_weight`. Results are the same up to rounding,
     and after ``fastconv.set_accuracy("strict")`` to the bit. Forward passes do not see what changes
-    the parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`), so leave the
-    context to train. Layers with ``algorithm="fft"`` stay as they are.
+    the parameters meanwhile (an optimiser's step, :meth:`Module.load_state_dict`); those that are
+    recorded, outside :func:`no_grad`, take the parameters themselves. Layers with
+    ``algorithm="fft"`` stay as they are.
 
     Parameters
     ----------

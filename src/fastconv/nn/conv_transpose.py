@@ -9,13 +9,13 @@ from numpy.typing import DTypeLike
 
 from fastconv import functional as F
 from fastconv import init
-from fastconv._arguments import choice, generator, to_array, whole
+from fastconv._arguments import choice, generator, whole
 from fastconv._geometry_options import transposed_sides
 from fastconv.functional._check import as_array
 from fastconv.functional.packing import PackedTransposedWeight
 from fastconv.init import Rng
 from fastconv.nn._check import Sizes, conv_transpose_options
-from fastconv.nn.module import Array, Module, Parameter
+from fastconv.nn.module import Module, Parameter, is_grad_enabled
 
 __all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
@@ -72,77 +72,42 @@ class _ConvTransposeNd(Module):
             shape = (self.out_channels, *shape[1:])
             self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng))
 
-    def __call__(self, input: Array, output_size: Sequence[int] | None = None) -> Array:
-        return self.forward(to_array("input", input), output_size)
-
-    def forward(self, input: Array, output_size: Sequence[int] | None = None) -> Array:
-        """Compute the output, and remember what backward needs.
+    def forward(
+        self,
+        input: Any,
+        output_size: Sequence[int] | None = None,
+        activation: Literal["relu"] | None = None,
+    ) -> Any:
+        """Compute the output.
 
         Parameters
         ----------
-        input : (N, in_channels, ...) or (in_channels, ...) array
+        input : (N, in_channels, ...) or (in_channels, ...) Tensor
         output_size : sequence of int, optional
             The output's size along every axis, or its shape, where ``output_padding`` would not
             give it: less than a stride more than the least.
+        activation : {None, "relu"}
+            Of the output, while it is written.
         """
-        return self._spread(input, output_size, None)
-
-    def forward_relu(self, input: Array, output_size: Sequence[int] | None = None) -> Array:
-        """``relu(self(input, output_size))`` in one pass over the output."""
-        return self._spread(input, output_size, "relu")
-
-    def _spread(
-        self,
-        input: Array,
-        output_size: Sequence[int] | None,
-        activation: Literal["relu"] | None,
-    ) -> Array:
         output_padding = self.output_padding
         if output_size is not None:
             output_padding = self._output_padding(input.shape, output_size)
-        output: Array = getattr(F, self._op)(
+        return getattr(F, self._op)(
             input,
-            self.weight.data if self._packed is None else self._packed,
-            None if self.bias is None else self.bias.data,
-            *self._geometry(output_padding),
+            self.weight if self._packed is None or is_grad_enabled() else self._packed,
+            self.bias,
+            self.stride,
+            self.padding,
+            output_padding,
+            self.groups,
+            self.dilation,
             activation=activation,
             algorithm=self.algorithm,
         )
-        self._remember(input, output_padding)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        self.backward_parameters(grad_output)
-        input, output_padding = self._recall()
-        grad_input: Array = getattr(F, f"{self._op}_backward_input")(
-            grad_output,
-            self.weight.data,
-            input.shape,
-            *self._geometry(output_padding),
-            algorithm=self.algorithm,
-        )
-        return grad_input
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        input, output_padding = self._recall()
-        self.weight.accumulate(
-            getattr(F, f"{self._op}_backward_weight")(
-                grad_output,
-                input,
-                self.weight.data.shape,
-                *self._geometry(output_padding),
-                algorithm=self.algorithm,
-            )
-        )
-        if self.bias is not None:
-            self.bias.accumulate(getattr(F, f"{self._op}_backward_bias")(grad_output))
 
     def _pack(self) -> PackedTransposedWeight:
         weight = as_array("weight", self.weight.data, self._ndim + 2)
         return PackedTransposedWeight(weight, self.stride, self.groups, self.dilation)
-
-    def _geometry(self, output_padding: tuple[int, ...]) -> tuple[Any, ...]:
-        return self.stride, self.padding, output_padding, self.groups, self.dilation
 
     def _output_padding(
         self, input_shape: tuple[int, ...], output_size: Sequence[int]

@@ -1,10 +1,12 @@
 """Dropout."""
 
+from typing import Any
+
 from fastconv import functional as F
 from fastconv._arguments import generator
 from fastconv.functional._options import check_probability
 from fastconv.init import Rng
-from fastconv.nn.module import Array, Module
+from fastconv.nn.module import Module
 
 __all__ = ["Dropout"]
 
@@ -43,17 +45,10 @@ class Dropout(Module):
         self.p = check_probability(p)
         self.rng = generator(rng)
 
-    def forward(self, input: Array) -> Array:
+    def forward(self, input: Any) -> Any:
         if not self.training or self.p == 0:
-            self._remember(None)
             return input
-        output, mask = F.dropout(input, self.p, rng=self.rng, return_mask=True)
-        self._remember(mask)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        (mask,) = self._recall()
-        return grad_output if mask is None else F.dropout_backward(grad_output, mask, self.p)
+        return F.dropout(input, self.p, rng=self.rng)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -1,5 +1,7 @@
 """The fully connected layer."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -7,7 +9,7 @@ from fastconv import functional as F
 from fastconv import init
 from fastconv._arguments import generator, whole
 from fastconv.init import Rng
-from fastconv.nn.module import Array, Module, Parameter
+from fastconv.nn.module import Module, Parameter
 
 __all__ = ["Linear"]
 
@@ -61,18 +63,8 @@ class Linear(Module):
         self.weight = Parameter(init.default_weight(shape, dtype=dtype, rng=rng))
         self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng)) if bias else None
 
-    def forward(self, input: Array) -> Array:
-        output = F.linear(input, self.weight.data, None if self.bias is None else self.bias.data)
-        self._remember(input)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        (input,) = self._recall()
-        grad_input, grad_weight, grad_bias = F.linear_backward(grad_output, input, self.weight.data)
-        self.weight.accumulate(grad_weight)
-        if self.bias is not None:
-            self.bias.accumulate(grad_bias)
-        return grad_input
+    def forward(self, input: Any) -> Any:
+        return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         bias = "" if self.bias is not None else ", bias=False"

@@ -1,4 +1,4 @@
-"""Losses: ``loss = criterion(output, target)``, then ``criterion.backward()``."""
+"""Losses: ``loss = criterion(output, target)``, then ``loss.backward()``."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike
 from fastconv import functional as F
 from fastconv._arguments import to_array
 from fastconv.functional._options import check_ignore_index, check_label_smoothing, check_reduction
-from fastconv.nn.module import Array, Remembers
+from fastconv.nn.module import Array, Module
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "Loss", "MSELoss"]
 
 
-class Loss(Remembers):
-    """Base of the losses: remembers what it was called with, for backward.
+class Loss(Module):
+    """Base of the losses: called with a model's output and a target, each returns a Tensor.
 
     Parameters
     ----------
@@ -29,45 +29,6 @@ class Loss(Remembers):
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = check_reduction(reduction)
-
-    def __call__(self, input: Array, target: Array) -> float | Array:
-        """Loss of ``input``, the model's output.
-
-        Returns
-        -------
-        float
-            Or, with ``reduction="none"``, an array.
-        """
-        loss = self._forward(input, target)
-        self._remember(input, target)
-        return loss if self.reduction == "none" else float(loss)
-
-    def backward(self, grad_output: ArrayLike = 1.0) -> Array:
-        """Gradient of the last call with respect to its ``input``.
-
-        Parameters
-        ----------
-        grad_output : float or ndarray
-            Gradient with respect to what the call returned; an array of that shape, which must
-            then be given, with ``reduction="none"``.
-
-        Returns
-        -------
-        ndarray
-            Of ``input``'s shape.
-
-        Raises
-        ------
-        RuntimeError
-            If there was no call, or it was made within :func:`fastconv.nn.no_grad`.
-        """
-        return self._backward(grad_output, *self._recall())
-
-    def _forward(self, input: Array, target: Array) -> Any:
-        raise NotImplementedError
-
-    def _backward(self, grad_output: ArrayLike, input: Array, target: Array) -> Array:
-        raise NotImplementedError
 
 
 class MSELoss(Loss):
@@ -89,15 +50,10 @@ class MSELoss(Loss):
     >>> criterion = MSELoss()
     >>> criterion(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
     2.0
-    >>> criterion.backward()
-    array([0., 2.])
     """
 
-    def _forward(self, input: Array, target: Array) -> Any:
+    def forward(self, input: Any, target: Any) -> Any:
         return F.mse_loss(input, target, self.reduction)
-
-    def _backward(self, grad_output: ArrayLike, input: Array, target: Array) -> Array:
-        return F.mse_loss_backward(grad_output, input, target, self.reduction)
 
 
 class CrossEntropyLoss(Loss):
@@ -125,9 +81,6 @@ class CrossEntropyLoss(Loss):
     >>> criterion = CrossEntropyLoss()
     >>> round(criterion(np.zeros((2, 4)), np.array([0, 3])), 6)
     1.386294
-    >>> criterion.backward()
-    array([[-0.375,  0.125,  0.125,  0.125],
-           [ 0.125,  0.125,  0.125, -0.375]])
     """
 
     def __init__(
@@ -146,13 +99,10 @@ class CrossEntropyLoss(Loss):
         self.ignore_index = check_ignore_index(ignore_index)
         self.label_smoothing = check_label_smoothing(label_smoothing)
 
-    def _forward(self, input: Array, target: Array) -> Any:
+    def forward(self, input: Any, target: Any) -> Any:
         return F.cross_entropy(input, target, *self._options(input))
 
-    def _backward(self, grad_output: ArrayLike, input: Array, target: Array) -> Array:
-        return F.cross_entropy_backward(grad_output, input, target, *self._options(input))
-
-    def _options(self, input: Array) -> tuple[Array | None, int, str, float]:
+    def _options(self, input: Any) -> tuple[Array | None, int, str, float]:
         weight = _in_precision_of(input, self.weight)
         return weight, self.ignore_index, self.reduction, self.label_smoothing
 
@@ -182,8 +132,6 @@ class BCEWithLogitsLoss(Loss):
     >>> criterion = BCEWithLogitsLoss()
     >>> round(criterion(np.zeros(2), np.array([0.0, 1.0])), 6)
     0.693147
-    >>> criterion.backward()
-    array([ 0.25, -0.25])
     """
 
     def __init__(
@@ -196,15 +144,10 @@ class BCEWithLogitsLoss(Loss):
         self.weight = _weights("weight", weight)
         self.pos_weight = _weights("pos_weight", pos_weight)
 
-    def _forward(self, input: Array, target: Array) -> Any:
+    def forward(self, input: Any, target: Any) -> Any:
         return F.binary_cross_entropy_with_logits(input, target, *self._options(input))
 
-    def _backward(self, grad_output: ArrayLike, input: Array, target: Array) -> Array:
-        return F.binary_cross_entropy_with_logits_backward(
-            grad_output, input, target, *self._options(input)
-        )
-
-    def _options(self, input: Array) -> tuple[Array | None, str, Array | None]:
+    def _options(self, input: Any) -> tuple[Array | None, str, Array | None]:
         weight = _in_precision_of(input, self.weight)
         return weight, self.reduction, _in_precision_of(input, self.pos_weight)
 
@@ -218,8 +161,8 @@ def _weights(name: str, weight: ArrayLike | None) -> Array | None:
     return weights
 
 
-def _in_precision_of(input: Array, weights: Array | None) -> Array | None:
+def _in_precision_of(input: Any, weights: Array | None) -> Array | None:
     if weights is None:
         return None
     with np.errstate(over="ignore"):
-        return weights.astype(to_array("input", input).dtype)
+        return weights.astype(input.dtype)

@@ -1,12 +1,13 @@
 """Batch normalisation."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastconv import functional as F
 from fastconv._arguments import float_dtype, whole
+from fastconv.autograd.checkpoint import is_recomputing
 from fastconv.functional._options import check_eps, check_momentum
 from fastconv.nn.module import Array, Module, Parameter
 
@@ -82,50 +83,25 @@ class BatchNorm2d(Module):
         self.running_var: Array | None = np.ones(num_features, dtype) if track else None
         self.num_batches_tracked: Array | None = np.zeros((), np.int64) if track else None
 
-    def forward(self, input: Array) -> Array:
-        return self._normalise(input, None)
-
-    def forward_relu(self, input: Array) -> Array:
-        """``relu(self(input))`` in one pass over the output."""
-        return self._normalise(input, "relu")
-
-    def _normalise(self, input: Array, activation: Literal["relu"] | None) -> Array:
+    def forward(self, input: Any, activation: Literal["relu"] | None = None) -> Any:
         momentum = self.momentum
         if momentum is None:
             seen = 0 if self.num_batches_tracked is None else int(self.num_batches_tracked)
             momentum = 1.0 / (seen + 1)
-        training = self.training or self.running_mean is None
-        output, mean, invstd = F.batch_norm(
+        output = F.batch_norm(
             input,
             self.running_mean,
             self.running_var,
-            None if self.weight is None else self.weight.data,
-            None if self.bias is None else self.bias.data,
-            training,
+            self.weight,
+            self.bias,
+            self.training or self.running_mean is None,
             momentum,
             self.eps,
             activation=activation,
-            return_statistics=True,
         )
-        if self.training and self.num_batches_tracked is not None:
+        if self.training and self.num_batches_tracked is not None and not is_recomputing():
             self.num_batches_tracked += 1
-        self._remember(input, mean, invstd, training)
         return output
-
-    def backward(self, grad_output: Array) -> Array:
-        input, mean, invstd, training = self._recall()
-        grad_input, grad_weight, grad_bias = F.batch_norm_backward(
-            grad_output,
-            input,
-            None if self.weight is None else self.weight.data,
-            mean,
-            invstd,
-            training,
-        )
-        if self.weight is not None and self.bias is not None:
-            self.weight.accumulate(grad_weight)
-            self.bias.accumulate(grad_bias)
-        return grad_input
 
     def extra_repr(self) -> str:
         return (

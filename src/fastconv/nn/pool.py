@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from fastconv import functional as F
 from fastconv.functional._options import check_divisor, check_norm_type
 from fastconv.nn._check import Sizes, pool_options
-from fastconv.nn._pool import Maximum, Mean, PoolNd
-from fastconv.nn.module import Array
+from fastconv.nn._pool import PoolNd
 
 __all__ = [
     "AvgPool1d",
@@ -21,7 +19,7 @@ __all__ = [
 ]
 
 
-class _MaxPoolNd(Maximum):
+class _MaxPoolNd(PoolNd):
     def __init__(
         self,
         kernel_size: Sizes,
@@ -37,7 +35,8 @@ class _MaxPoolNd(Maximum):
         self.ceil_mode = ceil_mode
 
     def _options(self) -> tuple[Any, ...]:
-        return self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        options = self.kernel_size, self.stride, self.padding, self.dilation
+        return *options, self.ceil_mode, self.return_indices
 
     def extra_repr(self) -> str:
         return (
@@ -46,7 +45,7 @@ class _MaxPoolNd(Maximum):
         )
 
 
-class _AvgPoolNd(Mean):
+class _AvgPoolNd(PoolNd):
     def __init__(
         self,
         kernel_size: Sizes,
@@ -72,9 +71,6 @@ class _AvgPoolNd(Mean):
             self.divisor_override,
         )
 
-    def _backward_options(self) -> tuple[Any, ...]:
-        return self._options()
-
     def extra_repr(self) -> str:
         divisor = self.divisor_override
         return (
@@ -98,16 +94,6 @@ class _LPPoolNd(PoolNd):
 
     def _options(self) -> tuple[Any, ...]:
         return self.norm_type, self.kernel_size, self.stride, self.ceil_mode
-
-    def forward(self, input: Array) -> Array:
-        output: Array = getattr(F, self._op)(input, *self._options())
-        self._remember(input)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        backward = getattr(F, f"{self._op}_backward")
-        grad_input: Array = backward(grad_output, *self._recall(), *self._options())
-        return grad_input
 
     def extra_repr(self) -> str:
         return (
@@ -143,7 +129,7 @@ class MaxPool1d(_MaxPoolNd):
     --------
     >>> import numpy as np
     >>> MaxPool1d(2)(np.array([[[1.0, 3.0, 2.0, 6.0]]]))
-    array([[[3., 6.]]])
+    Tensor([[[3., 6.]]])
     """
 
     _ndim, _op = 1, "max_pool1d"
@@ -176,7 +162,7 @@ class MaxPool2d(_MaxPoolNd):
     --------
     >>> import numpy as np
     >>> MaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
-    array([[[[ 5.,  7.],
+    Tensor([[[[ 5.,  7.],
              [13., 15.]]]])
     """
 
@@ -210,7 +196,7 @@ class MaxPool3d(_MaxPoolNd):
     --------
     >>> import numpy as np
     >>> MaxPool3d(2)(np.arange(16.0).reshape(1, 1, 4, 2, 2)).ravel()
-    array([ 7., 15.])
+    Tensor([ 7., 15.])
     """
 
     _ndim, _op = 3, "max_pool3d"
@@ -241,7 +227,7 @@ class AvgPool1d(_AvgPoolNd):
     --------
     >>> import numpy as np
     >>> AvgPool1d(2)(np.array([[[1.0, 3.0, 2.0, 6.0]]]))
-    array([[[2., 4.]]])
+    Tensor([[[2., 4.]]])
     """
 
     _ndim, _op = 1, "avg_pool1d"
@@ -287,7 +273,7 @@ class AvgPool2d(_AvgPoolNd):
     --------
     >>> import numpy as np
     >>> AvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
-    array([[[[ 2.5,  4.5],
+    Tensor([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
 
@@ -321,7 +307,7 @@ class AvgPool3d(_AvgPoolNd):
     --------
     >>> import numpy as np
     >>> AvgPool3d(2)(np.arange(16.0).reshape(1, 1, 4, 2, 2)).ravel()
-    array([ 3.5, 11.5])
+    Tensor([ 3.5, 11.5])
     """
 
     _ndim, _op = 3, "avg_pool3d"
@@ -349,7 +335,7 @@ class LPPool1d(_LPPoolNd):
     --------
     >>> import numpy as np
     >>> LPPool1d(2, 2)(np.array([[[3.0, 4.0]]]))
-    array([[[5.]]])
+    Tensor([[[5.]]])
     """
 
     _ndim, _op = 1, "lp_pool1d"
@@ -377,7 +363,7 @@ class LPPool2d(_LPPoolNd):
     --------
     >>> import numpy as np
     >>> LPPool2d(2, (1, 2))(np.array([[[[3.0, 4.0]]]]))
-    array([[[[5.]]]])
+    Tensor([[[[5.]]]])
     """
 
     _ndim, _op = 2, "lp_pool2d"

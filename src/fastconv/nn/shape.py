@@ -1,9 +1,10 @@
 """Layers that change the shape at most."""
 
+from typing import Any
+
 from fastconv import functional as F
-from fastconv.functional._check import is_channels_last
 from fastconv.functional._options import check_axis
-from fastconv.nn.module import Array, Module
+from fastconv.nn.module import Module
 
 __all__ = ["Flatten", "Identity"]
 
@@ -35,14 +36,8 @@ class Flatten(Module):
         if (self.start_dim < 0) == (self.end_dim < 0) and self.start_dim > self.end_dim:
             raise ValueError(f"start_dim={start_dim} comes after end_dim={end_dim}")
 
-    def forward(self, input: Array) -> Array:
-        output = F.flatten(input, self.start_dim, self.end_dim)
-        self._remember(input.shape, input.ndim == 4 and is_channels_last(input))
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        input_shape, channels_last = self._recall()
-        return F.flatten_backward(grad_output, input_shape, channels_last=channels_last)
+    def forward(self, input: Any) -> Any:
+        return F.flatten(input, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -55,11 +50,8 @@ class Identity(Module):
     --------
     >>> import numpy as np
     >>> Identity()(np.array([1.0, 2.0]))
-    array([1., 2.])
+    Tensor([1., 2.])
     """
 
-    def forward(self, input: Array) -> Array:
+    def forward(self, input: Any) -> Any:
         return input
-
-    def backward(self, grad_output: Array) -> Array:
-        return grad_output

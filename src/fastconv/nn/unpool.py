@@ -1,10 +1,11 @@
 """Back from maxima to where they were found."""
 
+from typing import Any
+
 from fastconv import functional as F
 from fastconv._geometry_options import unpooled_size
 from fastconv.nn._check import Sizes, pool_options
 from fastconv.nn._pool import PoolNd
-from fastconv.nn.module import Array
 
 __all__ = [
     "MaxUnpool1d",
@@ -20,23 +21,9 @@ class _MaxUnpoolNd(PoolNd):
         # as large as the padding leaves something of
         unpooled_size((2**31,) * self._ndim, kernel_size, stride, padding, None)
 
-    # it takes two arrays, where mypy knows of modules that take one
-    def __call__(  # type: ignore[override]
-        self, input: Array, indices: Array, output_size: tuple[int, ...] | None = None
-    ) -> Array:
-        return self.forward(input, indices, output_size)
-
-    def forward(  # type: ignore[override]
-        self, input: Array, indices: Array, output_size: tuple[int, ...] | None = None
-    ) -> Array:
+    def forward(self, input: Any, indices: Any, output_size: tuple[int, ...] | None = None) -> Any:
         options = self.kernel_size, self.stride, self.padding, output_size
-        output: Array = getattr(F, self._op)(input, indices, *options)
-        self._remember(indices)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        grad_input: Array = getattr(F, f"{self._op}_backward")(grad_output, *self._recall())
-        return grad_input
+        return getattr(F, self._op)(input, indices, *options)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -66,7 +53,7 @@ class MaxUnpool1d(_MaxUnpoolNd):
     >>> from fastconv import nn
     >>> pool, unpool = nn.MaxPool1d(2, return_indices=True), nn.MaxUnpool1d(2)
     >>> unpool(*pool(np.array([[[1.0, 3.0, 2.0, 6.0]]])))
-    array([[[0., 3., 0., 6.]]])
+    Tensor([[[0., 3., 0., 6.]]])
     """
 
     _ndim, _op = 1, "max_unpool1d"
@@ -96,7 +83,7 @@ class MaxUnpool2d(_MaxUnpoolNd):
     >>> from fastconv import nn
     >>> pool, unpool = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
     >>> unpool(*pool(np.array([[[[1.0, 3.0], [2.0, 6.0]]]])))
-    array([[[[0., 0.],
+    Tensor([[[[0., 0.],
              [0., 6.]]]])
     """
 
@@ -127,7 +114,7 @@ class MaxUnpool3d(_MaxUnpoolNd):
     >>> from fastconv import nn
     >>> pool, unpool = nn.MaxPool3d((1, 1, 2), return_indices=True), nn.MaxUnpool3d((1, 1, 2))
     >>> unpool(*pool(np.array([[[[[1.0, 3.0, 2.0, 6.0]]]]]))).ravel()
-    array([0., 3., 0., 6.])
+    Tensor([0., 3., 0., 6.])
     """
 
     _ndim, _op = 3, "max_unpool3d"
