@@ -22,6 +22,7 @@ from types import FunctionType, MethodType
 import numpy as np
 
 from fastconv._buffers import fingerprint
+from fastconv._ops import RELU, activation
 
 cdef extern from *:
     """
@@ -37,6 +38,17 @@ cdef extern from "Python.h":
     void Py_INCREF(object)
     Py_ssize_t Py_REFCNT(PyObject *)
 
+cdef extern from *:
+    """
+    /* Whether what is on the stack of the caller is counted among an object's references. */
+    #if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED)
+    #define FC_STACK_COUNTS 1
+    #else
+    #define FC_STACK_COUNTS 0
+    #endif
+    """
+    bint STACK_COUNTS "FC_STACK_COUNTS"
+
 ctypedef PyObject *(*vectorcall)(PyObject *, PyObject *const *, size_t, PyObject *) except NULL
 
 cdef enum:
@@ -49,14 +61,14 @@ cdef object next_number = count().__next__
 grad_enabled = ContextVar("fastconv_grad_enabled", default=True)
 cdef object is_enabled = grad_enabled.get
 
-# what `fastconv.autograd` sets: the class of results, the sum of two gradients, and ReLU's gradient
-cdef object Tensor = None, add = None, rectify = None
+# what `fastconv.autograd` sets: the class of results, the sum of two gradients, ReLU and its gradient
+cdef object Tensor = None, add = None, relu = None, relu_backward = None
 
 
-def set_tensor(tensor, add_gradients, relu_backward):  # -> None
+def set_tensor(tensor, add_gradients, relu_op, relu_gradient):  # -> None
     """Results are of the class `tensor` from now on."""
-    global Tensor, add, rectify
-    Tensor, add, rectify = tensor, add_gradients, relu_backward
+    global Tensor, add, relu, relu_backward
+    Tensor, add, relu, relu_backward = tensor, add_gradients, relu_op, relu_gradient
 
 
 cdef class Variable:
@@ -77,10 +89,10 @@ cdef class Variable:
 
     cpdef exposed(self):  # -> Any
         """The array, for somebody who may write to it."""
-        cdef Stamp stamp = self._stamp
-        if stamp is not None:
-            if stamp.fingerprint is None:
-                stamp.fingerprint = fingerprint(self._array)
+        if self._stamp is not None:
+            # who has it besides this Tensor is a guard of what backward is still to go through
+            if self._stamp.fingerprint is None and Py_REFCNT(<PyObject *> self._stamp) > 1:
+                self._stamp.fingerprint = fingerprint(self._array)
             self._stamp = None
         return self._array
 
@@ -196,7 +208,7 @@ cdef class Node:
     cdef readonly list values    # what is kept, in the plan's order; None after backward
     cdef readonly tuple parents  # nodes of the operands that want a gradient, or Tensors: leaves
     cdef readonly list guards    # of what is kept and may be written to
-    cdef object rectified        # the output, where a ReLU was taken along
+    cdef readonly object rectified  # the output, where a ReLU was taken along
     cdef readonly object number  # larger than that of every node recorded before
 
     def __init__(self, op, Plan plan, list values, tuple parents, list guards, rectified=None):
@@ -220,7 +232,7 @@ cdef class Node:
         cdef list results = [None] * len(self.plan.wanted)
         cdef Op function
         if self.rectified is not None:
-            grad = rectify(grad, self.rectified)
+            grad = relu_backward(grad, self.rectified)
         for function, arguments, targets in self.plan.gradients:
             result = function.apply([grad, *arguments(values)])
             if type(targets) is int:
@@ -353,6 +365,11 @@ cdef PyObject *call_op(PyObject *self, PyObject *const *args, size_t flags, PyOb
     if op.sequence and not recorded and total and type(<object> args[0]) in (list, tuple):
         recorded = has_tensor(<object> args[0])
     if recorded:
+        if op is relu and total == 1 and is_unshared(args[0]):
+            result = <object> args[0]
+            take_relu_along(<Variable> result)
+            Py_INCREF(result)
+            return <PyObject *> result
         values = bind(op, args, given, names)
     if values is None:  # no Tensors; or arguments that do not fit, as the function itself says
         result = PyObject_Vectorcall(<PyObject *> op.function, args, flags, keywords)
@@ -430,6 +447,37 @@ cdef object record(Op op, list values):
                             tensor._array if rectified else None)
         tensor._requires_grad = True
     return tensor if extras is None or not asked else (tensor, *extras)
+
+
+cdef bint is_unshared(PyObject *operand):
+    """Whether an op has just made this Tensor, could have taken ReLU along, and nobody else has it.
+
+    Then it is in nobody's hands but the caller's stack: F.relu(layer(x)).
+    """
+    cdef Variable tensor
+    if not STACK_COUNTS or Py_REFCNT(operand) != 1:
+        return False
+    tensor = <Variable> operand
+    cdef Node node = tensor._node
+    if type(node) is not Node or not tensor._sealed or node.rectified is not None:
+        return False
+    cdef Recording rule = <Recording> (<Op> node.op).rule
+    return (rule.activation >= 0 and not node.plan.output
+            and Py_REFCNT(<PyObject *> tensor._array) == 1
+            and Py_REFCNT(<PyObject *> node) == 2)  # the Tensor's, and the one here
+
+
+cdef int take_relu_along(Variable tensor) except -1:
+    """ReLU where the Tensor is, as the op that made it would have taken it along."""
+    cdef Node node = tensor._node
+    cdef Recording rule = <Recording> (<Op> node.op).rule
+    array = tensor._array
+    array.flags.writeable = True
+    activation(RELU, array, array)
+    array.flags.writeable = False
+    node.values[rule.activation] = "relu"
+    node.rectified = array
+    return 0
 
 
 cdef object parent_of(Variable operand):

@@ -398,4 +398,4 @@ def _axes(axes: tuple[int, ...] | None, ndim: int) -> tuple[int, ...] | None:
     return tuple([axis % ndim if -ndim <= axis < ndim else axis for axis in axes])
 
 
-set_tensor(Tensor, F.add, F.relu_backward)
+set_tensor(Tensor, F.add, F.relu, F.relu_backward)

@@ -1,7 +1,7 @@
 """What every layer is: parameters, buffers, children, and a forward pass."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from fastconv.autograd import Tensor, is_grad_enabled, no_grad
 __all__ = ["IncompatibleKeys", "Module", "Parameter", "is_grad_enabled", "no_grad"]
 
 Array = NDArray[Any]
+Kind = TypeVar("Kind")
+
+_CONTAINERS = (list, tuple, dict)
 
 
 class Parameter(Tensor):
@@ -101,9 +104,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """Modules that are attributes of this one, or stand in lists there, with their names."""
-        for name, value in _items(vars(self).items()):
-            if isinstance(value, Module):
-                yield name, value
+        yield from _members(vars(self).items(), Module)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """This module, named ``prefix``, and everything in it, depth first, each thing once."""
@@ -125,9 +126,7 @@ class Module:
             yield module
 
     def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        for name, value in _items(vars(self).items()):
-            if isinstance(value, Parameter):
-                yield name, value
+        yield from _members(vars(self).items(), Parameter)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter here and below, once, under torch's names, such as ``"0.weight"``."""
@@ -261,15 +260,15 @@ class Module:
         return f"{type(self).__name__}({inside})"
 
 
-def _items(named: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
-    """Values by their names, and those in lists, tuples and dictionaries by theirs."""
+def _members(named: Iterable[tuple[Any, Any]], kind: type[Kind]) -> Iterator[tuple[str, Kind]]:
+    """Values of a kind by their names, and those in lists, tuples and dictionaries by theirs."""
     for name, value in named:
-        if isinstance(value, list | tuple):
-            yield from ((_join(str(name), n), v) for n, v in _items(enumerate(value)))
-        elif isinstance(value, dict):
-            yield from ((_join(str(name), n), v) for n, v in _items(value.items()))
-        else:
+        if isinstance(value, kind):
             yield str(name), value
+        elif isinstance(value, _CONTAINERS) and value:
+            inside = value.items() if isinstance(value, dict) else enumerate(value)
+            for inner, found in _members(inside, kind):
+                yield f"{name}.{inner}", found
 
 
 def _join(path: str, name: str) -> str:
