@@ -12,6 +12,7 @@ is freed.
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int64_t
+from fastconv._drivers.memory cimport Memory
 
 from contextvars import ContextVar
 from functools import update_wrapper
@@ -89,17 +90,20 @@ cdef class Variable:
 
     cpdef exposed(self):  # -> Any
         """The array, for somebody who may write to it."""
-        if self._stamp is not None:
-            # who has it besides this Tensor is a guard of what backward is still to go through
-            if self._stamp.fingerprint is None and Py_REFCNT(<PyObject *> self._stamp) > 1:
-                self._stamp.fingerprint = fingerprint(self._array)
-            self._stamp = None
+        cdef Variable source = self.owner()
+        cdef Stamp stamp = source._stamp
+        if stamp is not None:
+            # besides the Tensor and this function, guards have it of what backward is to go through
+            if stamp.fingerprint is None and Py_REFCNT(<PyObject *> stamp) > 2:
+                stamp.fingerprint = fingerprint(source._array)
+            source._stamp = None
         return self._array
 
     cpdef written(self):  # -> Any
         """The array, which fastconv writes to now: whoever needs what it was will find out."""
-        self._version += 1
-        self._stamp = None
+        cdef Variable source = self.owner()
+        source._version += 1
+        source._stamp = None
         return self._array
 
 
@@ -137,6 +141,20 @@ cdef class Guard:
                 "copy")
 
 
+cdef bint is_shared(PyObject *array) except -1:
+    """Whether anybody but the Tensor that holds an array may have it, or one of the same memory."""
+    if Py_REFCNT(array) > 1:
+        return True
+    base = (<object> array).base
+    while base is not None:
+        if Py_REFCNT(<PyObject *> base) > 2:  # the array's and this variable's
+            return True
+        if type(base) is not ndarray:
+            return not isinstance(base, Memory)
+        base = base.base
+    return False
+
+
 cpdef guard(str name, operand):  # -> Any
     """What finds out whether an operand is changed from now on; None if nobody can change it."""
     cdef Guard found
@@ -150,7 +168,7 @@ cpdef guard(str name, operand):  # -> Any
         if stamp is None or stamp.fingerprint is not None:
             stamp = Stamp.__new__(Stamp)
             stamp.version = source._version
-            if Py_REFCNT(<PyObject *> source._array) > 1:  # others have it, too
+            if is_shared(<PyObject *> source._array):
                 stamp.fingerprint = fingerprint(source._array)
             source._stamp = stamp
         found = Guard.__new__(Guard)
