@@ -111,7 +111,8 @@ power = _op(
         ),
         # where the base is 0 the output does not move with a positive exponent
         "exponent": lambda grad, input, output, exponent_shape: fitted(
-            grad * output * np.log(np.where(input == 0, 1, input)), exponent_shape
+            grad * output * np.log(np.where(input == 0, 1, input), dtype=output.dtype),
+            exponent_shape,
         ),
     },
 )
