@@ -249,8 +249,6 @@ cdef class Node:
         cdef list values = self.kept()
         cdef list results = [None] * len(self.plan.wanted)
         cdef Op function
-        if self.rectified is not None:
-            grad = relu_backward(grad, self.rectified)
         for function, arguments, targets in self.plan.gradients:
             result = function.apply([grad, *arguments(values)])
             if type(targets) is int:
@@ -593,6 +591,9 @@ def run_backward(Variable tensor, grad, dict leaves):  # -> None
             continue
         parents = node.parents
         shared = not type(node) is Node or (<Recording> (<Op> node.op).rule).check is not None
+        if node.rectified is not None:
+            grad = relu_backward(grad, node.rectified)
+            node.rectified = None
         results = node.gradients(grad, leaves)
         node.free()
         for parent in parents:
