@@ -1,6 +1,5 @@
 """The examples build against the fastconv that is imported, and compute what they say."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -8,17 +7,15 @@ import sys
 import sysconfig
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from support.arrays import integers
+from support.examples import EXAMPLES, load
 from support.extensions import build
 
 import fastconv
 from fastconv import reference
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def built(name, tmp_path_factory):
@@ -252,10 +249,7 @@ def test_code_on_the_examples_page_runs(edges, peaks, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def deblur_numba():
-    spec = importlib.util.spec_from_file_location("deblur_numba", EXAMPLES / "deblur_numba.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("deblur_numba")
 
 
 def deblurred(seen, kernel, steps):
