@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -429,6 +430,27 @@ def test_relu_is_taken_along_where_nobody_else_has_the_operand():
     apart = F.relu(held)
     assert apart._node.op is F.relu
     assert (held.data < 0).any()
+
+
+def test_relu_leaves_what_a_tuple_holds():
+    """The only reference to a Tensor, in a tuple of arguments, is not the interpreter's."""
+    conv = nn.Conv2d(1, 2, 3, rng=0)
+    x = np.random.default_rng(0).standard_normal((2, 1, 8, 8)).astype(np.float32)
+
+    def logged(*args):
+        return args, F.relu(*args)
+
+    (before,), after = logged(conv(x))
+    later = partial(F.relu, conv(x))
+    for held, rectified in ((before, after), (later.args[0], later())):
+        assert (held.data < 0).any()
+        np.testing.assert_array_equal(rectified.data, np.maximum(held.data, 0))
+
+
+def test_relu_of_a_wrong_keyword_is_refused():
+    conv = nn.Conv2d(1, 2, 3, rng=0)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'x'"):
+        F.relu(x=conv(np.ones((1, 3, 3), np.float32)))
 
 
 def test_relu_has_the_bits_that_it_has_apart():

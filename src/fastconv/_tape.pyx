@@ -33,6 +33,7 @@ cdef extern from *:
     void FC_SET_VECTORCALL(PyTypeObject *type, Py_ssize_t field)
 
 cdef extern from "Python.h":
+    const size_t ARGUMENTS_OFFSET "PY_VECTORCALL_ARGUMENTS_OFFSET"
     Py_ssize_t PyVectorcall_NARGS(size_t)
     object PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyObject *)
     PyObject **PySequence_Fast_ITEMS(list)
@@ -381,7 +382,8 @@ cdef PyObject *call_op(PyObject *self, PyObject *const *args, size_t flags, PyOb
     if op.sequence and not recorded and total and type(<object> args[0]) in (list, tuple):
         recorded = has_tensor(<object> args[0])
     if recorded:
-        if op is relu and total == 1 and is_unshared(args[0]):
+        # what does not lie on the interpreter's stack, lies in somebody's tuple: F.relu(*args)
+        if op is relu and flags == 1 | ARGUMENTS_OFFSET and total == 1 and is_unshared(args[0]):
             result = <object> args[0]
             take_relu_along(<Variable> result)
             Py_INCREF(result)
