@@ -163,6 +163,24 @@ def test_page_has_values_to_check():
     assert {"X", "K", "W", "grad_K", "grad_X", "grad_P", "grad_Z"} <= dict(matrices(PAGE)).keys()
 
 
+def test_tape_as_drawn_gives_the_gradients_of_the_page():
+    rows = re.findall(r"^ +\d │ (\w = [^│]+)│([^│]*)│([^│]+)│$", PAGE, re.MULTILINE)
+    assert len(rows) == 3
+    session, _ = run(PAGE)
+    names = {name: session[name] for name in "rs"}
+    for call, _, _ in rows:
+        exec(call.replace("·", "*"), names)
+    assert all(names[name] == session[name] for name in "thE")
+    names |= {f"grad_{name}": 0 for name in "rsth"} | {"grad_E": 1}
+    for _, kept, back in reversed(rows):
+        steps = re.split(r" {2,}", back.strip())
+        needed = {letter for step in steps for letter in re.findall(r"\b[a-z]\b", step)}
+        assert set(re.findall(r"\w", kept)) == needed
+        for step in steps:
+            exec(step.replace("·", "*"), names)
+    assert [names["grad_r"], names["grad_s"]] == [session["grad_r"], session["grad_s"]]
+
+
 # what each of the page's forms of number looks like, to be made wrong in turn
 PLACES = {
     "an input": r"^>>> [XKbWc] = .*$",
