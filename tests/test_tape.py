@@ -285,6 +285,15 @@ def test_an_exception_in_backward_changes_no_gradient():
     np.testing.assert_array_equal((a.grad, b.grad), [[4], [6]])
 
 
+def test_a_gradient_that_cannot_be_added_changes_no_other():
+    a, b = tensor(1.0), tensor(2.0)
+    (a * b).sum().backward()
+    b.grad = np.zeros(3)
+    with pytest.raises(ValueError, match="shape"):
+        (a * b).sum().backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([2], [0, 0, 0])
+
+
 def test_a_tape_that_is_dropped_leaks_nothing():
     gc.collect()
     gc.disable()

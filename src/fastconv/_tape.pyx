@@ -616,6 +616,16 @@ def run_backward(Variable tensor, grad, dict leaves):  # -> None
         result = held = None  # or they would live until the next ones are there
 
 
+def commit(dict leaves):  # -> None
+    """Add what run_backward found to the gradients of the leaves: to all, or on error to none."""
+    cdef list sums = []
+    for leaf, found in leaves.values():
+        held = (<Variable> leaf).grad
+        sums.append(found if held is None else add(held, found))
+    for leaf, found in leaves.values():  # a loop in which nothing fails or looks for signals
+        (<Variable> leaf).grad = sums.pop(0)
+
+
 cdef int add_to_leaf(dict leaves, Variable leaf, grad, bint shared) except -1:
     held = leaves.get(id(leaf))
     if held is not None:

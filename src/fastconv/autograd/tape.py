@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._tape import grad_enabled, run_backward
-from fastconv.functional import add
+from fastconv._tape import commit, grad_enabled, run_backward
 
 Array = NDArray[Any]
 
@@ -59,5 +58,4 @@ def backward(tensor: Any, grad: Array) -> None:
     leaves: Leaves = {}
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # infinity and NaN pass on
         run_backward(tensor, grad, leaves)
-        for leaf, found in leaves.values():
-            leaf.grad = found if leaf.grad is None else add(leaf.grad, found)
+        commit(leaves)
