@@ -135,7 +135,7 @@ def test_layers_that_transform_are_left_as_they_are_by_packing(rng):
     layer = nn.Conv2d(1, 2, 9, algorithm="fft", rng=0)
     x = rng.standard_normal((1, 1, 30, 31)).astype(np.float32)
     expected = layer(x)
-    with nn.packed(nn.Sequential(layer, nn.ReLU())):
+    with nn.no_grad(), nn.packed(nn.Sequential(layer, nn.ReLU())):
         np.testing.assert_array_equal(layer(x), expected)
 
 

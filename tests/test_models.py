@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastconv import nn, optim
+from fastconv import Tensor, nn, optim
 from fastconv.nn import models
 from fastconv.testing import assert_close
 
@@ -93,22 +93,23 @@ def test_mobilenet_has_the_parameters_of_its_formula():
 def test_shapes_and_one_step_of_training(name, rng):
     make, shape = ZOO[name]
     model = make(num_classes=7, rng=0)
-    x = rng.standard_normal((4, *shape)).astype(np.float32)
+    x = Tensor(rng.standard_normal((4, *shape)).astype(np.float32), requires_grad=True)
     labels = rng.integers(0, 7, 4)
     criterion = nn.CrossEntropyLoss()
     y = model(x)
     assert y.shape == (4, 7)
     assert y.dtype == np.float32
-    before = criterion(y, labels)
+    loss = criterion(y, labels)
+    before = loss.item()
     assert 0.2 < before / np.log(7) < 5  # as uncertain as an untrained model should be
-    grad = model.backward(criterion.backward())
-    assert grad.shape == x.shape
+    loss.backward()
+    assert x.grad.shape == x.shape
     assert all(p.grad is not None and p.grad.dtype == np.float32 for p in model.parameters())
     # a small enough step along the gradient must lower the loss by nearly lr |gradient|²
     square = sum(float(np.vdot(p.grad, p.grad)) for p in model.parameters())
     lr = 1e-2 * before / square
     optim.SGD(model.parameters(), lr=lr).step()
-    after = criterion(model(x), labels)
+    after = criterion(model(x), labels).item()
     assert 0.5 < (before - after) / (lr * square) < 1.5
 
 
@@ -133,7 +134,7 @@ def test_untrained_outputs_neither_vanish_nor_explode(name, rng):
     make, shape = ZOO[name]
     model = make(rng=0)
     y = model[:-1](rng.standard_normal((4, *shape)).astype(np.float32))
-    assert 0.05 < np.sqrt(np.mean(y**2)) < 20
+    assert 0.05 < (y**2).mean().sqrt() < 20
 
 
 def test_evaluation_of_one_image_equals_that_of_a_batch(rng):

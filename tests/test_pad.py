@@ -10,7 +10,7 @@ from support.arrays import LAYOUTS, assert_equal, integers
 
 import fastconv
 import fastconv.functional as F
-from fastconv import nn, reference
+from fastconv import Tensor, nn, reference
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
@@ -213,14 +213,16 @@ def test_layers_pad_as_asked(mode, padding, ndim, rng):
     x = integers(rng, (2, 4, 7, 9, 8)[: 2 + ndim])
     pads, padded = padded_by_hand(layer, x, mode)
     plain = make(4, 6, (4, 2, 3)[:ndim], **options)
-    y = layer(x)
-    np.testing.assert_array_equal(y, plain(padded))
+    image, inner = Tensor(x, requires_grad=True), Tensor(padded, requires_grad=True)
+    y, expected = layer(image), plain(inner)
+    np.testing.assert_array_equal(y, expected)
     dy = integers(rng, y.shape)
-    dx = layer.backward(dy)
-    np.testing.assert_array_equal(dx, F.pad_backward(plain.backward(dy), x.shape, pads, mode))
+    y.backward(dy)
+    expected.backward(dy)
+    np.testing.assert_array_equal(image.grad, F.pad_backward(inner.grad, x.shape, pads, mode))
     np.testing.assert_array_equal(layer.weight.grad, plain.weight.grad)
     assert f"padding_mode={mode!r}" in repr(layer)
-    with nn.packed(layer):
+    with nn.no_grad(), nn.packed(layer):
         np.testing.assert_allclose(layer(x), y)
     np.testing.assert_allclose(layer(x[0]), y[0])
 
@@ -270,8 +272,11 @@ def test_torch_layers(mode, kernel, padding, rng):
     peer.load_state_dict({n: torch.from_numpy(p) for n, p in layer.state_dict().items()})
     x = torch.from_numpy(rng.standard_normal((2, 3, 8, 9))).requires_grad_()
     y = peer(x)
-    np.testing.assert_allclose(layer(x.detach().numpy()), y.detach().numpy())
+    image = Tensor(x.detach().numpy(), requires_grad=True)
+    ours = layer(image)
+    np.testing.assert_allclose(ours, y.detach().numpy())
     dy = torch.randn_like(y)
     y.backward(dy)
-    np.testing.assert_allclose(layer.backward(dy.numpy()), x.grad.numpy(), atol=1e-12)
+    ours.backward(dy.numpy())
+    np.testing.assert_allclose(image.grad, x.grad.numpy(), atol=1e-12)
     np.testing.assert_allclose(layer.weight.grad, peer.weight.grad.numpy(), atol=1e-11)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastconv import autograd, nn
 from fastconv.testing import (
     assert_close,
     assert_within,
@@ -89,36 +90,43 @@ def test_gradcheck_refuses_unsuitable_arguments():
         gradcheck(np.sin, lambda g, x: (g * np.cos(x)).astype(np.float32), x)
 
 
-class Parameter:
-    def __init__(self, data):
-        self.data, self.grad = data, None
+def test_gradcheck_through_the_tape(rng):
+    x, w = rng.standard_normal((3, 4)), rng.standard_normal((4, 2))
+    gradcheck(lambda x, w: (x @ w).exp(), None, x, w)
+    with pytest.raises(AssertionError, match=r"input 1: .*found NoneType"):
+        gradcheck(lambda x, w: x @ w.data, None, x, w)
+    with pytest.raises(AssertionError, match="expected a Tensor to go back from, got ndarray"):
+        gradcheck(lambda x: x.data, None, x)
+    halved = autograd.register(lambda input: 2 * input, input=lambda grad: grad)
+    with pytest.raises(AssertionError, match=r"input 0 .* 12 of 12"):
+        gradcheck(halved, None, x)
 
 
-class Linear:
+def product(input, weight):
+    return input @ weight.T
+
+
+class Linear(nn.Module):
     """A user's own layer, with as many faults as asked for."""
 
     def __init__(self, fault=None):
         rng = np.random.default_rng(1)
-        self.weight, self.bias = Parameter(rng.standard_normal((2, 3))), Parameter(np.zeros(2))
+        self.weight = nn.Parameter(rng.standard_normal((2, 3)))
+        self.bias = nn.Parameter(np.zeros(2))
         self.fault, self.calls = fault, 0
+        self.product = autograd.register(
+            product,
+            input=lambda grad, weight: grad @ weight * (-1 if fault == "input" else 1),
+            weight=lambda grad, input: grad.T @ input,
+        )
 
-    def __call__(self, x):
-        self.x, self.calls = x, self.calls + 1
+    def forward(self, input):
+        self.calls += 1
+        weight = self.weight.data if self.fault == "unused" else self.weight
+        bias = 2 * self.bias - self.bias.data if self.fault == "bias" else self.bias
         noise = self.calls if self.fault == "random" else 0
-        return x @ self.weight.data.T + self.bias.data + noise
-
-    def backward(self, g):
-        if self.fault != "unused":
-            self.weight.grad += g.T @ self.x
-        self.bias.grad += g.sum(0) * (2 if self.fault == "bias" else 1)
-        return g @ self.weight.data * (-1 if self.fault == "input" else 1)
-
-    def parameters(self):
-        return [self.weight, self.bias]
-
-    def zero_grad(self):
-        for p in self.parameters():
-            p.grad = np.zeros_like(p.data)
+        output = self.product(input, weight) + bias + noise
+        return output.data if self.fault == "array" else output
 
 
 def test_gradcheck_module_of_a_users_layer(rng):
@@ -127,7 +135,7 @@ def test_gradcheck_module_of_a_users_layer(rng):
     gradcheck_module(layer, x)
     np.testing.assert_array_equal(layer.weight.data, before[0])
     np.testing.assert_array_equal(x, before[1])
-    assert not layer.weight.grad.any()
+    assert layer.weight.grad is layer.bias.grad is None
 
 
 @pytest.mark.parametrize(
@@ -137,6 +145,7 @@ def test_gradcheck_module_of_a_users_layer(rng):
         ("bias", r"gradient of parameter 1 of shape \(2,\)"),
         ("unused", r"gradient of parameter 0 of shape \(2, 3\)"),
         ("random", "two outputs"),
+        ("array", "expected a Tensor to go back from, got ndarray"),
     ],
 )
 def test_gradcheck_module_names_the_fault(fault, text, rng):

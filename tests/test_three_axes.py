@@ -8,7 +8,7 @@ from support.arrays import assert_equal, integers
 
 import fastconv
 import fastconv.functional as F
-from fastconv import nn, reference
+from fastconv import Tensor, nn, reference
 from fastconv.testing import gradcheck
 
 DTYPES = [np.float32, np.float64]
@@ -243,13 +243,14 @@ def test_errors_name_the_argument(arguments, message):
 def test_layer(rng):
     layer = nn.Conv3d(3, 4, (3, 1, 2), stride=(1, 2, 1), padding=(1, 0, 1), rng=0)
     x = rng.standard_normal((2, 3, 4, 5, 6)).astype(np.float32)
-    y = layer(x)
+    volume = Tensor(x, requires_grad=True)
+    y = layer(volume)
     options = (1, 2, 1), (1, 0, 1)
     np.testing.assert_array_equal(y, F.conv3d(x, layer.weight.data, layer.bias.data, *options))
     g = rng.standard_normal(y.shape).astype(np.float32)
-    dx = layer.backward(g)
+    y.backward(g)
     np.testing.assert_array_equal(
-        dx, F.conv3d_backward_input(g, layer.weight.data, x.shape, *options)
+        volume.grad, F.conv3d_backward_input(g, layer.weight.data, x.shape, *options)
     )
     assert layer.weight.grad.shape == (4, 3, 3, 1, 2)
     np.testing.assert_array_equal(layer.bias.grad, F.conv3d_backward_bias(g))

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv.autograd import Tensor
+
 __all__ = ["assert_close", "assert_within", "gradcheck", "gradcheck_module", "rounding_bound"]
 
 Array = NDArray[Any]
@@ -14,18 +16,10 @@ Array = NDArray[Any]
 _TOLERANCES = {np.dtype(np.float32): (1.3e-6, 1e-5), np.dtype(np.float64): (1e-7, 1e-7)}
 
 
-class Parameter(Protocol):
-    """What `gradcheck_module` asks of a parameter: two arrays of one shape."""
-
-    data: Array
-    grad: Array | None
-
-
 class Module(Protocol):
     """What `gradcheck_module` asks of a module, as `fastconv.nn.Module` has it."""
 
-    def __call__(self, input: Array, /) -> Array: ...
-    def backward(self, grad_output: Array, /) -> Array: ...
+    def __call__(self, input: Any, /) -> Any: ...
     def parameters(self) -> Iterable[Any]: ...
     def zero_grad(self) -> None: ...
 
@@ -203,15 +197,15 @@ def _require_float64(x: Any, name: str) -> None:
 
 
 def gradcheck(
-    forward: Callable[..., Array],
-    backward: Callable[..., Any],
+    forward: Callable[..., Any],
+    backward: Callable[..., Any] | None,
     *inputs: Array,
     eps: float = 1e-6,
     atol: float = 1e-5,
     rtol: float = 1e-3,
     seed: int = 0,
 ) -> None:
-    """Compare an op's backward with central differences of its forward, in float64.
+    """Compare gradients with central differences of the forward pass, in float64.
 
     The loss differentiated is sum(g * forward(*inputs)) for one random g, so that every element of
     every gradient depends on every output it should.
@@ -220,9 +214,10 @@ def gradcheck(
     ----------
     forward : callable
         ``forward(*inputs) -> output``, an array or a scalar; the same result for the same inputs.
-    backward : callable
+    backward : callable or None
         ``backward(grad_output, *inputs)`` -> the gradient for each input: a tuple, or one array
-        where there is one input. None in the tuple skips that input.
+        where there is one input. None in the tuple skips that input. None instead of it for the
+        tape's gradients: ``forward`` then takes Tensors and returns one.
     *inputs : ndarray of float64
         Keep them away from kinks: ReLU inputs off 0, max-pool inputs further apart than ``eps``.
     eps, atol, rtol : float
@@ -241,6 +236,7 @@ def gradcheck(
     --------
     >>> x = np.array([[0.5, -2.0], [1.0, 3.0]])
     >>> gradcheck(lambda x: x * x, lambda g, x: 2 * g * x, x)
+    >>> gradcheck(lambda x: (x * x).sum(axis=0), None, x)
     >>> gradcheck(lambda x: x * x, lambda g, x: g * x, x)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
@@ -250,21 +246,36 @@ def gradcheck(
     for i, x in enumerate(inputs):
         _require_float64(x, f"input {i}")
         arrays.append(x.copy())
-    output = np.asarray(forward(*arrays))
-    g = np.asarray(np.random.default_rng(seed).standard_normal(output.shape))
-    gradients = backward(g, *arrays)
+    operands: list[Any] = arrays if backward else [Tensor(x, requires_grad=True) for x in arrays]
+    output = forward(*operands)
+    g = _random_gradient(np.shape(output), seed)
+    if backward is None:
+        _go_back(output, g)
+        gradients = tuple([operand.grad for operand in operands])
+    else:
+        gradients = backward(g, *arrays)
     if not isinstance(gradients, tuple):
         gradients = (gradients,)
     if len(gradients) != len(arrays):
         raise AssertionError(f"backward gave {len(gradients)} gradients for {len(arrays)} inputs")
 
     def loss() -> float:
-        return float(np.sum(g * forward(*arrays)))
+        return float(np.sum(g * np.asarray(forward(*operands))))
 
     tolerance = {"eps": eps, "atol": atol, "rtol": rtol}
     for i, (gradient, x) in enumerate(zip(gradients, arrays, strict=True)):
-        if gradient is not None:
+        if gradient is not None or backward is None:
             _check_gradient(gradient, loss, x, f"input {i}", tolerance)
+
+
+def _random_gradient(shape: tuple[int, ...], seed: int) -> Array:
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape))
+
+
+def _go_back(output: Any, g: Array) -> None:
+    if not isinstance(output, Tensor):
+        raise AssertionError(f"expected a Tensor to go back from, got {type(output).__name__}")
+    output.backward(g)
 
 
 def gradcheck_module(
@@ -276,11 +287,11 @@ def gradcheck_module(
     rtol: float = 1e-3,
     seed: int = 0,
 ) -> None:
-    """Compare a layer's backward with central differences, for its input and every parameter.
+    """Compare the tape's gradients of a layer's input and parameters with central differences.
 
-    Works for the layers of `fastconv.nn` and for your own: calling the module runs forward,
-    ``module.backward(grad_output)`` returns the input's gradient and adds to each
-    ``parameter.grad``. Gradients are zeroed before and after.
+    Works for the layers of `fastconv.nn` and for your own: called with a Tensor, the module
+    returns one, whose ``backward`` leaves gradients in the input and in every parameter.
+    Those of the parameters are zeroed before and after.
 
     Parameters
     ----------
@@ -291,7 +302,7 @@ def gradcheck_module(
     eps, atol, rtol : float
         Step and tolerances.
     seed : int
-        Of the random grad_output.
+        Of the random gradient that the output gets.
 
     Raises
     ------
@@ -302,40 +313,34 @@ def gradcheck_module(
 
     Examples
     --------
-    >>> class Scale:
+    >>> from fastconv import nn
+    >>> class Scale(nn.Module):
     ...     def __init__(self):
-    ...         self.factor = type("Parameter", (), {"data": np.array([3.0]), "grad": None})()
-    ...     def __call__(self, x):
-    ...         self.x = x
-    ...         return self.factor.data * x
-    ...     def backward(self, g):
-    ...         self.factor.grad = self.factor.grad + np.sum(g * self.x, keepdims=True).ravel()
-    ...         return self.factor.data * g
-    ...     def parameters(self):
-    ...         return [self.factor]
-    ...     def zero_grad(self):
-    ...         self.factor.grad = np.zeros(1)
+    ...         self.factor = nn.Parameter(np.array([3.0]))
+    ...     def forward(self, input):
+    ...         return self.factor * input
     >>> gradcheck_module(Scale(), np.array([[1.0, 2.0]]))
     """
     _require_float64(input, "input")
-    x = input.copy()
     parameters = list(module.parameters())
     for i, parameter in enumerate(parameters):
         _require_float64(parameter.data, f"parameter {i} of shape {np.shape(parameter.data)}")
     module.zero_grad()
-    output = np.asarray(module(x))
-    if not np.array_equal(module(x), output, equal_nan=True):
+    array = input.copy()
+    x = Tensor(array, requires_grad=True)
+    output = module(x)
+    if not np.array_equal(np.asarray(module(x)), np.asarray(output), equal_nan=True):
         raise AssertionError("module gave two outputs for one input")
-    g = np.random.default_rng(seed).standard_normal(output.shape)
-    grad_input = module.backward(g)
-    gradients = [None if p.grad is None else p.grad.copy() for p in parameters]
+    g = _random_gradient(np.shape(output), seed)
+    _go_back(output, g)
+    gradients = [parameter.grad for parameter in parameters]
 
     def loss() -> float:
-        return float(np.sum(g * module(x)))
+        return float(np.sum(g * np.asarray(module(x))))
 
     tolerance = {"eps": eps, "atol": atol, "rtol": rtol}
-    _check_gradient(grad_input, loss, x, "input", tolerance)
+    _check_gradient(x.grad, loss, array, "input", tolerance)
     for i, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-        name = f"parameter {i} of shape {parameter.data.shape}"
+        name = f"parameter {i} of shape {parameter.shape}"
         _check_gradient(gradient, loss, parameter.data, name, tolerance)
     module.zero_grad()
