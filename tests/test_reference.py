@@ -25,9 +25,9 @@ def test_names_and_signatures_are_those_of_functional():
         if f.__module__.startswith(reference.__name__) and "naive" not in name
     }
     theirs = {
-        name: f
-        for name, f in inspect.getmembers(F, inspect.isfunction)
-        if not name.startswith(("_", "pack_"))  # packing moves numbers and computes nothing
+        name: getattr(F, name)
+        for name in F.__all__
+        if not name.startswith("pack_")  # packing moves numbers and computes nothing
     }
     assert ours.keys() == theirs.keys()
     for name, f in ours.items():
@@ -259,6 +259,53 @@ def test_p_norms_by_hand():
     assert_close(g, np.array([[0.6, 0.8, 0, 0, 0]]))
 
 
+# ---------------------------------------------------------------- joins and parts
+
+
+def test_joins_and_parts_by_hand():
+    a, b = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]])
+    assert_equal(reference.concatenate([a, b]), np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    assert_equal(reference.concatenate([a.T, b], 1), np.array([[1.0, 3.0, 4.0], [2.0, 5.0, 6.0]]))
+    assert_equal(reference.stack([a[0], b[1]]), np.array([[1.0, 2.0], [5.0, 6.0]]))
+    assert_equal(reference.stack([a[0], b[1]], -1), np.array([[1.0, 5.0], [2.0, 6.0]]))
+    for parts in (reference.split(b, 2, 1), reference.split(b, (1, 1), -1)):
+        for part, expected in zip(parts, ([[3.0], [5.0]], [[4.0], [6.0]]), strict=True):
+            assert_equal(part, np.array(expected))
+    first, second = reference.split(b, [0, 2])
+    assert first.shape == (0, 2)
+    assert_equal(second, b)
+    chosen = np.array([[True], [False]])
+    assert_equal(reference.where(chosen, a, b), np.array([[1.0, 2.0], [5.0, 6.0]]))
+
+
+def test_gradcheck_of_joins(rng):
+    def join(*arrays):
+        return reference.concatenate(arrays, 1)
+
+    def parts(g, *arrays):
+        return tuple(reference.concatenate_backward(g, [array.shape for array in arrays], 1))
+
+    gradcheck(join, parts, *(rng.standard_normal((2, n, 3)) for n in (1, 4, 2)))
+    for axis in (0, 1, -1):
+        gradcheck(
+            lambda *arrays, axis=axis: reference.stack(arrays, axis),
+            lambda g, *_, axis=axis: tuple(reference.stack_backward(g, axis)),
+            *rng.standard_normal((3, 2, 4)),
+        )
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3, 4), (3, 4)), ((), (3, 4)), ((4,), (3, 1)), ((1, 4), (1, 1))], ids=str
+)
+def test_gradcheck_of_where(shapes, rng):
+    chosen = rng.random((3, 4)) > 0.5
+    gradcheck(
+        lambda a, b: reference.where(chosen, a, b),
+        lambda g, a, b: tuple(map(np.asarray, reference.where_backward(g, chosen, *shapes))),
+        *(rng.standard_normal(shape) for shape in shapes),
+    )
+
+
 # ------------------------------------------------------------------ the small ops
 
 
@@ -375,5 +422,9 @@ def test_dtype_is_preserved(dtype, rng):
         reference.mse_loss_backward(1.0, x, x),
         reference.binary_cross_entropy_with_logits(x, x, reduction="none"),
         reference.binary_cross_entropy_with_logits_backward(1.0, x, x),
+        *reference.split(reference.concatenate([x, x], 1), 2, 1),
+        *reference.stack_backward(reference.stack([x, x])),
+        reference.where(x > 0, x, x),
+        *reference.where_backward(x, x > 0, x.shape, ()),
     ]
     assert {r.dtype for r in results} == {np.dtype(dtype)}

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from fastconv._buffers import channels_last_strides
 from fastconv._tape import Op
 from fastconv.autograd.rules import Names, Rule
+from fastconv.functional._broadcast import fitted
 from fastconv.functional._check import same_dtype
-from fastconv.functional.join import fitted
 from fastconv.functional.shape import flatten_backward
 
 Array = NDArray[Any]

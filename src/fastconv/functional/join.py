@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._arguments import to_array, whole
+from fastconv.functional._broadcast import fitted
 from fastconv.functional._check import Array, as_array, same_dtype
 from fastconv.functional._op import op, op_of_sequence
 
@@ -317,16 +318,3 @@ def _choice(condition: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if mask.dtype != np.bool_:
         raise TypeError(f"condition must be boolean, got {mask.dtype}")
     return mask
-
-
-def fitted(grad: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient of an operand of this shape that was broadcast: summed over what was repeated.
-
-    Sums are taken in float64: one running sum of many float32 numbers loses digits.
-    """
-    if grad.shape == shape:
-        return grad
-    new = grad.ndim - len(shape)
-    repeated = [new + i for i, n in enumerate(shape) if n == 1 and grad.shape[new + i] != 1]
-    total = np.sum(grad, axis=(*range(new), *repeated), keepdims=True, dtype=np.float64)
-    return total.astype(grad.dtype).reshape(shape)

@@ -1,4 +1,4 @@
-"""Layers, containers and losses, in the manner of ``torch.nn``, on NumPy arrays.
+"""Layers, containers and losses, in the manner of ``torch.nn``, on NumPy arrays and Tensors.
 
 >>> import numpy as np
 >>> from fastconv import nn, optim
@@ -11,10 +11,11 @@
 >>> target = rng.integers(0, 10, 16)
 >>> losses = []
 >>> for _ in range(5):
-...     losses.append(criterion(model(x), target))
-...     grad_x = model.backward(criterion.backward())
+...     loss = criterion(model(x), target)
+...     loss.backward()
 ...     optimizer.step()
 ...     model.zero_grad()
+...     losses.append(loss.item())
 >>> losses[-1] < losses[0]
 True
 """

@@ -101,8 +101,8 @@ class GELU(Module):
     Examples
     --------
     >>> import numpy as np
-    >>> GELU()(np.array([0.0, 1.0])).round(4)
-    Tensor([0.    , 0.8413])
+    >>> GELU()(np.array([0.0, 1.0])).data.round(4)
+    array([0.    , 0.8413])
     """
 
     def __init__(self, approximate: str = "none") -> None:
@@ -121,8 +121,8 @@ class SiLU(Module):
     Examples
     --------
     >>> import numpy as np
-    >>> SiLU()(np.array([0.0, 1.0])).round(4)
-    Tensor([0.    , 0.7311])
+    >>> SiLU()(np.array([0.0, 1.0])).data.round(4)
+    array([0.    , 0.7311])
     """
 
     def forward(self, input: Any) -> Any:
@@ -177,8 +177,8 @@ class LogSoftmax(Module):
     Examples
     --------
     >>> import numpy as np
-    >>> np.exp(LogSoftmax()(np.array([[1.0, 1.0]]))).round(6)
-    Tensor([[0.5, 0.5]])
+    >>> LogSoftmax()(np.array([[1.0, 1.0]])).exp().data.round(6)
+    array([[0.5, 0.5]])
     """
 
     def __init__(self, dim: int = -1) -> None:

@@ -36,9 +36,9 @@ class Dropout(Module):
     >>> import numpy as np
     >>> layer = Dropout(0.5, rng=0)
     >>> layer(np.ones(6))
-    array([2., 0., 0., 0., 2., 2.])
+    Tensor([2., 0., 0., 0., 2., 2.])
     >>> layer.eval()(np.ones(6))
-    array([1., 1., 1., 1., 1., 1.])
+    Tensor([1., 1., 1., 1., 1., 1.])
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:

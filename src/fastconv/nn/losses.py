@@ -49,7 +49,7 @@ class MSELoss(Loss):
     >>> import numpy as np
     >>> criterion = MSELoss()
     >>> criterion(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
-    2.0
+    Tensor(2.)
     """
 
     def forward(self, input: Any, target: Any) -> Any:
@@ -79,7 +79,7 @@ class CrossEntropyLoss(Loss):
     --------
     >>> import numpy as np
     >>> criterion = CrossEntropyLoss()
-    >>> round(criterion(np.zeros((2, 4)), np.array([0, 3])), 6)
+    >>> round(criterion(np.zeros((2, 4)), np.array([0, 3])).item(), 6)
     1.386294
     """
 
@@ -130,7 +130,7 @@ class BCEWithLogitsLoss(Loss):
     --------
     >>> import numpy as np
     >>> criterion = BCEWithLogitsLoss()
-    >>> round(criterion(np.zeros(2), np.array([0.0, 1.0])), 6)
+    >>> round(criterion(np.zeros(2), np.array([0.0, 1.0])).item(), 6)
     0.693147
     """
 

@@ -163,7 +163,7 @@ class MaxPool2d(_MaxPoolNd):
     >>> import numpy as np
     >>> MaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
     Tensor([[[[ 5.,  7.],
-             [13., 15.]]]])
+              [13., 15.]]]])
     """
 
     _ndim, _op = 2, "max_pool2d"
@@ -195,8 +195,8 @@ class MaxPool3d(_MaxPoolNd):
     Examples
     --------
     >>> import numpy as np
-    >>> MaxPool3d(2)(np.arange(16.0).reshape(1, 1, 4, 2, 2)).ravel()
-    Tensor([ 7., 15.])
+    >>> MaxPool3d(2)(np.arange(16.0).reshape(1, 1, 4, 2, 2)).data.ravel()
+    array([ 7., 15.])
     """
 
     _ndim, _op = 3, "max_pool3d"
@@ -274,7 +274,7 @@ class AvgPool2d(_AvgPoolNd):
     >>> import numpy as np
     >>> AvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
     Tensor([[[[ 2.5,  4.5],
-             [10.5, 12.5]]]])
+              [10.5, 12.5]]]])
     """
 
     _ndim, _op = 2, "avg_pool2d"
@@ -306,8 +306,8 @@ class AvgPool3d(_AvgPoolNd):
     Examples
     --------
     >>> import numpy as np
-    >>> AvgPool3d(2)(np.arange(16.0).reshape(1, 1, 4, 2, 2)).ravel()
-    Tensor([ 3.5, 11.5])
+    >>> AvgPool3d(2)(np.arange(16.0).reshape(1, 1, 4, 2, 2)).data.ravel()
+    array([ 3.5, 11.5])
     """
 
     _ndim, _op = 3, "avg_pool3d"

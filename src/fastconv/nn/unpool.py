@@ -84,7 +84,7 @@ class MaxUnpool2d(_MaxUnpoolNd):
     >>> pool, unpool = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
     >>> unpool(*pool(np.array([[[[1.0, 3.0], [2.0, 6.0]]]])))
     Tensor([[[[0., 0.],
-             [0., 6.]]]])
+              [0., 6.]]]])
     """
 
     _ndim, _op = 2, "max_unpool2d"
@@ -113,8 +113,8 @@ class MaxUnpool3d(_MaxUnpoolNd):
     >>> import numpy as np
     >>> from fastconv import nn
     >>> pool, unpool = nn.MaxPool3d((1, 1, 2), return_indices=True), nn.MaxUnpool3d((1, 1, 2))
-    >>> unpool(*pool(np.array([[[[[1.0, 3.0, 2.0, 6.0]]]]]))).ravel()
-    Tensor([0., 3., 0., 6.])
+    >>> unpool(*pool(np.array([[[[[1.0, 3.0, 2.0, 6.0]]]]]))).data.ravel()
+    array([0., 3., 0., 6.])
     """
 
     _ndim, _op = 3, "max_unpool3d"

@@ -18,6 +18,7 @@ output and a KH x KW kernel.
 
 from fastconv.reference.activation import *
 from fastconv.reference.convolution import *
+from fastconv.reference.join import *
 from fastconv.reference.layers import *
 from fastconv.reference.losses import *
 from fastconv.reference.padding import *
