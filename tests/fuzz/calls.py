@@ -22,7 +22,12 @@ TARGETS = targets()
 NAMES = sorted(TARGETS)
 MAX_FAILURES = 200
 MAX_COPIED = 1 << 20  # elements of an array that is copied, to see whether it was changed
-SCANS = ("pool", "Pool", "data.")  # may read an array to its end before they allocate anything
+SCANS = (
+    "pool",
+    "Pool",
+    "data.",
+    "Tensor",
+)  # may read an array to its end before they allocate anything
 HEAVY = {"nn.models.lenet5"}  # milliseconds each: one in ten of those drawn
 
 
@@ -76,6 +81,10 @@ def _well_formed(d, name):
             layout = d.choice(list(LAYOUTS))
             arguments[key] = LAYOUTS[layout](d, value)
             notes.append(f"{key}: {layout}")
+        elif key == "arrays":
+            layouts = [d.choice(list(LAYOUTS)) for _ in value]
+            arguments[key] = [LAYOUTS[name](d, a) for name, a in zip(layouts, value, strict=True)]
+            notes.append(f"{key}: {', '.join(layouts)}")
     return Call(name, arguments, plain, notes)
 
 

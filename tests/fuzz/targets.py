@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import fastconv
-from fastconv import data, init, nn, optim, reference
+from fastconv import Tensor, autograd, data, init, nn, optim, reference
 from fastconv import functional as F
+from fastconv._tape import Op
 
 #: what is not called here, and where it is tested
 LEFT_OUT = {
@@ -29,6 +30,7 @@ LEFT_OUT = {
         "a base class: its methods are called on what derives from it",
     ),
     "nn.IncompatibleKeys": "a named tuple",
+    "autograd.Node": "made by calls of ops alone",
     "nn.models.vgg11": "a second to build: its layers are called one by one",
     "nn.models.resnet18": "a second to build",
     "nn.models.mobilenet": "a second to build",
@@ -64,8 +66,8 @@ class Target:
 
 def public():
     """(name, object) of everything that the package shows to its users."""
-    packages = {"": fastconv, "functional.": F, "nn.": nn, "nn.models.": nn.models,
-                "optim.": optim, "data.": data, "init.": init}  # fmt: skip
+    packages = {"": fastconv, "autograd.": autograd, "functional.": F, "nn.": nn,
+                "nn.models.": nn.models, "optim.": optim, "data.": data, "init.": init}  # fmt: skip
     for prefix, package in packages.items():
         for name in package.__all__:
             if not isinstance(getattr(package, name), types.ModuleType):
@@ -87,6 +89,8 @@ def targets():
             call = _layer(thing)
         elif isinstance(thing, type) and issubclass(thing, optim.Optimizer):
             call = _optimizer(thing)
+        elif isinstance(thing, Op):
+            call = _op(thing, MUTATES.get(name, ()))
         else:
             call = USES.get(name, thing)
         same = getattr(reference, short, None) if name.startswith("functional.") else None
@@ -97,18 +101,58 @@ def targets():
 # ---- how classes and context managers are used
 
 
+def _op(op, mutates):
+    """An op called with arrays and then, on the tape, with Tensors: the bits must be the same."""
+
+    def use(**arguments):
+        result = op(**arguments)
+        random = "rng" in op.parameters and not isinstance(arguments.get("rng"), int)
+        if not random and all(arguments.get(name) is None for name in mutates):
+            _taped(op, arguments, result)
+        return result
+
+    return use
+
+
+def _taped(op, arguments, result):
+    if op.sequence:
+        operands = [Tensor(array, requires_grad=True) for array in arguments["arrays"]]
+        recorded = op(**{**arguments, "arrays": operands})
+    else:
+        wanted = {
+            name: Tensor(value, requires_grad=True)
+            for name, value in arguments.items()
+            if name in op.rule.operands and not isinstance(value, F.PackedWeight | None)
+        }
+        operands = wanted.values()
+        recorded = op(**{**arguments, **wanted})
+    first, output = (r[0] if isinstance(r, tuple) else r for r in (result, recorded))
+    assert output.data.tobytes() == np.asarray(first).tobytes(), "Tensors give other bits"
+    output.backward(np.ones(output.shape))
+    for operand in operands:
+        _check_gradient(operand)
+
+
+def _check_gradient(tensor):
+    found = (tensor.grad.shape, tensor.grad.dtype)
+    assert found == (tensor.shape, tensor.dtype), f"the gradient of {tensor.shape} is {found}"
+
+
 def _pass(module, input, grad_output, training):
     """Forward, backward and state of a module."""
     module.train(training)
     output = module(input)
-    grad = np.ones_like(output) if grad_output is None else grad_output
-    grad_input = module.backward(grad)
-    module.backward_parameters(grad)
+    grad = np.ones(output.shape) if grad_output is None else grad_output
+    if output.requires_grad:
+        output.backward(grad)
+    image = Tensor(input, requires_grad=True)
+    module(image).backward(grad)
+    _check_gradient(image)
     module.load_state_dict(module.state_dict())
     repr(module)
     with nn.no_grad(), nn.packed(module):
         again = module(input)
-    return output, grad_input, again
+    return output.data, image.grad, again.data
 
 
 def _layer(kind):
@@ -120,9 +164,11 @@ def _layer(kind):
 
 def _loss(kind):
     def use(*, input, target, grad_output=None, **options):
-        loss = kind(**options)
-        value = loss(input, target)
-        return value, loss.backward(*([] if grad_output is None else [grad_output]))
+        scores = Tensor(input, requires_grad=True)
+        loss = kind(**options)(scores, target)
+        loss.backward(grad_output)
+        _check_gradient(scores)
+        return loss.data, scores.grad
 
     return use
 
@@ -189,21 +235,94 @@ def _standardized(*, images, others, per):
 def _packed(*, weight, groups):
     layer = nn.Conv2d(groups, groups, 1, groups=groups)
     layer.weight.data = weight
-    with nn.packed(nn.Sequential(layer)):
+    with nn.no_grad(), nn.packed(nn.Sequential(layer)):
         pass
 
 
 def _unpooling(kind):
     def use(*, input, indices, output_size=None, **options):
         layer = kind(**options)
-        output = layer(input, indices, output_size)
+        image = Tensor(input, requires_grad=True)
+        output = layer(image, indices, output_size)
+        output.backward(np.ones(output.shape))
+        _check_gradient(image)
         repr(layer)
-        return output, layer.backward(np.ones_like(output))
+        return output.data, image.grad
 
     return use
 
 
+def _module_list(*, modules, more, at):
+    found = nn.ModuleList(modules)
+    found.append(more)
+    found[at] = found[-1]
+    return _held(found), repr(found[:2])
+
+
+def _module_dict(*, modules, more, at):
+    found = nn.ModuleDict(modules)
+    found[at] = more
+    return _held(found), list(found), at in found
+
+
+def _held(container):
+    container.load_state_dict(container.state_dict())
+    container.eval().zero_grad()
+    return [name for name, _ in container.named_parameters()], repr(container), len(container)
+
+
+#: what a Tensor can do, but for going back, which is done with what comes of it
+METHODS = frozenset(
+    name
+    for name in {*vars(Tensor), *dir(Tensor)}
+    if callable(getattr(Tensor, name)) and (name[0] != "_" or name in vars(Tensor))
+) - {"__init__", "backward", "exposed", "written", "owner"}
+
+
+def _tensor(*, array, requires_grad, method, arguments):
+    tensor = Tensor(array, requires_grad)
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"no method {method!r}")
+    with np.errstate(all="ignore"):  # as NumPy's own, they warn of infinity and NaN
+        try:
+            result = getattr(tensor, method)(*arguments)
+        except (IndexError, OverflowError) as error:  # as NumPy refuses them
+            raise ValueError(error) from error
+    if isinstance(result, Tensor):
+        if result.requires_grad:
+            result.backward(np.ones(result.shape))
+            _check_gradient(tensor)
+        return result.data
+    return None
+
+
+def _checkpoint(*, function, inputs):
+    tensors, plain = ([Tensor(a, requires_grad=True) for a in inputs] for _ in range(2))
+    outputs = autograd.checkpoint(function, *tensors), function(*plain)
+    for output in outputs:
+        output.backward(np.ones(output.shape))
+    for a, b in zip(tensors, plain, strict=True):
+        same = a.grad is b.grad is None or a.grad.tobytes() == b.grad.tobytes()
+        assert same, "checkpoints change gradients"
+    return outputs[0].data
+
+
+def _registered(*, forward, gradients, input):
+    op = autograd.register(forward, **gradients)
+    tensor = Tensor(input, requires_grad=True)
+    output = op(tensor)
+    output.backward(np.ones(output.shape))
+    _check_gradient(tensor)
+    return output.data
+
+
 USES = {
+    **dict.fromkeys(("Tensor", "autograd.Tensor"), _tensor),
+    **dict.fromkeys(("no_grad", "autograd.no_grad"), _entered(fastconv.no_grad)),
+    "autograd.checkpoint": _checkpoint,
+    "autograd.register": _registered,
+    "nn.ModuleList": _module_list,
+    "nn.ModuleDict": _module_dict,
     "show_config": _silent,
     "threads": _entered(fastconv.threads),
     "accuracy": _entered(fastconv.accuracy),

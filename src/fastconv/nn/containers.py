@@ -171,7 +171,7 @@ class ModuleDict(Module):
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         self._modules: dict[str, Module] = {}
-        for name, module in (modules or {}).items():
+        for name, module in dict(modules or {}).items():
             self[name] = module
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

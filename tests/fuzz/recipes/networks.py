@@ -32,6 +32,24 @@ def residual(d):
     return {"body": body, "shortcut": d.choice((None, shortcut)), **module(d, x)}
 
 
+@recipe("nn.ModuleList")
+def module_list(d):
+    modules = small_layers(d, 2)
+    at = d.integer(-len(modules) - 1, len(modules))
+    return {"modules": modules, "more": modules[0], "at": at}
+
+
+@recipe("nn.ModuleDict")
+def module_dict(d):
+    first, *others = small_layers(d, 2)
+    modules = {f"layer {i}": module for i, module in enumerate(others)}
+    return {
+        "modules": d.choice((modules, None)),
+        "more": first,
+        "at": d.choice(("layer 1", "last")),
+    }
+
+
 @recipe("nn.Parameter")
 def parameter(d):
     s = shape(d)

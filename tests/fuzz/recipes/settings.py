@@ -4,7 +4,8 @@ from fuzz.recipes.common import recipe
 
 
 @recipe("get_num_threads", "get_accuracy", "get_include", "get_memory_cache", "show_config",
-        "nn.no_grad", "nn.is_grad_enabled")  # fmt: skip
+        "no_grad", "nn.no_grad", "nn.is_grad_enabled", "autograd.no_grad",
+        "autograd.is_grad_enabled")  # fmt: skip
 def nothing(d):
     return {}
 
