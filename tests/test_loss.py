@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from support.arrays import assert_equal
 
 import fastconv
 import fastconv.functional as F
-from fastconv import reference
+from fastconv import Tensor, nn, reference
 from fastconv.testing import assert_close, gradcheck
 
 DTYPES = [np.float32, np.float64]
@@ -367,6 +368,94 @@ def test_invalid_grad_output_is_refused():
             F.cross_entropy_backward(g, X, Y, reduction=reduction)
     with pytest.raises(ValueError, match=r"grad_output.*\(4,\)"):
         F.mse_loss_backward(np.ones(4), X, X, "none")
+
+
+# ------------------------------------------------------------------------- as layers
+
+LAYERS = [
+    (lambda r: nn.MSELoss(reduction=r), lambda rng: rng.random((4, 3))),
+    (lambda r: nn.CrossEntropyLoss(reduction=r), lambda rng: rng.integers(0, 3, 4)),
+    (
+        lambda r: nn.CrossEntropyLoss([1, 2, 3], 1, r, 0.1),
+        lambda rng: rng.integers(0, 3, 4),
+    ),
+    (
+        lambda r: nn.BCEWithLogitsLoss(np.ones((4, 1)), r, [1, 2, 3]),
+        lambda rng: rng.random((4, 3)),
+    ),
+]
+
+
+def assert_passes_on(criterion, name, x, target, g, **options):
+    """The layer has the loss and the gradient, to the bit, of the function with these options."""
+    scores = Tensor(x, requires_grad=True)
+    loss = criterion(scores, target)
+    assert_equal(loss, np.asarray(getattr(F, name)(x, target, **options)))
+    loss.backward(g)
+    assert_equal(scores.grad, getattr(F, f"{name}_backward")(g, x, target, **options))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_layers_pass_their_options_on(reduction, rng):
+    x, labels, t = rng.standard_normal((4, 3)), np.array([0, 1, 2, 1]), rng.random((4, 3))
+    w, row = np.array([1.0, 2.0, 3.0]), rng.random((4, 1))
+    assert_passes_on(
+        nn.CrossEntropyLoss([1, 2, 3], 1, reduction, 0.1),
+        "cross_entropy",
+        x,
+        labels,
+        rng.random(4 if reduction == "none" else ()),
+        weight=w,
+        ignore_index=1,
+        reduction=reduction,
+        label_smoothing=0.1,
+    )
+    g = rng.random((4, 3) if reduction == "none" else ())
+    assert_passes_on(
+        nn.BCEWithLogitsLoss(row, reduction, [1, 2, 3]),
+        "binary_cross_entropy_with_logits",
+        x,
+        t,
+        g,
+        weight=row,
+        reduction=reduction,
+        pos_weight=w,
+    )
+    assert_passes_on(nn.MSELoss(reduction), "mse_loss", x, t, g, reduction=reduction)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("make", "make_target"), LAYERS)
+def test_gradients_of_layers(make, make_target, reduction, rng):
+    criterion, target = make(reduction), make_target(rng)
+    x = rng.standard_normal((4, 3))
+    gradcheck(lambda x: criterion(x, target), None, x)
+    loss = criterion(x, target)
+    assert isinstance(loss, Tensor)
+    assert (loss.shape == ()) == (reduction != "none")
+    assert not loss.requires_grad
+    scores = Tensor(x.astype(np.float32), requires_grad=True)
+    single = criterion(scores, target if target.ndim == 1 else np.float32(target))
+    assert_close(np.float64(single), np.float64(loss), rtol=1e-5, atol=1e-6)
+    single.backward(np.ones(single.shape))
+    assert scores.grad.dtype == np.float32
+
+
+def test_layers_go_back_from_one_by_default(rng):
+    x, t = rng.standard_normal((4, 3)), rng.integers(0, 3, 4)
+    for given, g in ((None, 1.0), (0.5, 0.5), (np.float32(0.5), 0.5)):
+        scores = Tensor(x, requires_grad=True)
+        nn.CrossEntropyLoss()(scores, t).backward(given)
+        assert_equal(scores.grad, F.cross_entropy_backward(g, x, t))
+
+
+def test_a_loss_within_no_grad_does_not_go_back():
+    scores = Tensor(np.zeros((2, 3)), requires_grad=True)
+    for criterion in (nn.MSELoss(), nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss()):
+        with nn.no_grad():
+            loss = criterion(scores, np.full((2, 3), 0.5))
+        with pytest.raises(RuntimeError, match="within no_grad"):
+            loss.backward()
 
 
 # -------------------------------------------------------------------------- peers

@@ -263,6 +263,18 @@ def test_parameter_refuses_a_gradient_of_another_shape():
     assert p.grad is None
 
 
+def test_gradients_are_real_numbers_of_the_parameters_precision():
+    p = nn.Parameter(np.zeros(2, np.float32))
+    for g in (np.ones(2, complex), np.ones(2, bool), ["a", "b"]):
+        for call in (p.accumulate, p.backward):
+            with pytest.raises(TypeError, match="grad must be real numbers"):
+                call(g)
+    assert p.grad is None
+    p.accumulate([1, 2])
+    p.backward(np.array([0.5, 1e300]))
+    assert_equal(p.grad, np.array([1.5, np.inf], np.float32))
+
+
 def test_accumulated_gradients_are_nobody_elses():
     p, q = nn.Parameter(np.zeros(2)), nn.Parameter(np.zeros(2))
     g = np.ones(2)

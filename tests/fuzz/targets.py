@@ -107,7 +107,9 @@ def _op(op, mutates):
     def use(**arguments):
         result = op(**arguments)
         random = "rng" in op.parameters and not isinstance(arguments.get("rng"), int)
-        if not random and all(arguments.get(name) is None for name in mutates):
+        packed = isinstance(arguments.get("weight"), F.PackedWeight)  # has no gradient
+        written = any(arguments.get(name) is not None for name in mutates)
+        if not (random or packed or written):
             _taped(op, arguments, result)
         return result
 
@@ -122,7 +124,7 @@ def _taped(op, arguments, result):
         wanted = {
             name: Tensor(value, requires_grad=True)
             for name, value in arguments.items()
-            if name in op.rule.operands and not isinstance(value, F.PackedWeight | None)
+            if name in op.rule.operands and value is not None
         }
         operands = wanted.values()
         recorded = op(**{**arguments, **wanted})
@@ -252,10 +254,21 @@ def _unpooling(kind):
     return use
 
 
+@contextlib.contextmanager
+def _as_others():
+    """What lists and NumPy refuse in their own way, and warn of."""
+    with np.errstate(all="ignore"):
+        try:
+            yield
+        except (IndexError, OverflowError) as error:
+            raise ValueError(error) from error
+
+
 def _module_list(*, modules, more, at):
     found = nn.ModuleList(modules)
     found.append(more)
-    found[at] = found[-1]
+    with _as_others():
+        found[at] = found[-1]
     return _held(found), repr(found[:2])
 
 
@@ -283,11 +296,8 @@ def _tensor(*, array, requires_grad, method, arguments):
     tensor = Tensor(array, requires_grad)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"no method {method!r}")
-    with np.errstate(all="ignore"):  # as NumPy's own, they warn of infinity and NaN
-        try:
-            result = getattr(tensor, method)(*arguments)
-        except (IndexError, OverflowError) as error:  # as NumPy refuses them
-            raise ValueError(error) from error
+    with _as_others():
+        result = getattr(tensor, method)(*arguments)
     if isinstance(result, Tensor):
         if result.requires_grad:
             result.backward(np.ones(result.shape))
@@ -298,7 +308,8 @@ def _tensor(*, array, requires_grad, method, arguments):
 
 def _checkpoint(*, function, inputs):
     tensors, plain = ([Tensor(a, requires_grad=True) for a in inputs] for _ in range(2))
-    outputs = autograd.checkpoint(function, *tensors), function(*plain)
+    with _as_others():
+        outputs = autograd.checkpoint(function, *tensors), function(*plain)
     for output in outputs:
         output.backward(np.ones(output.shape))
     for a, b in zip(tensors, plain, strict=True):
@@ -310,7 +321,8 @@ def _checkpoint(*, function, inputs):
 def _registered(*, forward, gradients, input):
     op = autograd.register(forward, **gradients)
     tensor = Tensor(input, requires_grad=True)
-    output = op(tensor)
+    with _as_others():
+        output = op(tensor)
     output.backward(np.ones(output.shape))
     _check_gradient(tensor)
     return output.data

@@ -240,7 +240,7 @@ def _var(input: Array, axis: Axis = None, ddof: int = 0, keepdims: bool = False)
 
 def _var_input(grad: Array, input: Array, axis: Axis, ddof: int, keepdims: bool) -> Array:
     each = _expanded(grad, axis, keepdims, input.shape)
-    scale = 2 / (_count(input.shape, axis) - ddof)
+    scale = np.divide(2, _count(input.shape, axis) - ddof)
     return np.asarray(each * _centred(input, axis) * scale, input.dtype)
 
 

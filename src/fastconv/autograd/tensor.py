@@ -151,6 +151,8 @@ class Tensor(Variable):
         ------
         ValueError
             If ``grad`` has another shape, or is not given where there are more elements.
+        TypeError
+            If ``grad`` is not of real numbers.
         RuntimeError
             If this Tensor requires no gradient, backward was here before, or an array that it
             needs was changed.
@@ -161,10 +163,7 @@ class Tensor(Variable):
                 "made within no_grad()"
             )
         if grad is not None:
-            grad = to_array("grad", grad.data if isinstance(grad, Tensor) else grad)
-            if grad.shape != self.shape:
-                raise ValueError(f"grad has shape {grad.shape}, the Tensor {self.shape}")
-            grad = grad.astype(self.dtype, copy=False)
+            grad = self._as_gradient(grad)
         elif self.size != 1:
             raise ValueError(
                 f"backward of a Tensor of shape {self.shape} needs grad, of that shape: "
@@ -181,12 +180,21 @@ class Tensor(Variable):
         ------
         ValueError
             If ``grad`` has not this Tensor's shape.
+        TypeError
+            If ``grad`` is not of real numbers.
         """
-        grad = to_array("grad", grad)
-        if grad.shape != self.shape:
-            raise ValueError(f"grad has shape {grad.shape}, the Tensor {self.shape}")
+        grad = self._as_gradient(grad)
         with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN pass on
             self.grad = grad.copy() if self.grad is None else self.grad + grad
+
+    def _as_gradient(self, grad: Any) -> Array:
+        array = to_array("grad", grad.data if isinstance(grad, Tensor) else grad)
+        if array.shape != self.shape:
+            raise ValueError(f"grad has shape {array.shape}, the Tensor {self.shape}")
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"grad must be real numbers, got {array.dtype}")
+        with np.errstate(over="ignore"):
+            return array.astype(self.dtype, copy=False)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
@@ -354,7 +362,7 @@ class Tensor(Variable):
 
     def clip(self, min: Any = None, max: Any = None) -> Any:
         """Elements held between two numbers; the gradient is that of those that stay."""
-        return ops.clip(self, _number(min), _number(max))
+        return ops.clip(self, _bound("min", min), _bound("max", max))
 
     def pow(self, exponent: Any) -> Any:
         """Every element to a power."""
@@ -374,6 +382,13 @@ def _number(value: Any) -> Any:
     """NumPy's numbers as Python's, which take the precision of the array beside them."""
     if isinstance(value, np.generic):
         return value.item()
+    return value
+
+
+def _bound(name: str, value: Any) -> Any:
+    value = _number(value)
+    if not isinstance(value, int | float | None):
+        raise TypeError(f"{name} must be a number or None, got {value!r}")
     return value
 
 

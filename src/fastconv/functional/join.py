@@ -103,9 +103,9 @@ def concatenate_backward(
     Raises
     ------
     TypeError
-        If ``grad_output`` is neither float32 nor float64.
+        If ``grad_output`` is neither float32 nor float64, or a shape has no integers.
     ValueError
-        If it has not the shape of the output.
+        If ``grad_output`` has not the shape of the output.
 
     Examples
     --------
@@ -115,10 +115,25 @@ def concatenate_backward(
     """
     grad = as_array("grad_output", grad_output)
     at = _axis_of(axis, grad.ndim)
-    sizes = [shape[at] for shape in input_shapes]
-    if sum(sizes) != grad.shape[at]:
-        raise ValueError(f"grad_output has shape {grad.shape}, the arrays had {[*input_shapes]}")
-    return _pieces(grad, sizes, at)
+    if not isinstance(input_shapes, list | tuple):
+        raise TypeError(f"input_shapes must be a list or tuple of shapes, got {input_shapes!r}")
+    shapes = [_sizes(f"input_shapes[{i}]", shape) for i, shape in enumerate(input_shapes)]
+    parts = [shape[at] if len(shape) == grad.ndim else -1 for shape in shapes]
+    others = {(*shape[:at], *shape[at + 1 :]) for shape in shapes}
+    if (
+        min(parts, default=0) < 0
+        or sum(parts) != grad.shape[at]
+        or others - {(*grad.shape[:at], *grad.shape[at + 1 :])}
+    ):
+        raise ValueError(f"grad_output has shape {grad.shape}, the arrays had {shapes}")
+    return _pieces(grad, parts, at)
+
+
+def _sizes(name: str, shape: Any) -> tuple[int, ...]:
+    try:
+        return tuple(map(index, shape))
+    except TypeError:
+        raise TypeError(f"{name} must be a tuple of integers, got {shape!r}") from None
 
 
 def _pieces(array: Any, sizes: Sequence[int], axis: int) -> list[Any]:
@@ -297,7 +312,10 @@ def where_backward(
     Raises
     ------
     TypeError
-        If ``grad_output`` is neither float32 nor float64, or ``condition`` not boolean.
+        If ``grad_output`` is neither float32 nor float64, ``condition`` not boolean, or a shape has
+        no integers.
+    ValueError
+        If one of these shapes cannot be broadcast to that of ``grad_output``.
 
     Examples
     --------
@@ -307,10 +325,19 @@ def where_backward(
     """
     grad, mask = as_array("grad_output", grad_output), _choice(condition)
     zero = grad.dtype.type(0)
+    _check_repeated("condition's shape", mask.shape, grad)
     return (
-        fitted(np.where(mask, grad, zero), input_shape),
-        fitted(np.where(mask, zero, grad), other_shape),
+        fitted(np.where(mask, grad, zero), _check_repeated("input_shape", input_shape, grad)),
+        fitted(np.where(mask, zero, grad), _check_repeated("other_shape", other_shape, grad)),
     )
+
+
+def _check_repeated(name: str, shape: Any, grad: Array) -> tuple[int, ...]:
+    sizes = _sizes(name, shape)
+    ends = zip(reversed(sizes), reversed(grad.shape), strict=False)
+    if len(sizes) > grad.ndim or any(n not in (1, size) for n, size in ends):
+        raise ValueError(f"{name} {sizes} cannot be broadcast to {grad.shape}, grad_output's")
+    return sizes
 
 
 def _choice(condition: NDArray[np.bool_]) -> NDArray[np.bool_]:

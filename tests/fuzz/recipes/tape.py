@@ -24,13 +24,12 @@ def index(d, s):
                     slice(d.integer(0, n), None),
                     slice(None, None, -2),
                     d.integer(-n, n - 1) if n else slice(0),
-                    None,
                 )
             )
         )
     if s and s[0] and d.chance(0.2):
         return d.rng.integers(0, s[0], d.integer(1, 5))  # some more than once
-    return ... if not parts and d.chance(0.5) else tuple(parts)
+    return (*parts, *d.choice(((), (None,), (...,), (..., None))))
 
 
 @recipe("Tensor", "autograd.Tensor")
