@@ -275,16 +275,6 @@ def test_gradients_are_real_numbers_of_the_parameters_precision():
     assert_equal(p.grad, np.array([1.5, np.inf], np.float32))
 
 
-def test_accumulated_gradients_are_nobody_elses():
-    p, q = nn.Parameter(np.zeros(2)), nn.Parameter(np.zeros(2))
-    g = np.ones(2)
-    p.accumulate(g)
-    q.accumulate(g)
-    p.accumulate(g)
-    for array, value in ((p.grad, 2), (q.grad, 1), (g, 1)):
-        assert_equal(array, np.full(2, value, float))
-
-
 def test_a_module_that_defines_no_forward_says_so():
     with pytest.raises(NotImplementedError, match="Module defines no forward"):
         nn.Module()(np.ones(1))
