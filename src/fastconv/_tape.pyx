@@ -89,7 +89,7 @@ cdef class Variable:
         """The Tensor whose memory this is: itself, or what it is a view of."""
         return self if self._source is None else self._source
 
-    cpdef exposed(self):  # -> Any
+    cpdef exposed(self):  # -> NDArray[Any]
         """The array, for somebody who may write to it."""
         cdef Variable source = self.owner()
         cdef Stamp stamp = source._stamp
@@ -100,7 +100,7 @@ cdef class Variable:
             source._stamp = None
         return self._array
 
-    cpdef written(self):  # -> Any
+    cpdef written(self):  # -> NDArray[Any]
         """The array, which fastconv writes to now: whoever needs what it was will find out."""
         cdef Variable source = self.owner()
         source._version += 1
@@ -311,7 +311,7 @@ cdef class Op:
             + tuple([named.get(name, MISSING) for name in names[positional:]]))
         update_wrapper(self, function)
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args, **kwargs):  # -> Any
         cdef list values = list(args)
         values += kwargs.values()
         cdef tuple names = tuple(kwargs)

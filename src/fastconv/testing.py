@@ -249,6 +249,7 @@ def gradcheck(
     operands: list[Any] = arrays if backward else [Tensor(x, requires_grad=True) for x in arrays]
     output = forward(*operands)
     g = _random_gradient(np.shape(output), seed)
+    gradients: Any
     if backward is None:
         _go_back(output, g)
         gradients = tuple([operand.grad for operand in operands])

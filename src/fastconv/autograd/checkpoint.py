@@ -54,12 +54,14 @@ def _prepare_batch_norm(values: list[Any]) -> None:
         values[_BN_MEAN] = values[_BN_VAR] = None
 
 
-_RNG, _TRAINING = (F.dropout.parameters.index(name) for name in ("rng", "training"))
+_DROPOUT: Any = F.dropout
+_BATCH_NORM: Any = F.batch_norm
+_RNG, _TRAINING = (_DROPOUT.parameters.index(name) for name in ("rng", "training"))
 _BN_TRAINING, _BN_MEAN, _BN_VAR = (
-    F.batch_norm.parameters.index(name) for name in ("training", "running_mean", "running_var")
+    _BATCH_NORM.parameters.index(name) for name in ("training", "running_mean", "running_var")
 )
-F.dropout.rule.prepare = _prepare_dropout
-F.batch_norm.rule.prepare = _prepare_batch_norm
+_DROPOUT.rule.prepare = _prepare_dropout
+_BATCH_NORM.rule.prepare = _prepare_batch_norm
 
 
 def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
@@ -131,7 +133,7 @@ def _checkpointed() -> None:
     """What errors name, and whoever reads the graph finds."""
 
 
-_CHECKPOINT = Op(_checkpointed)
+_CHECKPOINT: Any = Op(_checkpointed)
 _CHECKPOINT.__name__ = "checkpoint"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastconv._tape import Op
-from fastconv.autograd.rules import Names, Rule
+from fastconv.autograd.rules import Rule
 
 
 def register(
@@ -59,7 +59,7 @@ def register(
     array([ 3., 12.])
     """
     op = Op(forward)
-    named: dict[Names, Callable[..., Any]] = dict(gradients)
+    named: dict[Any, Callable[..., Any]] = dict(gradients)
     if backward is not None:
         required = len(op.parameters) - len(forward.__defaults__ or ())
         operands = op.parameters[: min(required, forward.__code__.co_argcount)]

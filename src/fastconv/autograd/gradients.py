@@ -58,13 +58,16 @@ GRADIENTS: Mapping[str, Mapping[Names, Callable[..., Any]]] = {
 }
 
 
+_PUBLIC: dict[str, Any] = {name: getattr(F, name) for name in vars(F)["__all__"]}
+
+
 def _gradients(name: str) -> Mapping[Names, Callable[..., Any]]:
     if name in GRADIENTS:
         return GRADIENTS[name]
-    if whole := getattr(F, f"{name}_backward", None):
+    if whole := _PUBLIC.get(f"{name}_backward"):
         return {"input": whole}
     start = f"{name}_backward_"
-    return {f.removeprefix(start): getattr(F, f) for f in F.__all__ if f.startswith(start)}
+    return {f.removeprefix(start): _PUBLIC[f] for f in _PUBLIC if f.startswith(start)}
 
 
 def _rule(op: Op) -> Rule:
@@ -79,9 +82,8 @@ def _rule(op: Op) -> Rule:
     )
 
 
-for _name in F.__all__:
-    _op = getattr(F, _name)
+for _op in _PUBLIC.values():
     if isinstance(_op, Op) and not _op.sequence:
         _op.rule = _rule(_op)
-F.concatenate.rule = F.concatenate_backward
-F.stack.rule = lambda grad_output, input_shapes, axis: F.stack_backward(grad_output, axis)
+_PUBLIC["concatenate"].rule = F.concatenate_backward
+_PUBLIC["stack"].rule = lambda grad_output, input_shapes, axis: F.stack_backward(grad_output, axis)

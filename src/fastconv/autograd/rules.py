@@ -54,6 +54,8 @@ class Rule(Recording):
         self.operands = {name for names in self.functions for name in names}
         if unknown := self.operands - set(op.parameters):
             raise ValueError(f"{op.__name__} has no argument {', '.join(sorted(unknown))}")
+        option: str | None
+        self.extra_names: Sequence[str]
         option, self.extra_names = extras or (None, ())
         self.extras, self.activation, self.out = [
             op.parameters.index(name) if name in op.parameters else -1

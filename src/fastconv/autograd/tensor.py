@@ -58,6 +58,7 @@ class Tensor(Variable):
     """
 
     __slots__ = ()
+    _array: Array
 
     __array_ufunc__ = None  # NumPy's arrays leave operators to Tensors, and would lose gradients
 
@@ -210,7 +211,7 @@ class Tensor(Variable):
 
     # ---- NumPy's operators and methods
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.data, dtype, copy=copy)
 
     def __len__(self) -> int:
@@ -238,7 +239,7 @@ class Tensor(Variable):
 
     def __add__(self, other: Any) -> Any:
         if getattr(other, "shape", None) == self._array.shape and self._array.dtype.kind == "f":
-            return F.add(self, other)
+            return F.add(self, other)  # type: ignore[arg-type]
         return ops.add(self, _number(other))
 
     __radd__ = __add__

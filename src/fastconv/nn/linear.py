@@ -64,7 +64,7 @@ class Linear(Module):
         self.bias = Parameter(init.default_bias(shape, dtype=dtype, rng=rng)) if bias else None
 
     def forward(self, input: Any) -> Any:
-        return F.linear(input, self.weight, self.bias)
+        return F.linear(input, self.weight, self.bias)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         bias = "" if self.bias is not None else ", bias=False"

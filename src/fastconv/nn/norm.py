@@ -92,8 +92,8 @@ class BatchNorm2d(Module):
             input,
             self.running_mean,
             self.running_var,
-            self.weight,
-            self.bias,
+            self.weight,  # type: ignore[arg-type]
+            self.bias,  # type: ignore[arg-type]
             self.training or self.running_mean is None,
             momentum,
             self.eps,

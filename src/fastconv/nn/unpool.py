@@ -21,7 +21,9 @@ class _MaxUnpoolNd(PoolNd):
         # as large as the padding leaves something of
         unpooled_size((2**31,) * self._ndim, kernel_size, stride, padding, None)
 
-    def forward(self, input: Any, indices: Any, output_size: tuple[int, ...] | None = None) -> Any:
+    def forward(  # type: ignore[override]
+        self, input: Any, indices: Any, output_size: tuple[int, ...] | None = None
+    ) -> Any:
         options = self.kernel_size, self.stride, self.padding, output_size
         return getattr(F, self._op)(input, indices, *options)
 
