@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_threads import at_once
+from support.threads import at_once
 
 import fastconv
 import fastconv.functional as F

@@ -3,32 +3,18 @@
 import os
 import sys
 import sysconfig
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from support import every_op
 from support.child import output
+from support.threads import THREADS, at_once
 
 import fastconv
 import fastconv.functional as F
 from fastconv import _geometry
 
-THREADS = 16
 WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-
-
-def at_once(function, n=THREADS):
-    """What function(0) … function(n - 1) return from as many threads that start together."""
-    ready = threading.Barrier(n)
-
-    def start(i):
-        ready.wait(60)
-        return function(i)
-
-    with ThreadPoolExecutor(n) as pool:
-        return [job.result(300) for job in [pool.submit(start, i) for i in range(n)]]
 
 
 def test_every_public_function_is_called_by_these_tests():
