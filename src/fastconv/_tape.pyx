@@ -63,7 +63,7 @@ cdef object next_number = count().__next__
 grad_enabled = ContextVar("fastconv_grad_enabled", default=True)
 cdef object is_enabled = grad_enabled.get
 
-# what `fastconv.autograd` sets: the class of results, the sum of two gradients, ReLU and its gradient
+# what `fastconv.autograd` sets: the class of results, a sum of gradients, ReLU and its gradient
 cdef object Tensor = None, add = None, relu = None, relu_backward = None
 
 
