@@ -53,6 +53,15 @@ def test_a_layer_in_two_places_is_saved_in_both_and_learned_once(rng):
         other.load_state_dict(dict(list(model.state_dict().items())[:2]))
 
 
+def test_a_parameter_of_two_layers_is_learned_once(rng):
+    model = nn.Sequential(nn.Linear(3, 3, **F64), nn.Tanh(), nn.Linear(3, 3, **F64))
+    model[2].weight = model[0].weight
+    assert [name for name, _ in model.named_parameters()] == ["0.weight", "0.bias", "2.bias"]
+    state = model.state_dict()
+    assert state["0.weight"] is state["2.weight"]
+    gradcheck_module(model, rng.standard_normal((2, 3)))
+
+
 def test_modules_in_lists_and_dictionaries_are_found(rng):
     class Tower(nn.Module):
         def __init__(self):

@@ -1,5 +1,7 @@
 """Gradients by the tape: those of the public functions to the bit, and of NumPy's methods right."""
 
+import operator
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import fastconv
 import fastconv.functional as F
 from fastconv import Tensor
 from fastconv.functional._op import Op
+from fastconv.testing import gradcheck
 
 rng = np.random.default_rng(0)
 
@@ -266,23 +269,7 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_methods(name):
     function, *operands = METHODS[name]
-    operands = [a.copy() for a in operands]
-    tensors = [Tensor(a, requires_grad=True) for a in operands]
-    y = function(*tensors)
-    g = np.random.default_rng(2).standard_normal(y.shape)
-    y.backward(g)
-    eps = 1e-6
-    for k, tensor in enumerate(tensors):
-        numeric = np.empty(tensor.shape)
-        for at in np.ndindex(tensor.shape):
-            ends = []
-            for sign in (1, -1):
-                moved = [a.copy() for a in operands]
-                moved[k][at] += sign * eps
-                with fastconv.no_grad():
-                    ends.append(float((function(*map(Tensor, moved)).data * g).sum()))
-            numeric[at] = (ends[0] - ends[1]) / (2 * eps)
-        np.testing.assert_allclose(tensor.grad, numeric, rtol=1e-6, atol=1e-6)
+    gradcheck(function, None, *operands, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -307,3 +294,13 @@ def test_long_sums_of_float32_keep_their_digits():
     np.testing.assert_allclose(t.sum(0).data, exact, rtol=1e-7)
     np.testing.assert_allclose(t.mean(0).data, np.float32(0.1), rtol=1e-7)
     (t + Tensor(np.zeros(2, np.float32), requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "truediv", "pow", "matmul"])
+def test_arrays_of_another_precision_are_refused(name):
+    function = getattr(operator, name)
+    single = Tensor(np.ones((2, 2), np.float32), requires_grad=True)
+    double = np.ones((2, 2) if name == "matmul" else (1, 2))
+    for a, b in ((single, double), (double, single), (single, Tensor(double))):
+        with pytest.raises(TypeError, match=r"float32.*float64|float64.*float32"):
+            function(a, b)
