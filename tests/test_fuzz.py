@@ -13,6 +13,7 @@ from fuzz import calls, growth, recipes, targets
 import fastconv.functional as F
 from fastconv import nn, optim
 from fastconv._drivers import memory
+from fastconv.autograd.rules import Rule
 
 limited = pytest.mark.skipif(
     sys.platform != "linux", reason="calls of billions of elements need a limit on memory"
@@ -124,6 +125,17 @@ def test_fuzzer_finds_a_wrong_result(monkeypatch):
         return np.nextafter(F.relu(input), 1) + np.asarray(1e-3, input.dtype)
 
     assert any("wrong result" in f for f in planted(monkeypatch, "functional.relu", relu))
+
+
+def test_fuzzer_finds_a_wrong_gradient_and_another_result_on_the_tape(monkeypatch):
+    def found():
+        return [calls.run(calls.make(0, n, "functional.relu")).finding for n in range(60)]
+
+    rule = Rule(F.relu, {"input": lambda grad: grad[None]})
+    monkeypatch.setattr(F.relu, "rule", rule)
+    assert any("the gradient of" in finding for finding in found())
+    rule.prepare = lambda values: values.__setitem__(0, values[0] * 2)
+    assert any("Tensors give other bits" in finding for finding in found())
 
 
 def test_fuzzer_finds_a_modified_argument(monkeypatch):
