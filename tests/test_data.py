@@ -308,6 +308,8 @@ def test_standardizer_refuses_invalid_input():
         data.Standardizer().fit(np.full((2, 1, 3, 3), np.nan))
     with pytest.raises(ValueError, match="empty"):
         data.Standardizer().fit(good[:0])
+    with pytest.raises(TypeError, match="images must be real numbers, got complex128"):
+        data.Standardizer().fit(good.astype(complex))
     fitted = data.Standardizer("feature").fit(good)
     with pytest.raises(TypeError, match="uint8"):
         fitted.transform(good.astype(np.uint8))

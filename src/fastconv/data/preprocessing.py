@@ -85,8 +85,12 @@ class Standardizer:
         ------
         ValueError
             If ``images`` is empty, lacks a channel axis, or holds NaN or infinity.
+        TypeError
+            If ``images`` are no real numbers.
         """
         images = to_array("images", images)
+        if images.dtype.kind not in "fiub":
+            raise TypeError(f"images must be real numbers, got {images.dtype}")
         if images.ndim < 2 or images.size == 0:
             raise ValueError(f"images must have shape (N, C, …) and not be empty: {images.shape}")
         axes = tuple(i for i in range(images.ndim) if i != 1) if self.per == "channel" else (0,)
