@@ -112,7 +112,8 @@ def test_same_bits_for_any_number_of_threads_and_any_position(name, options, dty
             for g in grads:
                 p.grad = g[part]
                 optimizer.step()
-        return [a.tobytes() for a in (p.data, *optimizer.state_dict().values()) if np.ndim(a)]
+        kept = (p.data, *optimizer.state_dict().values())
+        return [a.tobytes() for a in kept if isinstance(a, np.ndarray)]
 
     whole = steps(1)
     assert all(steps(n) == whole for n in (2, 3, 4))
@@ -253,11 +254,11 @@ def test_state_dict_is_flat_numbers_and_arrays(rng):
     params = parameters(rng)
     optimizer = optim.Adam(params, lr=0.5)
     assert optimizer.state_dict() == {
-        "lr": 0.5,
-        "beta1": 0.9,
-        "beta2": 0.999,
-        "eps": 1e-8,
-        "weight_decay": 0.0,
+        "Adam.0.params": 3,
+        "Adam.0.lr": 0.5,
+        "Adam.0.betas": (0.9, 0.999),
+        "Adam.0.eps": 1e-8,
+        "Adam.0.weight_decay": 0.0,
     }
     set_gradients(rng, params, without=1)
     optimizer.step()
@@ -270,14 +271,23 @@ def test_state_dict_is_flat_numbers_and_arrays(rng):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"lr": None}, "no lr"),
-        ({"lr": -1.0}, "lr.*-1"),
-        ({"lr": "fast"}, "lr.*fast"),
-        ({"lr": np.ones(2)}, "lr"),
+        ({"Adam.0.lr": None}, "no Adam.0.lr"),
+        ({"Adam.0.lr": -1.0}, "lr.*-1"),
+        ({"Adam.0.lr": "fast"}, "lr.*fast"),
+        ({"Adam.0.lr": np.ones(2)}, "lr"),
+        ({"Adam.0.betas": 0.5}, r"betas.*0\.5"),
+        ({"Adam.0.betas": [0.5, 1.0]}, r"beta2.*1\.0"),
+        ({"Adam.0.betas": np.ones((1, 2))}, r"Adam\.0\.betas"),
+        ({"Adam.0.params": 2}, r"groups of \[2\] parameters, this Adam has groups of \[3\]"),
+        ({"Adam.0.params": math.inf}, r"Adam\.0\.params.*inf"),
+        ({"Adam.1.params": 2}, r"\[3, 2\]"),
+        ({"Adam.1.lr": 2}, r"unknown entry 'Adam\.1\.lr'"),
+        ({"AdamW.0.lr": 1.0}, "state is of AdamW, this optimiser is Adam"),
         ({"0.exp_avg": None}, r"parameter 0 lacks \['exp_avg'\]"),
         ({"0.exp_avg": np.ones((4, 3))}, r"0.exp_avg.*\(3, 4\).*\(4, 3\)"),
         ({"0.exp_avg": np.ones((3, 4), int)}, r"0.exp_avg.*int64"),
         ({"0.step": 1.5}, r"0.step.*1\.5"),
+        ({"0.step": -1}, r"0.step.*-1"),
         ({"9.step": 1}, r"unknown entry '9.step'"),
         ({"0.velocity": np.ones((3, 4))}, r"unknown entry '0.velocity'"),
         ({"momentum": 0.9}, r"unknown entry 'momentum'"),
@@ -290,7 +300,7 @@ def test_load_state_dict_refuses_without_changing_anything(change, text, rng):
     optimizer.step()
     before = optimizer.state_dict()
     kept = {k: np.copy(v) for k, v in before.items()}
-    state = {**before, "lr": 0.25, **change}
+    state = {**before, "Adam.0.lr": 0.25, **change}
     state = {key: value for key, value in state.items() if value is not None}
     with pytest.raises(ValueError, match=text):
         optimizer.load_state_dict(state)
@@ -337,6 +347,166 @@ def test_invalid_arguments_are_refused(call, error, text, rng):
         call(parameters(rng))
 
 
+# -------------------------------------------------------------------------- groups
+
+
+def test_a_group_is_updated_as_an_optimizer_of_its_own_would(rng):
+    for name, options in OPTIMIZERS:
+        ours = parameters(rng)
+        apart = [nn.Parameter(p.data.copy()) for p in ours]
+        other = {"lr": 0.003, "weight_decay": 0.3}
+        optimizer = make(name, options, [{"params": ours[:1], **other}, {"params": ours[1:]}])
+        alone = [make(name, {**options, **other}, apart[:1]), make(name, options, apart[1:])]
+        for _ in range(3):
+            set_gradients(rng, ours)
+            for p, q in zip(ours, apart, strict=True):
+                q.grad = p.grad
+            for each in (optimizer, *alone):
+                each.step()
+        for p, q in zip(ours, apart, strict=True):
+            np.testing.assert_array_equal(p.data, q.data)
+        assert optimizer.params == ours
+
+
+def test_settings_of_a_group_may_be_changed_between_steps(rng):
+    p, q = (nn.Parameter(np.zeros(2)) for _ in range(2))
+    optimizer = optim.SGD([{"params": p}, {"params": iter([q]), "lr": 0.5}], lr=0.1)
+    p.grad = q.grad = np.ones(2)
+    optimizer.step()
+    optimizer.param_groups[0]["lr"] = 1.0
+    optimizer.step()
+    np.testing.assert_allclose(p.data, -1.1)
+    np.testing.assert_allclose(q.data, -1.0)
+    with pytest.raises(AttributeError, match=r"\[0\.5, 1\.0\]"):
+        optimizer.lr  # noqa: B018
+    optimizer.lr = 0.25
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
+    assert optimizer.lr == 0.25
+    with pytest.raises(ValueError, match=r"lr.*-1"):
+        optimizer.lr = -1
+
+
+def test_the_users_dicts_and_lists_stay_theirs(rng):
+    group = {"params": parameters(rng), "lr": 0.5}
+    optimizer = optim.SGD([group])
+    optimizer.param_groups[0]["lr"] = 0.1
+    optimizer.param_groups[0]["params"].pop()
+    assert group["lr"] == 0.5
+    assert len(group["params"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "text"),
+    [
+        (lambda p: [{"params": p}, {"params": p[:1]}], ValueError, r"twice: params\[1\]\['params'"),
+        (lambda p: [{"params": [p[0], p[0]]}], ValueError, r"twice.*\[1\], of shape \(3, 4\)"),
+        (lambda p: [{"params": p, "rate": 1}], TypeError, r"params\[0\].*'rate'; SGD has lr, mom"),
+        (
+            lambda p: [{"params": p}, {"params": []}],
+            ValueError,
+            r"params\[1\]\['params'\] is empty",
+        ),
+        (lambda p: [{"lr": 0.1}], ValueError, r"params\[0\] has no 'params', only \['lr'\]"),
+        (lambda p: [{"params": p, "lr": -1}], ValueError, r"params\[0\]: lr.*-1"),
+        (lambda p: [{"params": p, "lr": "1"}], TypeError, r"params\[0\]: lr.*'1'"),
+        (lambda p: [{"params": p, "nesterov": True}], ValueError, r"params\[0\]: nesterov"),
+        (lambda p: [{"params": p[:1]}, p[1]], TypeError, r"not both: params\[1\] is .* Parameter"),
+        (lambda p: {"params": p}, TypeError, r"params\[0\] must be a Parameter.* type str"),
+        (lambda p: p[0], TypeError, "one alone"),
+        (lambda p: 3, TypeError, "params must be a list of parameters, .* type int"),
+        (lambda p: [{"params": 3}], TypeError, r"params\[0\]\['params'\] must be a list"),
+        (lambda p: [p[0].data], TypeError, r"params\[0\] must be a Parameter.* type ndarray"),
+        (lambda p: [("w", p[0])], TypeError, r"params\[0\] must be a Parameter.* type tuple"),
+        (lambda p: [p[0] * 2], ValueError, r"params\[0\] was made by an op"),
+        (lambda p: [fastconv.Tensor([1, 2])], TypeError, "float32 or float64, got int64"),
+    ],
+)
+def test_groups_are_refused(groups, error, text, rng):
+    with pytest.raises(error, match=text):
+        optim.SGD(groups(parameters(rng)), lr=0.1)
+
+
+def test_groups_are_saved_and_resumed(rng):
+    params = parameters(rng)
+    groups = [{"params": params[1:], "betas": (0.5, 0.6)}, {"params": params[:1], "lr": 0.5}]
+    optimizer = optim.Adam(groups)
+    set_gradients(rng, params)
+    optimizer.step()
+    state = through_npz(optimizer.state_dict())
+    again = optim.Adam([{"params": params[1:]}, {"params": params[:1]}])
+    again.load_state_dict(state)
+    assert repr(again) == repr(optimizer)
+    assert again.param_groups[0]["betas"] == (0.5, 0.6)
+    for others in ([{"params": params[:1]}, {"params": params[1:]}], params):
+        with pytest.raises(ValueError, match=r"groups of \[2, 1\] parameters, .* \[(1, 2|3)\]"):
+            optim.Adam(others).load_state_dict(state)
+
+
+def test_an_optimizer_that_is_another_is_found_out(rng):
+    params = parameters(rng)
+    state = optim.AdamW(params, lr=0.1, weight_decay=0.5).state_dict()
+    optim.AdamW(params, lr=1e-5, weight_decay=0.5).check_same(through_npz(state))
+    for other, text in (
+        (optim.Adam(params), "state is of AdamW, this optimiser is Adam"),
+        (optim.AdamW(params), r"weight_decay=0\.5, and this AdamW weight_decay=0\.01"),
+        (optim.AdamW(params, betas=(0.5, 0.6), weight_decay=0.5), r"\(0\.9, 0\.999\).*\(0\.5"),
+        (optim.AdamW(params[:2]), r"\[3\] parameters.*\[2\]"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            other.check_same(state)
+    groups = optim.SGD([{"params": params[:1]}, {"params": params[1:], "momentum": 0.5}])
+    with pytest.raises(ValueError, match=r"momentum=0\.5 \(of parameter group 1\)"):
+        optim.SGD([{"params": params[:1]}, {"params": params[1:]}]).check_same(groups.state_dict())
+
+
+@pytest.mark.parametrize("name", ["StepLR", "CosineAnnealingLR"])
+def test_schedules_scale_the_rate_of_every_group(name, rng):
+    params = parameters(rng)
+    both = optim.SGD([{"params": params[:1], "lr": 2.0}, {"params": params[1:]}], lr=0.5)
+    alone = [optim.SGD(params[:1], lr=2.0), optim.SGD(params[1:], lr=0.5)]
+    schedules = [getattr(optim, name)(optimizer, 3) for optimizer in (both, *alone)]
+    for _ in range(5):
+        for schedule in schedules:
+            schedule.step()
+        assert [g["lr"] for g in both.param_groups] == [optimizer.lr for optimizer in alone]
+    fresh = optim.SGD([{"params": params[:1]}, {"params": params[1:]}], lr=7.0)
+    getattr(optim, name)(fresh, 3).load_state_dict(through_npz(schedules[0].state_dict()))
+    assert [g["lr"] for g in fresh.param_groups] == [g["lr"] for g in both.param_groups]
+    with pytest.raises(ValueError, match=r"base_lrs.* 1 numbers, one for each parameter group"):
+        schedules[1].load_state_dict(schedules[0].state_dict())
+
+
+# ---------------------------------------------------------------------- on the tape
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_step_between_forward_and_backward_is_found_out(name, rng):
+    p, q = parameters(rng)[:2]
+    optimizer = make(name, {}, [p])
+    for _ in range(2):
+        (p * p).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    loss, other = (p * p).sum(), (q * q).sum()
+    p.grad = np.ones(p.shape)
+    optimizer.step()
+    other.backward()
+    with pytest.raises(RuntimeError, match="changed between the forward pass and backward"):
+        loss.backward()
+
+
+def test_parameters_without_a_gradient_wanted_may_be_held(rng):
+    frozen, learned = parameters(rng)[:2]
+    frozen.requires_grad = False
+    optimizer = optim.Adam([frozen, learned])
+    before = frozen.data.copy()
+    (learned * learned).sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(frozen.data, before)
+    optimizer.zero_grad()
+    assert learned.grad is None
+
+
 # ----------------------------------------------------------------------- schedules
 
 
@@ -372,7 +542,10 @@ def test_schedules_resume(name, rng):
     with pytest.raises(ValueError, match="no base_lr"):
         resumed.load_state_dict({"last_epoch": 3})
     with pytest.raises(ValueError, match="last_epoch"):
-        resumed.load_state_dict({"last_epoch": 0.5, "base_lr": 1.0})
+        resumed.load_state_dict({"last_epoch": 0.5, "base_lrs": [1.0]})
+    for rates in (1.0, [1.0, 2.0], [-1.0], [[1.0]], ["fast"]):
+        with pytest.raises(ValueError, match=r"base_lrs|lr must"):
+            resumed.load_state_dict({"last_epoch": 1, "base_lrs": rates})
 
 
 # ------------------------------------------------------------------------ clipping
@@ -401,6 +574,15 @@ def test_clip_grad_norm_of_non_finite_gradients():
         norm = optim.clip_grad_norm(params, 1.0)
         assert not math.isfinite(norm)
         assert np.isnan(params[0].grad[1])
+
+
+def test_gradients_of_a_loss_are_clipped_one_parameter_at_a_time(rng):
+    p, q = nn.Parameter(rng.standard_normal(5)), nn.Parameter(rng.standard_normal(5))
+    (p + q).sum().backward()
+    assert optim.clip_grad_norm(p, 1.0) == pytest.approx(math.sqrt(5))
+    optim.clip_grad_value(p, 0.25)
+    np.testing.assert_array_equal(p.grad, np.full(5, 0.25))
+    np.testing.assert_array_equal(q.grad, np.ones(5))
 
 
 def test_clip_grad_value_clips_every_element(rng):
@@ -465,3 +647,33 @@ def test_agrees_with_torch_step_by_step(name, options, dtype, rng):
         schedule.step()
         peer_schedule.step()
         assert optimizer.lr == pytest.approx(peer_schedule.get_last_lr()[0], rel=1e-9)
+
+
+@pytest.mark.peer("torch")
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_groups_agree_with_torchs(kind, rng):
+    import torch
+
+    ours = parameters(rng)
+    theirs = [torch.nn.Parameter(torch.tensor(p.data)) for p in ours]
+    special = {"lr": 0.02, "weight_decay": 0.1}
+    special |= {"betas": (0.5, 0.7)} if "Adam" in kind else {"momentum": 0.5}
+
+    def groups(params):
+        return [{"params": params[:2]}, {"params": params[2], **special}]
+
+    optimizer = getattr(optim, kind)(groups(ours), lr=0.01)
+    peer = getattr(torch.optim, kind)(groups(theirs), lr=0.01)
+    schedule = optim.StepLR(optimizer, 3, 0.5)
+    peer_schedule = torch.optim.lr_scheduler.StepLR(peer, 3, 0.5)
+    for _ in range(10):
+        set_gradients(rng, ours)
+        for p, q in zip(ours, theirs, strict=True):
+            q.grad = torch.tensor(p.grad)
+        for each in (optimizer, peer, schedule, peer_schedule):
+            each.step()
+        for p, q in zip(ours, theirs, strict=True):
+            assert_close(p.data, q.detach().numpy(), rtol=1e-12, atol=1e-12)
+        for group, other in zip(optimizer.param_groups, peer.param_groups, strict=True):
+            assert group["lr"] == pytest.approx(other["lr"], rel=1e-12)
+            assert all(group[name] == other[name] for name in special if name != "lr")

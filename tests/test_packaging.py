@@ -197,7 +197,7 @@ MAY_IMPORT = {
 for top in (*CHAIN, *ASIDE):
     MAY_IMPORT[top] |= {"_arguments"}
 MAY_IMPORT["nn"] |= {"init"}
-MAY_IMPORT["optim"] |= {"_ops"}
+MAY_IMPORT["optim"] |= {"_ops", "_tape"}
 MAY_IMPORT["_geometry_options"] = {"_arguments"}
 MAY_IMPORT |= {"_import": {"_native"}, "_native": set()}
 MAY_IMPORT["runtime"] |= {"_import"}
