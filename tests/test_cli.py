@@ -140,16 +140,18 @@ def test_options_reach_the_run(capsys, folder):
         "epochs": 1,
         "batch_size": 64,
     }
+    flags = {"flip": True, "drop_last": True}
     arguments = [
         text
         for name, value in options.items()
         for text in (f"--{name.replace('_', '-')}", str(value))
     ]
-    status, out, _ = run(capsys, "train", "digits", "--quiet", "--no-plots", "--flip", *arguments)
+    arguments += ["--flip", "--drop-last", "--quiet", "--no-plots"]
+    status, out, _ = run(capsys, "train", "digits", *arguments)
     assert status == 0
     assert "144 training and 359 test images" in out
     recipe = json.loads((folder / "runs/digits/metrics.json").read_text())["recipe"]
-    assert recipe == {**options, "flip": True, "model_options": {}}
+    assert recipe == {**options, **flags, "model_options": {}}
 
 
 def test_changed_optimizer_brings_its_learning_rate(capsys, folder):
@@ -232,7 +234,8 @@ def test_interrupted_run_is_not_overwritten_unasked(capsys, monkeypatch):
     ("arguments", "wrong"),
     [
         (("digits", "--seed", "1"), "seed 0, and cannot be resumed with 1"),
-        (("digits", "--epochs", "5"), "epochs 2, and cannot be resumed with 5"),
+        (("digits", "--epochs", "1"), "the run has finished 2 epochs, not 1"),
+        (("digits", "--drop-last"), "drop-last False, and cannot be resumed with True"),
         (("digits", "--batch-size", "8"), "batch-size 128"),
         (("mnist", "--out", "runs/digits"), "dataset digits"),
         (("mnist",), "no checkpoint in"),
@@ -243,6 +246,16 @@ def test_resume_refuses(capsys, arguments, wrong):
     status, _, err = run(capsys, "train", *arguments, "--resume", "--quiet", "--no-plots")
     assert status == 2
     assert wrong in err
+
+
+def test_a_finished_run_goes_on_for_more_epochs_at_another_rate(capsys, folder):
+    assert run(capsys, "train", "digits", *QUICK)[0] == 0
+    more = ("--resume", "--quiet", "--no-plots", "--epochs", "4", "--lr", "0.001")
+    assert run(capsys, "train", "digits", *more)[0] == 0
+    metrics = json.loads((folder / "runs/digits/metrics.json").read_text())
+    assert (metrics["recipe"]["epochs"], metrics["recipe"]["lr"]) == (4, 0.001)
+    rates = [row["lr"] for row in metrics["history"]]
+    assert rates == pytest.approx([0.003, 0.0015, 0.0005, 0.001 * (1 - 0.5**0.5) / 2])
 
 
 def test_resuming_a_finished_run_writes_its_files_again(capsys, folder):

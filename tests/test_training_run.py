@@ -110,6 +110,8 @@ def test_train_resumes_to_the_bit(tmp_path, monkeypatch):
         ({"label_smoothing": 2}, ValueError, "label_smoothing .*2"),
         ({"shift": 8}, ValueError, "shift .*8"),
         ({"flip": 1}, TypeError, "flip .*1"),
+        ({"drop_last": "yes"}, TypeError, "drop_last .*'yes'"),
+        ({"drop_last": True, "batch_size": 2000}, ValueError, "drop_last leaves no batch: .*2000"),
         ({"validation": 1}, ValueError, "test_fraction .*1"),
         ({"seed": -1}, ValueError, "seed .*-1"),
         ({"resume": True}, ValueError, "resume=True needs a folder: give out"),

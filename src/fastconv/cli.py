@@ -236,6 +236,11 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--model", choices=ARCHITECTURES)
     group.add_argument("--epochs", type=_whole(1), metavar="N")
     group.add_argument("--batch-size", type=_whole(1), metavar="N")
+    group.add_argument(
+        "--drop-last",
+        action=argparse.BooleanOptionalAction,
+        help="leave out, in each epoch, the last images that do not fill a batch",
+    )
     group.add_argument("--optimizer", choices=OPTIMIZERS)
     group.add_argument(
         "--lr", type=float, metavar="X", help="learning rate at the start; it falls along a cosine"

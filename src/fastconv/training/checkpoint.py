@@ -18,6 +18,9 @@ from fastconv import io
 
 History = list[dict[str, float]]
 
+#: settings of what is yet to come, which a resumed run may change
+FREE = frozenset({"epochs", "lr"})
+
 
 class Stateful(Protocol):
     """A model, an optimiser or a schedule."""
@@ -35,7 +38,7 @@ class Checkpoint:
     arrays : dict of str to ndarray
         The entries of every part's ``state_dict()``, their names prefixed with the part's.
     settings : dict
-        What the run was started with; a resumed run must be started with the same.
+        What the run was started with.
     history : list of dict
         One row for each finished epoch.
     """
@@ -83,13 +86,22 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If one differs; the message names it and both values.
+            If one that is not :data:`FREE` differs; the message names it and both values.
         """
         wanted = json.loads(json.dumps(dict(settings)))
-        for name in {**self.settings, **wanted}:
+        for name in [name for name in {**self.settings, **wanted} if name not in FREE]:
             old, new = self.settings.get(name), wanted.get(name)
             if old != new:
                 raise ValueError(f"resume: the run was started with {name}={old!r}, not {new!r}")
+
+    def part(self, part: str) -> dict[str, NDArray[Any]]:
+        """The state of one part, as its ``load_state_dict`` takes it."""
+        start = f"{part}."
+        return {
+            key.removeprefix(start): array
+            for key, array in self.arrays.items()
+            if key.startswith(start)
+        }
 
     def restore(self, parts: Mapping[str, Stateful]) -> None:
         """Load the state into ``parts``: into all of them or, on error, into none.
@@ -99,16 +111,13 @@ class Checkpoint:
         ValueError
             If a part is missing or does not fit.
         """
-        states: dict[str, dict[str, Any]] = {part: {} for part in parts}
-        for key, array in self.arrays.items():
-            part, _, name = key.partition(".")
-            if part not in states:
+        for key in self.arrays:
+            if key.partition(".")[0] not in parts:
                 raise ValueError(f"checkpoint holds {key!r}, but the run has only {list(parts)}")
-            states[part][name] = array
         before = {part: copy.deepcopy(parts[part].state_dict()) for part in parts}
         for part in parts:
             try:
-                parts[part].load_state_dict(states[part])
+                parts[part].load_state_dict(self.part(part))
             except (ValueError, TypeError) as error:
                 for changed in parts:
                     parts[changed].load_state_dict(before[changed])

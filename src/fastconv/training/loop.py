@@ -1,5 +1,6 @@
 """The training loop, and the measures of what it has learned."""
 
+import copy
 import importlib
 import math
 import os
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv import nn
 from fastconv._arguments import whole
+from fastconv.autograd import Tensor
 from fastconv.data import batches
 from fastconv.data.preprocessing import check_labels
 from fastconv.optim import LRScheduler, Optimizer
@@ -24,10 +26,9 @@ Examples = tuple[Array, ArrayLike]
 
 
 class Criterion(Protocol):
-    """``nn.CrossEntropyLoss``, or whatever is called like it."""
+    """``nn.CrossEntropyLoss``, or whatever is called like it and returns a Tensor of one number."""
 
-    def __call__(self, input: Array, target: Array) -> Any: ...
-    def backward(self) -> Array: ...
+    def __call__(self, input: Any, target: Array) -> Any: ...
 
 
 class Evaluation(NamedTuple):
@@ -47,6 +48,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 64,
+    drop_last: bool = False,
     criterion: Criterion | None = None,
     validation: Examples | None = None,
     scheduler: LRScheduler | None = None,
@@ -64,24 +66,33 @@ def fit(
     generators seeded by ``seed`` and the epoch's number (so each :class:`fastconv.nn.Dropout`
     gets its generator here). A run that was interrupted and resumed ends like an unbroken one.
 
+    A resumed run takes from its checkpoint what has come to be: the weights, what the optimiser
+    keeps for each, the epochs counted. What is yet to come is as the arguments say: the learning
+    rates, or those that the schedule works from, and how many epochs there are in all, which may be
+    more or fewer than first planned. Anything else must be as it was, or it is refused: the
+    examples, ``batch_size``, ``drop_last``, ``seed``, ``settings``, and the optimiser's class,
+    groups and other settings, since what it keeps was made under them.
+
     Parameters
     ----------
     model : Module
         From images to logits (N, K).
     optimizer : Optimizer
-        Of the model's parameters.
+        Of the model's parameters, all or some; if the criterion has any, of those as well.
     train : (images, labels)
         Images (N, …) as the model takes them, and class indices (N,).
     epochs : int
         How often to go through the examples, in all: also when resuming.
     batch_size : int
         Examples to a step.
+    drop_last : bool
+        Leave out, in each epoch, the last examples that do not fill a batch.
     criterion : loss, optional
         :class:`fastconv.nn.CrossEntropyLoss` by default.
     validation : (images, labels), optional
         Measured after each epoch; nothing is chosen by it.
     scheduler : LRScheduler, optional
-        Takes a step after each epoch.
+        Of ``optimizer``; takes a step after each epoch.
     augment : callable, optional
         Called with a batch of images and a generator; returns the images to train on.
     seed : int
@@ -93,18 +104,22 @@ def fit(
     resume : bool
         Whether to go on from ``checkpoint``.
     settings : mapping, optional
-        Whatever else a resumed run must share with its beginning; JSON must be able to hold it.
+        Whatever else a resumed run must share with its beginning, but for ``epochs`` and ``lr``,
+        if they are among it; JSON must be able to hold it.
 
     Returns
     -------
     list of dict
-        For each epoch ``lr``, ``loss`` and ``accuracy``, over its batches as they were trained
-        on, and with ``validation`` also ``val_loss`` and ``val_accuracy``.
+        For each epoch ``lr`` (of the first group of parameters), ``loss`` and ``accuracy``, over
+        its batches as they were trained on, and with ``validation`` also ``val_loss`` and
+        ``val_accuracy``.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is wrong, or ``checkpoint`` is damaged or of a run with other settings.
+        If an argument is wrong, the optimiser updates something that is no parameter of the model,
+        the last batch is one example that the model cannot train on, or ``checkpoint`` is damaged
+        or of a run with other settings.
     FloatingPointError
         If the loss becomes infinite or NaN.
 
@@ -127,14 +142,19 @@ def fit(
     criterion = criterion or nn.CrossEntropyLoss()
     images, labels = _check_examples("train", train)
     held_out = None if validation is None else _check_examples("validation", validation)
+    _check_optimizer(model, criterion, optimizer, scheduler)
+    _check_last_batch(model, images, batch_size, drop_last, augment)
     settings = {
         "epochs": epochs,
         "batch_size": batch_size,
+        "drop_last": bool(drop_last),
         "seed": seed,
         "data": zlib.crc32(labels.data, zlib.crc32(np.ascontiguousarray(images).data)),
         **(settings or {}),
     }
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    if isinstance(criterion, nn.Module) and criterion.state_dict():
+        parts["criterion"] = criterion
     if scheduler is not None:
         parts["scheduler"] = scheduler
 
@@ -142,7 +162,7 @@ def fit(
     if resume and checkpoint is not None:
         saved = Checkpoint.load(checkpoint)
         saved.check_settings(settings)
-        saved.restore(parts)
+        _go_on(saved, epochs, parts, optimizer, scheduler)
         history = saved.history
 
     for epoch in range(len(history), epochs):
@@ -150,12 +170,11 @@ def fit(
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 (module.rng,) = rng.spawn(1)
+        shuffled = batches(images, labels, batch_size=batch_size, rng=rng, drop_last=drop_last)
         bar = _ProgressBar(len(images), f"epoch {epoch + 1}/{epochs}") if progress else None
         try:
-            row = {"lr": optimizer.lr}
-            row |= _train_epoch(
-                model, optimizer, criterion, images, labels, batch_size, augment, rng, bar
-            )
+            row = {"lr": optimizer.param_groups[0]["lr"]}
+            row |= _train_epoch(model, optimizer, criterion, shuffled, augment, rng, bar)
             if held_out is not None:
                 measured = evaluate(model, *held_out, criterion=criterion)
                 row |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
@@ -170,6 +189,86 @@ def fit(
         if checkpoint is not None:
             Checkpoint.take(parts, settings, history).save(checkpoint)
     return history
+
+
+def _go_on(
+    saved: Checkpoint,
+    epochs: int,
+    parts: Mapping[str, Stateful],
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+) -> None:
+    """Restore what a run had come to; the learning rates stay as they are given now."""
+    if epochs < len(saved.history):
+        raise ValueError(f"resume: the run has finished {len(saved.history)} epochs, not {epochs}")
+    try:
+        optimizer.check_same(saved.part("optimizer"))
+    except ValueError as error:
+        raise ValueError(f"resume: {error}") from error
+    rates = [group["lr"] for group in optimizer.param_groups]
+    given = {} if scheduler is None else scheduler.state_dict()
+    saved.restore(parts)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    if scheduler is not None:
+        scheduler.load_state_dict({**scheduler.state_dict(), "base_lrs": given["base_lrs"]})
+
+
+def _check_optimizer(
+    model: nn.Module,
+    criterion: Criterion,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+) -> None:
+    """Refuse to train one model with the optimiser of another, or by another's schedule."""
+    known = {id(p) for p in model.parameters()}
+    if isinstance(criterion, nn.Module):
+        known |= {id(p) for p in criterion.parameters()}
+    strange = [i for i, p in enumerate(optimizer.params) if id(p) not in known]
+    if strange:
+        shapes = ", ".join(f"params[{i}] of shape {optimizer.params[i].shape}" for i in strange[:3])
+        raise ValueError(
+            f"optimizer, {type(optimizer).__name__} of {len(optimizer.params)} parameters, updates "
+            f"{len(strange)} that are not this {type(model).__name__}'s: {shapes}"
+            + ", ..."
+            * (len(strange) > 3)
+        )
+    if scheduler is not None and scheduler.optimizer is not optimizer:
+        raise ValueError(
+            "scheduler sets the learning rates of another optimiser: "
+            f"{scheduler.optimizer!r}, not {optimizer!r}"
+        )
+
+
+def _check_last_batch(
+    model: nn.Module,
+    images: Array,
+    batch_size: int,
+    drop_last: bool,
+    augment: Callable[[Array, np.random.Generator], Array] | None,
+) -> None:
+    """Tell before the first epoch, not at its end, that batch norm will refuse the last batch."""
+    if drop_last:
+        if len(images) < batch_size:
+            raise ValueError(
+                f"drop_last leaves no batch: there are {len(images)} examples, and "
+                f"batch_size={batch_size}"
+            )
+        return
+    if len(images) % batch_size != 1 or len(images) == 1:
+        return
+    if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        return
+    one = images[:1] if augment is None else augment(images[:1], np.random.default_rng(0))
+    try:
+        with nn.no_grad():
+            copy.deepcopy(model).train()(one)
+    except ValueError as error:
+        raise ValueError(
+            f"the last batch of an epoch is one example, of {len(images)} with "
+            f"batch_size={batch_size}, and the model cannot be trained on one ({error}): give "
+            "drop_last=True, or another batch_size"
+        ) from error
 
 
 def evaluate(
@@ -223,12 +322,13 @@ def evaluate(
 def compute_logits(model: nn.Module, images: Array, *, batch_size: int = 256) -> Array:
     """A model's outputs (N, K) in evaluation mode; its mode is as before afterwards."""
     with evaluating(model):
-        return np.concatenate([model(x) for (x,) in batches(images, batch_size=batch_size)])
+        outputs = [np.asarray(model(x)) for (x,) in batches(images, batch_size=batch_size)]
+        return np.concatenate(outputs)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within this context ``model`` is in evaluation mode and remembers nothing."""
+    """Within this context ``model`` is in evaluation mode and nothing is recorded."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -278,29 +378,30 @@ def _train_epoch(
     model: nn.Module,
     optimizer: Optimizer,
     criterion: Criterion,
-    images: Array,
-    labels: NDArray[np.int64],
-    batch_size: int,
+    shuffled: Iterator[tuple[Array, ...]],
     augment: Callable[[Array, np.random.Generator], Array] | None,
     rng: np.random.Generator,
     bar: "_ProgressBar | None",
 ) -> dict[str, float]:
     """One pass over the examples; its mean loss and its accuracy, as trained."""
     model.train()
+    model.zero_grad()
     seen, right, total_loss = 0, 0, 0.0
     means: dict[str, float] = {}
-    for batch, target in batches(images, labels, batch_size=batch_size, rng=rng):
-        inputs = batch if augment is None else augment(batch, rng)
-        model.zero_grad()
+    for batch, target in shuffled:
+        inputs = Tensor(batch if augment is None else augment(batch, rng))
+        del batch  # what only a Tensor has cannot be changed meanwhile, so nobody looks if it was
         logits = model(inputs)
-        loss = float(criterion(logits, target))
-        if not math.isfinite(loss):
+        loss = criterion(logits, target)
+        value = float(loss)
+        if not math.isfinite(value):
             raise FloatingPointError(
-                f"the loss is {loss}: training has diverged; try a smaller learning rate"
+                f"the loss is {value}: training has diverged; try a smaller learning rate"
             )
-        total_loss += loss * len(target)
-        model.backward_parameters(criterion.backward())
+        loss.backward()
         optimizer.step()
+        optimizer.zero_grad()
+        total_loss += value * len(target)
         right += int(np.count_nonzero(logits.argmax(1) == target))
         seen += len(target)
         means = {"loss": total_loss / seen, "accuracy": right / seen}

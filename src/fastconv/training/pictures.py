@@ -288,7 +288,7 @@ def _outputs(model: nn.Sequential, images: Array) -> Iterator[tuple[str, nn.Modu
     """Name, layer and output (C, H, W) for the first image, as long as outputs are images."""
     with evaluating(model):
         for name, layer in _layers(model):
-            images = layer(images)
+            images = np.asarray(layer(images))
             if images.ndim == 4:
                 yield name, layer, images[0]
 

@@ -39,6 +39,7 @@ class Recipe:
     model_options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 20
     batch_size: int = 64
+    drop_last: bool = False
     optimizer: str = "adamw"
     lr: float = 2e-3
     weight_decay: float = 1e-2
@@ -58,9 +59,12 @@ class Recipe:
                 )
         if not isinstance(self.model_options, Mapping):
             raise TypeError(f"model_options must be a mapping, got {self.model_options!r}")
-        if not isinstance(self.flip, bool | np.bool_):
-            raise TypeError(f"flip must be True or False, got {self.flip!r}")
-        plain: dict[str, Any] = {"model_options": dict(self.model_options), "flip": bool(self.flip)}
+        plain: dict[str, Any] = {"model_options": dict(self.model_options)}
+        for name in ("drop_last", "flip"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                raise TypeError(f"{name} must be True or False, got {value!r}")
+            plain[name] = bool(value)
         for name, low in (("epochs", 1), ("batch_size", 1), ("shift", 0), ("seed", 0)):
             plain[name] = whole(name, getattr(self, name), low)
         for name in ("lr", "weight_decay", "label_smoothing", "validation"):

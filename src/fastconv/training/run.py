@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastconv import data, io, nn, optim
 from fastconv import functional as F
-from fastconv.training.checkpoint import Checkpoint, History
+from fastconv.training.checkpoint import FREE, Checkpoint, History
 from fastconv.training.classifier import Classifier
 from fastconv.training.loop import Evaluation, confusion_matrix, evaluate, fit
 from fastconv.training.recipes import DATASETS, OPTIMIZERS, Recipe, load_dataset, make_augment
@@ -98,8 +98,9 @@ def train(
         Folder to write to: a checkpoint after each epoch, and the model, the metrics and any
         pictures at the end (needs the package safetensors). By default nothing is written.
     resume : bool
-        Go on from the checkpoint in ``out``, with the options that its run was started with;
-        those given here must be the same.
+        Go on from the checkpoint in ``out``, with the options that its run was started with. Of
+        those given here ``epochs`` and ``lr`` may be others: the learning rate then falls along
+        their cosine from where the run stands. The rest must be the same.
     overwrite : bool
         Start again even where ``out`` holds a run that was interrupted. A finished run is
         replaced without being asked.
@@ -113,9 +114,10 @@ def train(
         Fetch the files that this folder lacks, and check them.
     **options : fields of Recipe
         What to change in the dataset's recipe: ``model``, ``model_options``, ``epochs``,
-        ``batch_size``, ``optimizer``, ``lr``, ``weight_decay``, ``label_smoothing``, ``shift``,
-        ``flip``, ``validation`` and ``seed``. Another optimiser brings its own learning rate, and
-        another model is built with its defaults, unless ``lr`` and ``model_options`` are given.
+        ``batch_size``, ``drop_last``, ``optimizer``, ``lr``, ``weight_decay``,
+        ``label_smoothing``, ``shift``, ``flip``, ``validation`` and ``seed``. Another optimiser
+        brings its own learning rate, and another model is built with its defaults, unless ``lr``
+        and ``model_options`` are given.
 
     Returns
     -------
@@ -193,7 +195,7 @@ def prepare(
     # what is misspelt or of the wrong type is told as that, not as a change to a resumed run
     recipe = DATASETS[dataset].recipe.changed(options)
     if folder is not None and resume:
-        recipe = _resumed_recipe(folder, {"dataset": dataset, **options}, spell)
+        recipe = _resumed_recipe(folder, {"dataset": dataset, **options}, recipe, spell)
     elif folder is not None and not overwrite:
         _check_finished(folder, spell)
     try:
@@ -273,6 +275,7 @@ class PreparedRun:
             (classifier.prepare(self.train[0]), self.train[1]),
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
+            drop_last=recipe.drop_last,
             criterion=criterion,
             validation=(classifier.prepare(self.watched[0]), self.watched[1]),
             scheduler=optim.CosineAnnealingLR(optimizer, recipe.epochs),
@@ -318,18 +321,21 @@ def _check_finished(out: Path, spell: Callable[[str], str]) -> None:
             )
 
 
-def _resumed_recipe(out: Path, given: dict[str, Any], spell: Callable[[str], str]) -> Recipe:
-    """The recipe of the checkpoint, which the options given may repeat but not change."""
+def _resumed_recipe(
+    out: Path, given: dict[str, Any], recipe: Recipe, spell: Callable[[str], str]
+) -> Recipe:
+    """The recipe of the checkpoint, with what is given of the ``recipe`` and may be changed."""
     if not (out / CHECKPOINT).exists():
         raise ValueError(f"there is no checkpoint in {out} to resume from")
     settings = Checkpoint.load(out / CHECKPOINT).settings
     for name, value in given.items():
-        if settings.get(name) != value:
+        if settings.get(name) != value and name not in FREE:
             raise ValueError(
                 f"the run in {out} was started with {spell(name).lstrip('-')} "
                 f"{settings.get(name)}, and cannot be resumed with {value}"
             )
-    return Recipe.from_settings(settings)
+    changed = {name: getattr(recipe, name) for name in FREE if name in given}
+    return replace(Recipe.from_settings(settings), **changed)
 
 
 def _untrained(dataset: str, recipe: Recipe, images: NDArray[Any]) -> Classifier:
