@@ -1,4 +1,8 @@
-"""Steps of the optimisers over chunks of a parameter."""
+"""Steps of the optimisers over chunks of a parameter.
+
+A parameter whose step takes less than some ten microseconds stays on one thread: what another one
+reads and writes of it would have to come from a cache that is not its own.
+"""
 
 from fastconv._drivers.blocking cimport CHUNK, chunk_size, chunks_of
 from fastconv._drivers.kernels cimport fc_adam, fc_kernels, fc_sgd, fc_size
@@ -25,7 +29,7 @@ cdef int sgd_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil:
 cdef int sgd(const fc_kernels *kernels, const fc_sgd *s, int num_threads) noexcept nogil:
     cdef SgdStep step
     step.kernels, step.whole = kernels, s
-    return parallel_for(sgd_task, &step, chunks_of(s.n), 0, <double> 4 * s.n, num_threads)
+    return parallel_for(sgd_task, &step, chunks_of(s.n), 0, <double> s.n, num_threads)
 
 
 ctypedef struct AdamStep:
@@ -47,4 +51,4 @@ cdef int adam_task(void *context, Py_ssize_t task, char *scratch) noexcept nogil
 cdef int adam(const fc_kernels *kernels, const fc_adam *s, int num_threads) noexcept nogil:
     cdef AdamStep step
     step.kernels, step.whole = kernels, s
-    return parallel_for(adam_task, &step, chunks_of(s.n), 0, <double> 10 * s.n, num_threads)
+    return parallel_for(adam_task, &step, chunks_of(s.n), 0, <double> 2 * s.n, num_threads)

@@ -123,12 +123,13 @@ class Optimizer:
         """
         todo = []
         for i, (group, p) in enumerate(self._members()):
-            if p.grad is None:
+            data, grad = p._array, p.grad
+            if grad is None:
                 continue
-            data = p._array
-            grad = to_array(f"gradient of params[{i}]", p.grad)
-            if grad.dtype.kind not in "fiu":
-                raise TypeError(f"params[{i}]: gradient is {grad.dtype}, data {data.dtype}")
+            if not (type(grad) is np.ndarray and grad.dtype is data.dtype and grad.flags.aligned):
+                grad = to_array(f"gradient of params[{i}]", grad)
+                if grad.dtype.kind not in "fiu":
+                    raise TypeError(f"params[{i}]: gradient is {grad.dtype}, data {data.dtype}")
             if grad.shape != data.shape:
                 raise ValueError(f"params[{i}]: gradient has shape {grad.shape}, data {data.shape}")
             if not data.flags.writeable:

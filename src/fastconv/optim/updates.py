@@ -338,8 +338,9 @@ def _run(kernel: Callable[..., None], grad: Array, *arrays: Array | None, **numb
     """
     data = arrays[0]
     assert data is not None
-    grad = np.asarray(grad, data.dtype)
-    whole = [array if array is None else np.asarray(array, order="C") for array in arrays]
+    if grad.dtype != data.dtype:
+        grad = grad.astype(data.dtype)
+    whole = [a if a is None or a.flags.c_contiguous else a.copy() for a in arrays]
     kernel(whole[0], grad, *whole[1:], **numbers)
     for array, updated in zip(arrays, whole, strict=True):
         if array is not None and updated is not array:
