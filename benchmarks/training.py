@@ -8,19 +8,21 @@ the timing.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import unwrap
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
 
 import fastconv
-import fastconv.functional
+import fastconv.functional as F
 from benchmarks import machine
 from benchmarks.cases import Array
 from benchmarks.measure import OWN
@@ -30,11 +32,22 @@ from benchmarks.sides import torch_training
 from benchmarks.timing import best_times
 from fastconv import nn, optim
 
-NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
-    "VGG-11": nn.models.vgg11,
-    "ResNet-18": nn.models.resnet18,
+
+@dataclass(frozen=True)
+class Network:
+    """A network of ten classes, and the images (C, H, W) that it takes."""
+
+    build: Callable[..., nn.Module]
+    shape: tuple[int, int, int] = (3, 32, 32)
+
+
+NETWORKS: Mapping[str, Network] = {
+    "LeNet-5": Network(nn.models.lenet5, (1, 28, 28)),
+    "VGG-11": Network(nn.models.vgg11),
+    "ResNet-18": Network(nn.models.resnet18),
+    "MobileNet": Network(nn.models.mobilenet),
 }
-SIZE = 32  # of the images; there are ten classes
+
 RATE = 0.001  # learns; with ten times it, twenty steps multiply rounding errors by hundreds
 STEPS = 20  # after which the losses are compared
 TOLERANCE = 1e-3  # of the losses' difference, relative
@@ -152,16 +165,16 @@ class OwnStep:
 
     def __call__(self) -> float:
         loss = self.criterion(self.model(self.images), self.labels)
-        self.model.backward_parameters(self.criterion.backward())
+        loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         return float(loss)
 
 
-def _batch(size: int, format: str) -> tuple[Array, Array]:
+def _batch(network: str, size: int, format: str) -> tuple[Array, Array]:
     """Seeded images, in a memory format, and their labels."""
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((size, 3, SIZE, SIZE), np.float32)
+    images = rng.standard_normal((size, *NETWORKS[network].shape), np.float32)
     labels = rng.integers(10, size=size)
     if format == "channels_last":
         images = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
@@ -170,10 +183,10 @@ def _batch(size: int, format: str) -> tuple[Array, Array]:
 
 def _calls(network: str, batch: int) -> dict[tuple[str, str], Callable[[], float]]:
     """A step for each side and format, all from the same weights."""
-    make = partial(NETWORKS[network], rng=0)
+    make = partial(NETWORKS[network].build, rng=0)
     calls: dict[tuple[str, str], Callable[[], float]] = {}
     for format in FORMATS:
-        images, labels = _batch(batch, format)
+        images, labels = _batch(network, batch, format)
         calls[OWN, format] = OwnStep(make(), images, labels)
         for side, compiled in _torch_sides().items():
             calls[side, format] = torch_training.training_step(
@@ -227,9 +240,9 @@ def times(network: str, threads: int, batch: int, seconds: float, repeat: int) -
 
 def losses(network: str, batch: int, steps: int = STEPS) -> Iterator[Losses]:
     """Both sides' losses after some steps from the same weights, in each format."""
-    make = partial(NETWORKS[network], rng=0)
+    make = partial(NETWORKS[network].build, rng=0)
     for format in FORMATS:
-        images, labels = _batch(batch, format)
+        images, labels = _batch(network, batch, format)
         sides = (
             OwnStep(make(), images, labels),
             torch_training.training_step(make(), images, labels, RATE, format, compiled=False),
@@ -241,7 +254,7 @@ def losses(network: str, batch: int, steps: int = STEPS) -> Iterator[Losses]:
 def parts(network: str, threads: int, batch: int, seconds: float, repeat: int) -> Iterator[Part]:
     """What fastconv's fastest step of many spends in each function, in each format."""
     for format in FORMATS:
-        step = OwnStep(NETWORKS[network](rng=0), *_batch(batch, format))
+        step = OwnStep(NETWORKS[network].build(rng=0), *_batch(network, batch, format))
         step()
         looked_at: list[dict[str, list[float]]] = []
         begin = time.perf_counter()
@@ -253,34 +266,39 @@ def parts(network: str, threads: int, batch: int, seconds: float, repeat: int) -
 
 
 def _look_at(step: OwnStep) -> dict[str, list[float]]:
-    """Seconds of each call of each function in one step, then of what is left."""
+    """Seconds of each call of each function in one step, then of what is left.
+
+    The tape calls gradients by itself, so calls are seen by the interpreter's hook; one within
+    another counts as part of it.
+    """
+    names = _function_names() | {type(step.optimizer).step.__code__: "optimizer"}
     spent: dict[str, list[float]] = {}
-    functions = {
-        name: _timed(getattr(fastconv.functional, name), name, spent)
-        for name in fastconv.functional.__all__
-    }
-    update = _timed(step.optimizer.step, "optimizer", spent)
-    with (
-        patch.multiple(fastconv.functional, **functions),
-        patch.object(step.optimizer, "step", update),
-    ):
-        begin = time.perf_counter()
+    within: FrameType | None = None
+    begun = 0.0
+
+    def look(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal within, begun
+        if within is None and event == "call" and frame.f_code in names:
+            within, begun = frame, time.perf_counter()
+        elif frame is within and event == "return":
+            spent.setdefault(names[frame.f_code], []).append(time.perf_counter() - begun)
+            within = None
+
+    before = sys.getprofile()
+    begin = time.perf_counter()
+    sys.setprofile(look)
+    try:
         step()
-        whole = time.perf_counter() - begin
+    finally:
+        sys.setprofile(before)
+    whole = time.perf_counter() - begin
     return spent | {"rest": [whole - sum(map(sum, spent.values()))]}
 
 
-def _timed(function: Any, name: str, spent: dict[str, list[float]]) -> Any:
-    if not callable(function) or isinstance(function, type):
-        return function
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        begin = time.perf_counter()
-        result = function(*arguments, **options)
-        spent.setdefault(name, []).append(time.perf_counter() - begin)
-        return result
-
-    return call
+def _function_names() -> dict[CodeType, str]:
+    """The code of every function of fastconv.functional, as the interpreter runs it."""
+    functions = {name: unwrap(getattr(F, name)) for name in F.__all__}
+    return {f.__code__: name for name, f in functions.items() if hasattr(f, "__code__")}
 
 
 # ------------------------------------------------------------------ tables
@@ -289,7 +307,7 @@ def _timed(function: Any, name: str, spent: dict[str, list[float]]) -> Any:
 def report(results: Results) -> str:
     """Times and ratios of each network, losses, and the parts of fastconv's step."""
     sections = [
-        f"Training steps on {results.batch} images of {SIZE}x{SIZE}; "
+        f"Training steps on {results.batch} images; "
         + ", ".join(f"{name} {version}" for name, version in results.sides.items())
     ]
     found = (
@@ -299,7 +317,8 @@ def report(results: Results) -> str:
     )
     for network in NETWORKS:
         tables = [table(groups[network,]) for table, groups in found if (network,) in groups]
-        sections += [f"### {network}", *tables] if tables else []
+        shape = "x".join(map(str, NETWORKS[network].shape))
+        sections += [f"### {network}, {shape}", *tables] if tables else []
     return "\n\n".join(sections)
 
 
