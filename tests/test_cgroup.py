@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.child import output
 
-from fastconv._cgroup import cpu_quota
+from fastconv._cgroup import cpu_quota, memory_quota
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 UNIFIED = V2.replace("/sys/fs/cgroup ", "/sys/fs/cgroup/unified ")
@@ -81,8 +81,32 @@ def test_quota_is_the_minimum_over_enclosing_groups(tmp_path, groups, mounts, li
     assert cpu_quota(tree(tmp_path, groups, mounts, limits)) == expected
 
 
+MEMORY = "30 20 0:2 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "limits", "expected"),
+    [
+        ("0::/\n", V2, {"memory.max": "1073741824"}, 2**30),
+        ("0::/\n", V2, {"memory.max": "max"}, math.inf),
+        ("0::/a/b\n", V2, {"a/b/memory.max": "max", "a/memory.max": "4096"}, 4096),
+        ("0::/a\n", V2, {"a/memory.max": "9", "memory.max": "8"}, 8),
+        ("0::/\n", V2, {"memory.max": "-1"}, math.inf),
+        ("5:memory:/a\n", MEMORY, {"memory/a/memory.limit_in_bytes": "4096"}, 4096),
+        ("5:cpu:/a\n", MEMORY, {"memory/a/memory.limit_in_bytes": "4096"}, math.inf),
+    ],
+)
+def test_memory_is_the_minimum_over_enclosing_groups(tmp_path, groups, mounts, limits, expected):
+    root = tree(tmp_path, groups, mounts, {})
+    for name, text in limits.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert memory_quota(root) == expected
+
+
 def test_missing_files_mean_no_limit(tmp_path):
-    assert cpu_quota(tmp_path) == math.inf
+    assert cpu_quota(tmp_path) == memory_quota(tmp_path) == math.inf
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import math
 import os
 import pickle
 import re
@@ -286,11 +287,23 @@ os._exit(0 if ok else 1)
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize(("value", "expected"), [("0", 0), ("1000000", 10**6), ("", 1 << 28)])
+@pytest.mark.parametrize(("value", "expected"), [("0", 0), ("1000000", 10**6)])
 def test_environment_sets_the_memory_cache(value, expected):
     code = f"import fastconv; assert fastconv.get_memory_cache() == {expected}"
     environment = os.environ | {"FASTCONV_MEMORY_CACHE": value}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("machine", "group", "expected"),
+    [(2**30, math.inf, 2**27), (2**40, math.inf, 2**30), (2**40, 2**28, 2**25)],
+)
+def test_default_memory_cache_is_a_share_of_the_memory(monkeypatch, machine, group, expected):
+    monkeypatch.delenv("FASTCONV_MEMORY_CACHE", raising=False)
+    sizes = {"SC_PHYS_PAGES": machine // 4096, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__, raising=False)
+    monkeypatch.setattr(fastconv.runtime, "memory_quota", lambda: group)
+    assert fastconv.runtime._default_memory_cache() == expected
 
 
 @pytest.mark.parametrize(

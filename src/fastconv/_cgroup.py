@@ -1,4 +1,4 @@
-"""The share of the processors that control groups, and so containers, leave this process."""
+"""What control groups, and so containers, leave this process of the processors and the memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ def cpu_quota(root: str | PathLike[str] = "/") -> float:
     A group's limit holds for the groups within it, so the least of all of them counts. Whatever
     cannot be read, or does not say what it should, limits nothing.
     """
-    return min(map(_limit, _groups(fspath(root))), default=math.inf)
+    return min(map(_cpu_limit, _groups(fspath(root), "cpu")), default=math.inf)
 
 
-def _groups(root: str) -> Iterator[str]:
-    """Folders of the groups of this process, from the inmost out, in every hierarchy with CPUs."""
+def memory_quota(root: str | PathLike[str] = "/") -> float:
+    """Bytes that this process's control groups allow it; infinity without a limit."""
+    return min(map(_memory_limit, _groups(fspath(root), "memory")), default=math.inf)
+
+
+def _groups(root: str, controller: str) -> Iterator[str]:
+    """Folders of the groups of this process, from the inmost out, in every hierarchy that has it."""
     paths: dict[bool, str] = {}  # by whether the hierarchy is of version 2
     for line in _read(join(root, "proc/self/cgroup")).splitlines():
         _, _, rest = line.partition(":")
         controllers, _, name = rest.partition(":")
-        if not controllers or "cpu" in controllers.split(","):
+        if not controllers or controller in controllers.split(","):
             paths[not controllers] = name
     for line in _read(join(root, "proc/self/mountinfo")).splitlines():
         mount, _, filesystem = line.partition(" - ")
@@ -33,7 +38,7 @@ def _groups(root: str) -> Iterator[str]:
             continue
         second = kind[0] == "cgroup2"
         if second not in paths or not (
-            second or (kind[0] == "cgroup" and "cpu" in kind[2].split(","))
+            second or (kind[0] == "cgroup" and controller in kind[2].split(","))
         ):
             continue
         point = join(root, fields[4].lstrip("/"))
@@ -55,7 +60,7 @@ def _inside(group: str, mounted: str) -> str:
     return "/".join(parts[len(above) :])
 
 
-def _limit(group: str) -> float:
+def _cpu_limit(group: str) -> float:
     words = _read(join(group, "cpu.max")).split()  # version 2
     if not words:
         words = [
@@ -68,6 +73,12 @@ def _limit(group: str) -> float:
     except (ValueError, ArithmeticError):
         return math.inf  # "max"
     return cpus if cpus > 0 else math.inf  # -1 is no limit, too
+
+
+def _memory_limit(group: str) -> float:
+    # version 2, or else 1, where no limit is a number beyond any memory
+    text = _read(join(group, "memory.max")) or _read(join(group, "memory.limit_in_bytes"))
+    return int(text) if text.strip().isdecimal() else math.inf
 
 
 def _read(path: str) -> str:

@@ -41,7 +41,7 @@ cdef enum:
     MIN_SIZE = 4096  # bytes of the smallest class
     STEPS = 4        # classes from a power of two to the next
     CLASSES = STEPS * (8 * sizeof(size_t) - 13)  # up to 7/16 of what a size_t counts
-    SLOTS = 16       # of a class
+    SLOTS = 64       # of a class: a training step releases dozens of one size
 
     LENT = -1        # the class of a block from an arena
 
