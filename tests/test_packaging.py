@@ -70,11 +70,11 @@ def test_only_expected_file_types_are_shipped(distribution):
     assert declarations == cimported_by_users()
 
 
-def test_wheel_is_smaller_than_1700_kilobytes(distribution):
+def test_wheel_is_smaller_than_1750_kilobytes(distribution):
     """Beside the OpenMP library that a repaired wheel brings along: fastconv.libs, .dylibs."""
     files = [f for f in distribution.files if f.suffix != ".pyc"]
     ours = [f for f in files if f.parts[0] != "fastconv.libs" and ".dylibs" not in f.parts]
-    assert sum(len(zlib.compress(f.read_binary())) for f in ours) < 1_700_000
+    assert sum(len(zlib.compress(f.read_binary())) for f in ours) < 1_750_000
 
 
 def test_pinned_actions_are_named_by_hash_and_version():

@@ -1,5 +1,6 @@
 """The tape: what is recorded, kept, found out and freed."""
 
+import copy
 import gc
 import inspect
 import pickle
@@ -397,6 +398,20 @@ def test_numbers():
         iter(t)
     with pytest.raises(ValueError, match="size 1"):
         float(tensor(1.0, 2.0))
+
+
+def test_models_are_copied_with_their_gradients():
+    model = nn.Sequential(nn.Linear(2, 2, rng=0), nn.BatchNorm2d(2))
+    model[0](np.ones((3, 2), np.float32)).sum().backward()
+    twin = copy.deepcopy(model)
+    for (name, p), (_, q) in zip(model.named_parameters(), twin.named_parameters(), strict=True):
+        assert type(q) is nn.Parameter
+        assert not np.shares_memory(p.data, q.data), name
+        np.testing.assert_array_equal(p.data, q.data)
+    np.testing.assert_array_equal(twin[0].weight.grad, model[0].weight.grad)
+    assert not np.shares_memory(twin[0].weight.grad, model[0].weight.grad)
+    with pytest.raises(TypeError, match="detach"):
+        copy.deepcopy(tensor(1.0) * 2)
 
 
 def test_comparisons_are_arrays():

@@ -24,7 +24,7 @@ def memory_quota(root: str | PathLike[str] = "/") -> float:
 
 
 def _groups(root: str, controller: str) -> Iterator[str]:
-    """Folders of the groups of this process, from the inmost out, in every hierarchy that has it."""
+    """Folders of this process's groups, from the inmost out, in every hierarchy that has it."""
     paths: dict[bool, str] = {}  # by whether the hierarchy is of version 2
     for line in _read(join(root, "proc/self/cgroup")).splitlines():
         _, _, rest = line.partition(":")

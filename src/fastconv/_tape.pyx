@@ -1,3 +1,4 @@
+# cython: auto_pickle=False
 """The tape: what was called on Tensors, and the way back through it.
 
 A public function of `fastconv.functional` is an `Op`. A call without Tensors goes to the function
@@ -622,7 +623,7 @@ def commit(dict leaves):  # -> None
     for leaf, found in leaves.values():
         held = (<Variable> leaf).grad
         sums.append(found if held is None else add(held, found))
-    for leaf, found in leaves.values():  # a loop in which nothing fails or looks for signals
+    for leaf, _ in leaves.values():  # a loop in which nothing fails or looks for signals
         (<Variable> leaf).grad = sums.pop(0)
 
 

@@ -298,11 +298,15 @@ FC_INLINE void rows_any(const fc_grouped *p, const int mode, const int parts) {
  * vectors and few registers, which only old processors are left with, have depthwise 3x3 alone. */
 enum { HAS_CASES = FC_REGISTERS == 32 || VL * sizeof(stored) >= 32 };
 
+/* Of float64, which networks are seldom run in, the commonest alone: the wheel is to be small. */
+#define FC_HAS_CASE(taps, step) \
+    (sizeof(stored) == 4 || taps == 3 || (step == 1 && (taps == 5 || taps == 7)))
+
 #define FC_CASES_OF_ALL(X, mode, parts) \
     X(mode, 1, 1, parts) X(mode, 2, 1, parts) X(mode, 3, 1, parts) X(mode, 3, 2, parts)
 #define FC_CASES_OF_SAME(X) X(SAME, 4, 1, 1) X(SAME, 5, 1, 1) X(SAME, 5, 2, 1) X(SAME, 7, 1, 1)
 #define FC_ROWS_CASE(mode, taps, step_, parts)                       \
-    if (p->taps_w == taps && p->step == step_) {                     \
+    if (FC_HAS_CASE(taps, step_) && p->taps_w == taps && p->step == step_) { \
         rows(p, mode, taps, step_, parts);                           \
         return 1;                                                    \
     }
@@ -568,14 +572,14 @@ FC_INLINE void grad_any(const fc_grouped_grad *p, const int mode, const int part
 }
 
 #define FC_GRAD_CASE(mode, taps, step_, parts)                       \
-    if (p->taps_w == taps && p->step == step_) {                     \
+    if (FC_HAS_CASE(taps, step_) && p->taps_w == taps && p->step == step_) { \
         grad(p, mode, taps, step_, parts);                           \
         return 1;                                                    \
     }
 
 /* Whether to keep the sums in registers: not where every pixel is another line of the cache, and
- * reading it for one channel at a time would cost more than sums that come and go. Of float64, few
- * networks are large, and the wheel is to be small. */
+ * reading it for one channel at a time would cost more than sums that come and go. Of
+ * float64 they come and go. */
 FC_INLINE int keep_sums(const fc_grouped_grad *p) {
     return sizeof(stored) == 4 && KEPT_PARTS < MAX_PARTS && p->x_w == VL * (fc_size)sizeof(stored);
 }
@@ -586,7 +590,7 @@ static int grad_same(const fc_grouped_grad *p) {
     if (!HAS_CASES) return 0;
     FC_GRAD_CASE(SAME, 5, 1, 1)
     FC_GRAD_CASE(SAME, 7, 1, 1)
-    if (sizeof(stored) == 4) FC_GRAD_CASE(SAME, 5, 2, 1)
+    FC_GRAD_CASE(SAME, 5, 2, 1)
     return 0;
 }
 

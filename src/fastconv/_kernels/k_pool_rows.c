@@ -198,13 +198,14 @@ FC_INLINE void slide_max(const fc_pool_slide *p, const int inner_is_one, const i
 }
 
 /* Rows of a small plane are few instructions apart. So what most of them need is a function with a
- * frame of its own, a small one: the two commonest strides. */
+ * frame of its own, a small one: the two commonest strides. Of float64, which networks are seldom
+ * run in, no others have code of their own, for the wheel's weight. */
 #define FC_EACH_STRIDE(slide)                                         \
     FC_NOINLINE static void slide##_by_more(const fc_pool_slide *p) { \
         const apart a = make_apart(p->stride);                        \
-        if (p->stride == 3)                                           \
+        if (sizeof(stored) == 4 && p->stride == 3)                    \
             slide(p, 3, &a);                                          \
-        else if (p->stride == 4)                                      \
+        else if (sizeof(stored) == 4 && p->stride == 4)               \
             slide(p, 4, &a);                                          \
         else                                                          \
             slide(p, p->stride, &a);                                  \
@@ -249,7 +250,7 @@ FC_NOINLINE static void slide_max_at(const fc_pool_slide *p) {
             slide_max_edge_at(p, p->lo, p->hi);
         else if (p->stride == 1)
             slide_max_regular(p, 1, 1);
-        else if (p->stride == 2)
+        else if (sizeof(stored) == 4 && p->stride == 2)
             slide_max_regular(p, 2, 1);
         else
             slide_max_regular(p, p->stride, 1);

@@ -207,6 +207,12 @@ class Tensor(Variable):
         wants = ", requires_grad=True" if self._requires_grad else ""
         return f"Tensor({text}{kind}{wants})"
 
+    def __reduce__(self) -> Any:
+        """For copies, such as copy.deepcopy of a model: leaves only."""
+        if self._node is not None:
+            raise TypeError("a Tensor that an op made is not copied: copy tensor.detach()")
+        return _restored, (type(self), self.data, self._requires_grad, self.grad)
+
     __hash__ = object.__hash__  # of the Tensor, not of its elements
 
     # ---- NumPy's operators and methods
@@ -368,6 +374,13 @@ class Tensor(Variable):
     def pow(self, exponent: Any) -> Any:
         """Every element to a power."""
         return ops.power(self, _number(exponent))
+
+
+def _restored(kind: type[Tensor], array: Array, requires_grad: bool, grad: Array | None) -> Tensor:
+    tensor = kind.__new__(kind)
+    Tensor.__init__(tensor, array, requires_grad)
+    tensor.grad = grad
+    return tensor
 
 
 def _check_floating(dtype: np.dtype[Any]) -> None:
