@@ -88,7 +88,7 @@ cdef class Variable:
 
     cpdef Variable owner(self):  # -> Any
         """The Tensor whose memory this is: itself, or what it is a view of."""
-        return self if self._source is None else self._source
+        return owner_of(self)
 
     cpdef exposed(self):  # -> NDArray[Any]
         """The array, for somebody who may write to it."""
@@ -107,6 +107,10 @@ cdef class Variable:
         source._version += 1
         source._stamp = None
         return self._array
+
+
+cdef inline Variable owner_of(Variable tensor):
+    return tensor if tensor._source is None else tensor._source
 
 
 # ---------------------------------------------------------------- what must not change
@@ -422,6 +426,7 @@ cdef object record(Op op, list values):
     cdef Plan plan = None
     cdef Py_ssize_t i
     cdef Variable tensor
+    cdef Node node
     cdef list operands, wanted = [], guards = [], extras = None, parents
     if rule.out >= 0 and values[rule.out] is not None:
         raise TypeError(f"{op.__name__} cannot write to out what is made of Tensors: use arrays")
@@ -462,8 +467,10 @@ cdef object record(Op op, list values):
             values += extras
         rectified = rule.activation >= 0 and values[rule.activation] is not None
         parents = [parent_of(operands[i]) for i in wanted]
-        tensor._node = Node(op, plan, values, tuple(parents), guards,
-                            tensor._array if rectified else None)
+        tensor._node = node = Node.__new__(Node)  # not by a call, which takes its time
+        node.op, node.plan, node.values, node.parents = op, plan, values, tuple(parents)
+        node.guards, node.number = guards, next_number()
+        node.rectified = tensor._array if rectified else None
         tensor._requires_grad = True
     return tensor if extras is None or not asked else (tensor, *extras)
 
@@ -633,5 +640,5 @@ cdef int add_to_leaf(dict leaves, Variable leaf, grad, bint shared) except -1:
         grad = add(held[1], grad)
     elif shared or isinstance(grad.base, ndarray):
         grad = grad.copy()  # somebody else has it, too
-    leaves[id(leaf)] = leaf, asarray(grad)
+    leaves[id(leaf)] = leaf, grad if type(grad) is ndarray else asarray(grad)
     return 0
