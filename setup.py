@@ -85,8 +85,10 @@ GCC_OPS_FLAGS = [
     *(f"-falign-{what}=1" for what in ("functions", "jumps", "labels", "loops")),
 ]
 
-#: what records a call takes a microsecond beside it, and is a sixth smaller so
-GCC_TAPE_FLAGS = [*GCC_OPS_FLAGS, "-Os"]
+#: a fifth smaller still, for what takes a microsecond beside the op that it records, and for what
+#: checks pointers
+GCC_SMALL_FLAGS = [*GCC_OPS_FLAGS, "-Os"]
+GCC_SMALL = ("_tape", "_capi", "_native")
 
 #: Cython's generated C is not ours to lint
 CYTHON_FLAGS = [
@@ -231,7 +233,7 @@ def size_flags(source):
     """GCC's flags for a smaller module, where it is of the op layer."""
     if Path(source).parent != ROOT:
         return []
-    return GCC_TAPE_FLAGS if Path(source).stem == "_tape" else GCC_OPS_FLAGS
+    return GCC_SMALL_FLAGS if Path(source).stem in GCC_SMALL else GCC_OPS_FLAGS
 
 
 #: Cython compiles each module by itself; one library holds them all (src/fastconv/_import.py)
