@@ -117,6 +117,16 @@ def test_wrong_calls_raise_what_they_raise_of_arrays():
         t + Tensor(np.ones((1, 1, 3, 3), np.float32))
 
 
+def test_packed_weights_have_no_gradient():
+    x, w = Tensor(np.ones((1, 1, 5, 5)), requires_grad=True), np.ones((1, 1, 3, 3))
+    for y in (
+        F.conv2d(x, F.pack_conv2d_weight(w)),
+        F.conv_transpose2d(x, F.pack_conv_transpose2d_weight(w)),
+    ):
+        with pytest.raises(TypeError, match=r"weight must be an array for a gradient, got Packed"):
+            y.sum().backward()
+
+
 def test_ops_look_like_functions():
     assert F.conv2d.__name__ == "conv2d"
     assert "convolution" in F.conv2d.__doc__

@@ -89,6 +89,8 @@ def backward_input(
     out: Array | None,
 ) -> Array:
     dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
+    if type(weight) is PackedWeight:
+        raise TypeError(f"weight must be an array for a gradient, got {weight!r}")
     w = as_array("weight", weight, ndim + 2)
     dtype = dy.dtype
     if w.dtype is not dtype:

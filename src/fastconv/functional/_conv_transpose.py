@@ -78,6 +78,8 @@ def backward_input(
     out: Array | None,
 ) -> Array:
     dy = as_array("grad_output", grad_output, (ndim + 1, ndim + 2))
+    if type(weight) is PackedTransposedWeight:
+        raise TypeError(f"weight must be an array for a gradient, got {weight!r}")
     w = as_array("weight", weight, ndim + 2)
     same_dtype(grad_output=dy, weight=w)
     sizes, batched = as_shape("input_shape", input_shape, ndim)
