@@ -117,6 +117,26 @@ def test_wrong_calls_raise_what_they_raise_of_arrays():
         t + Tensor(np.ones((1, 1, 3, 3), np.float32))
 
 
+def test_a_joint_gradient_beside_one_of_an_option():
+    def forward(a, b, c=1.0):
+        return a * b * c
+
+    def both(grad, a, b, c):
+        return grad * b * c, grad * a * c
+
+    op = register(forward, both, c=lambda grad, a, b: grad * a * b)
+    for wanted in np.ndindex(2, 2, 2):
+        tensors = [Tensor(np.array([v])) for v in (2.0, 3.0, 5.0)]
+        for t, wants in zip(tensors, wanted, strict=True):
+            t.requires_grad = wants
+        y = op(*tensors)
+        if any(wanted):
+            y.backward([1.0])
+        for t, wants, right in zip(tensors, wanted, (15, 10, 6), strict=True):
+            assert (t.grad is not None) == wants
+            assert not wants or t.grad.item() == right
+
+
 def test_packed_weights_have_no_gradient():
     x, w = Tensor(np.ones((1, 1, 5, 5)), requires_grad=True), np.ones((1, 1, 3, 3))
     for y in (

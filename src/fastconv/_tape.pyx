@@ -5,9 +5,8 @@ A public function of `fastconv.functional` is an `Op`. A call without Tensors go
 itself, after a look at the type of every argument. One with a Tensor gives a Tensor; where a
 gradient is wanted it leaves a `Node`: the op, its arguments, what its gradients take, and the nodes
 of its operands. Nodes are numbered as they are recorded, so whoever goes through them from the last
-to the first meets each after all that used its result. A Tensor holds its node and a node those
-before it; nothing holds a Tensor but its user, and leaves the nodes that use them: what is dropped
-is freed.
+to the first meets each after all that used its result. A Tensor holds its node, and a node holds
+those before it and the leaves that it used, but no other Tensor: what is dropped is freed.
 """
 
 cimport cython
@@ -86,13 +85,13 @@ cdef class Variable:
     cdef public object grad
     cdef object __weakref__
 
-    cpdef Variable owner(self):  # -> Any
+    def owner(self):  # -> Any
         """The Tensor whose memory this is: itself, or what it is a view of."""
         return owner_of(self)
 
     cpdef exposed(self):  # -> NDArray[Any]
         """The array, for somebody who may write to it."""
-        cdef Variable source = self.owner()
+        cdef Variable source = owner_of(self)
         cdef Stamp stamp = source._stamp
         if stamp is not None:
             # besides the Tensor and this function, guards have it of what backward is to go through
@@ -103,7 +102,7 @@ cdef class Variable:
 
     cpdef written(self):  # -> NDArray[Any]
         """The array, which fastconv writes to now: whoever needs what it was will find out."""
-        cdef Variable source = self.owner()
+        cdef Variable source = owner_of(self)
         source._version += 1
         source._stamp = None
         return self._array
@@ -169,7 +168,7 @@ cpdef guard(str name, operand):  # -> Any
     if isinstance(operand, Variable):
         if (<Variable> operand)._sealed:
             return None
-        source = (<Variable> operand).owner()
+        source = owner_of(operand)
         stamp = source._stamp
         if stamp is None or stamp.fingerprint is not None:
             stamp = Stamp.__new__(Stamp)
@@ -523,7 +522,7 @@ cdef Variable result_of(output, list operands, bint is_view, bint sealed):
             if isinstance(operand, Variable):
                 if (not (<Variable> operand)._sealed
                         and share_memory(tensor._array, (<Variable> operand)._array)):
-                    tensor._source = (<Variable> operand).owner()
+                    tensor._source = owner_of(operand)
                     return tensor
             elif type(operand) is ndarray and share_memory(tensor._array, operand):
                 tensor._source = Tensor(operand)

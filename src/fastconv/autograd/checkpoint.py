@@ -143,7 +143,7 @@ class _CheckpointNode(Node):
     __slots__ = ("draws", "function", "inputs")
 
     def __init__(
-        self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...], draws: _Draws
+        self, function: Callable[..., Any], inputs: tuple[Tensor, ...], draws: _Draws
     ) -> None:
         wanted = [tensor for tensor in inputs if tensor._requires_grad]
         guards = [found for t in inputs if (found := guard("an input", t)) is not None]
@@ -172,4 +172,4 @@ class _CheckpointNode(Node):
     def free(self) -> None:
         super().free()
         self.inputs = ()
-        self.function = None  # type: ignore[assignment]
+        self.function = _checkpointed

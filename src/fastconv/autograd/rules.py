@@ -114,16 +114,18 @@ class Rule(Recording):
         )
 
     def _covering(self, wanted: list[str]) -> list[tuple[str, ...]]:
-        """The function of all that are wanted and the fewest others, or one for each."""
+        """The function of all that are wanted and the fewest others, or the least for each."""
         if without := [name for name in wanted if name not in self.operands]:
             raise TypeError(
                 f"{self.op.__name__} has no gradient with respect to {', '.join(without)}: "
                 "give it an array, or tensor.detach()"
             )
-        covering = [names for names in self.functions if set(wanted) <= set(names)]
-        if covering:
+        functions = self.functions
+        if covering := [names for names in functions if set(wanted) <= set(names)]:
             return [min(covering, key=len)]
-        return [(name,) for name in wanted]
+        # in their order, and one that gives several of them once
+        each = [min((names for names in functions if w in names), key=len) for w in wanted]
+        return list(dict.fromkeys(each))
 
 
 def _getter(positions: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:

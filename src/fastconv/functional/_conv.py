@@ -79,7 +79,7 @@ def conv(
 def backward_input(
     ndim: int,
     grad_output: Array,
-    weight: Array,
+    weight: Array | PackedWeight,
     input_shape: tuple[int, ...],
     stride: Any,
     padding: Any,

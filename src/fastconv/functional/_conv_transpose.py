@@ -67,7 +67,7 @@ def conv_transpose(
 def backward_input(
     ndim: int,
     grad_output: Array,
-    weight: Array,
+    weight: Array | PackedTransposedWeight,
     input_shape: tuple[int, ...],
     stride: Any,
     padding: Any,
